@@ -1,0 +1,186 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// Group-relative advantages: how much better a sample did than its group.
+//
+//   A_i = (R_i - mean_g R) / (std R + eps)         g the group of sample i, named by an integer id
+//
+// A group may be a prompt (Flow-GRPO), a prompt and step, or a prompt, seed and step (TempFlow-GRPO's seed group:
+// siblings share prompt, initial noise and trunk state, so the group mean is a baseline for that very state).
+// Sources: GRPO, arXiv 2402.03300; flow_grpo/stat_tracking.py; TempFlow-GRPO, arXiv 2508.04324, eq. 6.
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <numeric>
+#include <span>
+#include <vector>
+
+#include "tempflow/core/error.hpp"
+#include "tempflow/core/numeric.hpp"
+
+namespace tempflow {
+
+/// What the centred rewards are divided by.
+enum class advantage_scale {
+  group_std,   ///< the standard deviation within the sample's group
+  global_std,  ///< the standard deviation of all rewards given
+  none,        ///< nothing: A = R - mean (Dr.GRPO)
+};
+
+/// Which standard deviation.
+enum class std_estimate {
+  population,  ///< divides by n (Flow-GRPO, TempFlow-GRPO)
+  sample,      ///< divides by n - 1 (DanceGRPO, MixGRPO)
+};
+
+/// How epsilon keeps the division safe.
+enum class epsilon_rule {
+  add,    ///< std + eps (Flow-GRPO, TempFlow-GRPO, DanceGRPO)
+  floor,  ///< max(std, eps) (Flow-Factory)
+};
+
+struct advantage_options {
+  advantage_scale scale = advantage_scale::group_std;
+  std_estimate std = std_estimate::population;
+  double epsilon = 1e-4;
+  epsilon_rule epsilon_as = epsilon_rule::add;
+};
+
+/// What the groups looked like.
+struct group_statistics {
+  index_t samples = 0;
+  index_t groups = 0;
+  index_t singletons = 0;  ///< groups of one sample: its advantage is 0
+  index_t zero_std_groups =
+      0;                      ///< groups of two and more whose rewards are all equal: their advantages are 0
+  double reward_mean = 0;     ///< over all samples
+  double reward_std = 0;      ///< over all samples, by the chosen estimate
+  double group_std_mean = 0;  ///< mean over groups of the std within, by the chosen estimate
+
+  /// Share of groups that teach nothing because their rewards are all equal.
+  double zero_std_share() const {
+    return groups == 0 ? 0 : static_cast<double>(zero_std_groups) / static_cast<double>(groups);
+  }
+};
+
+/// Advantages in the order of the rewards.
+struct advantage_set {
+  std::vector<double> values;
+  group_statistics statistics;
+
+  operator std::span<const double>() const { return values; }
+};
+
+namespace detail {
+
+struct reward_moments {
+  double mean = 0;
+  double std = 0;
+  bool constant = true;
+};
+
+/// Moments of rewards[order[i]] in two passes; exact where all rewards are equal.
+inline reward_moments moments(std::span<const double> rewards, std::span<const index_t> order,
+                              std_estimate estimate) {
+  const auto reward = [&](index_t i) { return rewards[static_cast<std::size_t>(i)]; };
+  const double first = reward(order[0]);
+  double offset = 0;
+  bool constant = true;
+  for (const index_t i : order) {
+    offset += reward(i) - first;
+    constant = constant && reward(i) == first;
+  }
+  if (constant) return {.mean = first};
+  const auto count = static_cast<double>(order.size());
+  const double mean = first + offset / count;
+  double squared = 0;
+  for (const index_t i : order) squared += (reward(i) - mean) * (reward(i) - mean);
+  return {.mean = mean,
+          .std = std::sqrt(squared / (estimate == std_estimate::sample ? count - 1 : count)),
+          .constant = false};
+}
+
+}  // namespace detail
+
+/// Writes the advantage of each sample relative to its group.
+///
+/// rewards, groups, advantages, scratch: one entry a sample; samples of a group need not be neighbours. All in
+/// double. A singleton and a sample of a group of equal rewards get exactly 0.
+///
+/// Throws shape_error for sizes that differ, group_error when there are no samples, value_error for a reward that
+/// is not finite (naming it) or an epsilon that is negative or not finite.
+inline group_statistics group_advantages(std::span<const double> rewards,
+                                         std::span<const std::int64_t> groups,
+                                         const advantage_options& options, std::span<double> advantages,
+                                         std::span<index_t> scratch) {
+  const auto check_size = [&](const char* name, std::size_t size) {
+    if (size != rewards.size()) {
+      throw shape_error(detail::message("group_advantages: ", name, " has ", size, " entries, rewards has ",
+                                        rewards.size()));
+    }
+  };
+  check_size("groups", groups.size());
+  check_size("advantages", advantages.size());
+  check_size("scratch", scratch.size());
+  if (rewards.empty()) throw group_error("group_advantages: no samples");
+  if (!is_finite(options.epsilon) || options.epsilon < 0) {
+    throw value_error(
+        detail::message("group_advantages: epsilon = ", options.epsilon, ", must not be negative"));
+  }
+  for (std::size_t i = 0; i < rewards.size(); ++i) {
+    if (!is_finite(rewards[i])) {
+      throw value_error(detail::message("group_advantages: rewards[", i, "] = ", rewards[i], " (group ",
+                                        groups[i], "), must be finite"));
+    }
+  }
+
+  std::iota(scratch.begin(), scratch.end(), index_t{0});
+  const auto all = detail::moments(rewards, scratch, options.std);
+  const auto group_of = [&](index_t i) { return groups[static_cast<std::size_t>(i)]; };
+  std::ranges::sort(scratch, [&](index_t a, index_t b) {
+    return group_of(a) != group_of(b) ? group_of(a) < group_of(b) : a < b;
+  });
+
+  group_statistics statistics{
+      .samples = static_cast<index_t>(rewards.size()), .reward_mean = all.mean, .reward_std = all.std};
+  for (std::size_t first = 0; first < scratch.size();) {
+    std::size_t last = first + 1;
+    while (last < scratch.size() && group_of(scratch[last]) == group_of(scratch[first])) ++last;
+    const auto members = std::span<const index_t>(scratch).subspan(first, last - first);
+    const auto group = detail::moments(rewards, members, options.std);
+    double divisor = 1;
+    if (options.scale != advantage_scale::none) {
+      const double std = options.scale == advantage_scale::group_std ? group.std : all.std;
+      divisor =
+          options.epsilon_as == epsilon_rule::add ? std + options.epsilon : std::max(std, options.epsilon);
+    }
+    for (const index_t i : members) {
+      const auto at = static_cast<std::size_t>(i);
+      advantages[at] = group.constant ? 0.0 : (rewards[at] - group.mean) / divisor;
+    }
+    ++statistics.groups;
+    statistics.group_std_mean += group.std;
+    if (members.size() == 1) {
+      ++statistics.singletons;
+    } else if (group.constant) {
+      ++statistics.zero_std_groups;
+    }
+    first = last;
+  }
+  statistics.group_std_mean /= static_cast<double>(statistics.groups);
+  return statistics;
+}
+
+/// As above, with memory of its own.
+inline advantage_set group_advantages(std::span<const double> rewards, std::span<const std::int64_t> groups,
+                                      const advantage_options& options = {}) {
+  advantage_set result;
+  result.values.resize(rewards.size());
+  std::vector<index_t> scratch(rewards.size());
+  result.statistics = group_advantages(rewards, groups, options, result.values, scratch);
+  return result;
+}
+
+}  // namespace tempflow

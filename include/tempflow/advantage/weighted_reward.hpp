@@ -1,0 +1,51 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// Several rewards as one: R = sum_k w_k R_k.
+
+#include <initializer_list>
+#include <span>
+#include <vector>
+
+#include "tempflow/core/error.hpp"
+#include "tempflow/core/numeric.hpp"
+
+namespace tempflow {
+
+/// One of several rewards: its value for each sample, and its weight.
+struct weighted_reward {
+  std::span<const double> values;
+  double weight = 1;
+};
+
+/// The weighted sum of rewards, sample by sample: `weighted_sum({{aesthetic, 0.7}, {compressibility, 0.3}})`.
+///
+/// Throws shape_error when there are no rewards or their sizes differ, value_error for a weight or a reward that
+/// is not finite.
+inline std::vector<double> weighted_sum(std::span<const weighted_reward> rewards) {
+  if (rewards.empty()) throw shape_error("weighted_sum: no rewards");
+  std::vector<double> total(rewards[0].values.size(), 0.0);
+  for (std::size_t k = 0; k < rewards.size(); ++k) {
+    const auto& [values, weight] = rewards[k];
+    if (values.size() != total.size()) {
+      throw shape_error(detail::message("weighted_sum: reward ", k, " has ", values.size(),
+                                        " samples, reward 0 has ", total.size()));
+    }
+    if (!is_finite(weight))
+      throw value_error(detail::message("weighted_sum: weight of reward ", k, " = ", weight));
+    for (std::size_t i = 0; i < total.size(); ++i) {
+      if (!is_finite(values[i])) {
+        throw value_error(detail::message("weighted_sum: reward ", k, " of sample ", i, " = ", values[i]));
+      }
+      total[i] += weight * values[i];
+    }
+  }
+  return total;
+}
+
+inline std::vector<double> weighted_sum(std::initializer_list<weighted_reward> rewards) {
+  return weighted_sum(std::span<const weighted_reward>(rewards.begin(), rewards.size()));
+}
+
+}  // namespace tempflow

@@ -1,0 +1,142 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// The CPU backend: rows spread over a persistent pool of threads.
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "tempflow/core/arithmetic.hpp"
+#include "tempflow/core/error.hpp"
+#include "tempflow/core/index.hpp"
+
+namespace tempflow {
+namespace detail {
+
+/// Threads that sleep until there is work. One job at a time; a job called from inside a job runs serially.
+class thread_pool {
+ public:
+  explicit thread_pool(index_t threads) {
+    workers_.reserve(static_cast<std::size_t>(threads - 1));
+    for (index_t i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+  }
+
+  thread_pool(const thread_pool&) = delete;
+  thread_pool& operator=(const thread_pool&) = delete;
+
+  ~thread_pool() {
+    {
+      const std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    wake_.notify_all();
+    for (auto& worker : workers_) worker.join();
+  }
+
+  index_t threads() const { return static_cast<index_t>(workers_.size()) + 1; }
+
+  /// Calls run(context, i) for each i in [0, count), on all threads; rethrows the first exception.
+  void for_each(index_t count, void (*run)(const void*, index_t), const void* context) {
+    std::unique_lock busy(job_mutex_, std::try_to_lock);
+    if (!busy || workers_.empty() || count < 2) {  // nested or concurrent use, or nothing to share
+      for (index_t i = 0; i < count; ++i) run(context, i);
+      return;
+    }
+    {
+      const std::lock_guard lock(mutex_);
+      run_ = run, context_ = context, count_ = count, failure_ = nullptr;
+      next_.store(0, std::memory_order_relaxed);
+      running_ = static_cast<index_t>(workers_.size());
+      ++generation_;
+    }
+    wake_.notify_all();
+    drain();
+    std::unique_lock lock(mutex_);
+    done_.wait(lock, [this] { return running_ == 0; });
+    if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+  }
+
+ private:
+  void work() {
+    std::uint64_t seen = 0;
+    while (true) {
+      {
+        std::unique_lock lock(mutex_);
+        wake_.wait(lock, [&] { return stopping_ || generation_ != seen; });
+        if (stopping_) return;
+        seen = generation_;
+      }
+      drain();
+      const std::lock_guard lock(mutex_);
+      if (--running_ == 0) done_.notify_one();
+    }
+  }
+
+  void drain() {
+    for (index_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < count_;) {
+      try {
+        run_(context_, i);
+      } catch (...) {
+        const std::lock_guard lock(mutex_);
+        if (!failure_) failure_ = std::current_exception();
+      }
+    }
+  }
+
+  std::vector<std::thread> workers_;
+  std::mutex job_mutex_, mutex_;
+  std::condition_variable wake_, done_;
+  std::atomic<index_t> next_{0};
+  void (*run_)(const void*, index_t) = nullptr;
+  const void* context_ = nullptr;
+  index_t count_ = 0;
+  index_t running_ = 0;
+  std::uint64_t generation_ = 0;
+  bool stopping_ = false;
+  std::exception_ptr failure_;
+};
+
+}  // namespace detail
+
+/// Runs on the host's threads. A cheap value: copies share one pool.
+///
+/// Results do not depend on the number of threads: each row is computed by one thread, in a fixed order.
+class cpu_backend {
+ public:
+  using arithmetic = tiled_arithmetic;
+
+  /// Uses `threads` threads, the caller's included; 0 takes one per hardware thread.
+  /// Throws value_error for a negative count.
+  explicit cpu_backend(index_t threads = 0) {
+    if (threads < 0)
+      throw value_error(detail::message("cpu_backend: threads = ", threads, ", must not be negative"));
+    if (threads == 0)
+      threads = std::max<index_t>(1, static_cast<index_t>(std::thread::hardware_concurrency()));
+    pool_ = std::make_shared<detail::thread_pool>(threads);
+  }
+
+  /// Threads that share the work.
+  index_t threads() const { return pool_->threads(); }
+
+  /// Calls body(i) for each i in [0, count), in parallel and in no given order; returns when all are done.
+  /// The first exception of a body is rethrown. Called from inside a body it runs serially.
+  template <class Body>
+  void for_each_index(index_t count, const Body& body) const {
+    pool_->for_each(
+        count, [](const void* context, index_t i) { (*static_cast<const Body*>(context))(i); }, &body);
+  }
+
+ private:
+  std::shared_ptr<detail::thread_pool> pool_;
+};
+
+}  // namespace tempflow

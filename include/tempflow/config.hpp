@@ -1,0 +1,38 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// All preprocessor work of the library, and nothing else.
+//
+// TEMPFLOW_HD       marks a function that CUDA compilers build for host and device. It may add a decoration,
+//                   never change a body, a type or a layout.
+// TEMPFLOW_ASSERT   inner invariants; off unless TEMPFLOW_ENABLE_ASSERTS is defined (independent of NDEBUG).
+//                   Errors a caller can make are not asserts: they throw, always (core/error.hpp).
+
+#if defined(_MSVC_LANG)
+#define TEMPFLOW_CPLUSPLUS _MSVC_LANG
+#else
+#define TEMPFLOW_CPLUSPLUS __cplusplus
+#endif
+
+#if TEMPFLOW_CPLUSPLUS < 202002L
+#error "tempflow needs C++20: compile with -std=c++20 (CMake: target_compile_features(... cxx_std_20))"
+#endif
+
+#if defined(__CUDACC__)
+#define TEMPFLOW_HD __host__ __device__
+#else
+#define TEMPFLOW_HD
+#endif
+
+#if defined(TEMPFLOW_ENABLE_ASSERTS)
+#include <cstdio>
+#include <cstdlib>
+#define TEMPFLOW_ASSERT(condition)                                                                        \
+  ((condition)                                                                                            \
+       ? static_cast<void>(0)                                                                             \
+       : (std::fprintf(stderr, "%s:%d: tempflow assertion failed: %s\n", __FILE__, __LINE__, #condition), \
+          std::abort()))
+#else
+#define TEMPFLOW_ASSERT(condition) static_cast<void>(0)
+#endif

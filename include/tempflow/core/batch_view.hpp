@@ -1,0 +1,129 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// A batch of samples: rows of contiguous elements. It owns nothing and costs nothing to copy.
+
+#include <concepts>
+#include <type_traits>
+#include <vector>
+
+#include "tempflow/config.hpp"
+#include "tempflow/core/error.hpp"
+#include "tempflow/core/index.hpp"
+#include "tempflow/core/scalar.hpp"
+
+namespace tempflow {
+
+/// View of `rows` samples of `columns` elements each. The elements of a sample are contiguous; samples lie
+/// `row_stride` elements apart, so a slice of a larger tensor is a view too.
+///
+/// A latent of shape (B, C, H, W) is a batch of B rows and C * H * W columns.
+template <class T>
+  requires storage_scalar<std::remove_const_t<T>>
+class batch_view {
+ public:
+  using element_type = T;
+  using value_type = std::remove_const_t<T>;
+
+  /// No samples.
+  constexpr batch_view() = default;
+
+  /// Rows packed one after another. Throws shape_error for negative extents or a null pointer to elements.
+  constexpr batch_view(T* data, index_t rows, index_t columns) : batch_view(data, rows, columns, columns) {}
+
+  /// Rows `row_stride` elements apart. Throws shape_error as above, and when rows would overlap.
+  constexpr batch_view(T* data, index_t rows, index_t columns, index_t row_stride)
+      : data_(data), rows_(rows), columns_(columns), row_stride_(row_stride) {
+    if (rows < 0 || columns < 0 || (row_stride < columns && rows > 1)) {
+      throw shape_error(detail::message("batch_view: ", rows, " rows of ", columns, " elements, ", row_stride,
+                                        " apart: extents must not be negative and rows must not overlap"));
+    }
+    if (data == nullptr && rows > 0 && columns > 0) {
+      throw shape_error(detail::message("batch_view: null pointer for ", rows, " x ", columns, " elements"));
+    }
+  }
+
+  /// A view for reading is made from a view for writing.
+  template <std::same_as<value_type> U>
+    requires std::is_const_v<T>
+  constexpr batch_view(const batch_view<U>& other)
+      : batch_view(other.data(), other.rows(), other.columns(), other.row_stride()) {}
+
+  TEMPFLOW_HD constexpr T* data() const { return data_; }
+  TEMPFLOW_HD constexpr index_t rows() const { return rows_; }
+  TEMPFLOW_HD constexpr index_t columns() const { return columns_; }
+  TEMPFLOW_HD constexpr index_t row_stride() const { return row_stride_; }
+  TEMPFLOW_HD constexpr bool empty() const { return rows_ == 0 || columns_ == 0; }
+
+  /// First element of sample i.
+  TEMPFLOW_HD constexpr T* row(index_t i) const {
+    TEMPFLOW_ASSERT(0 <= i && i < rows_);
+    return data_ + i * row_stride_;
+  }
+
+  /// `count` samples from `first` on. Throws shape_error when they reach past the end.
+  constexpr batch_view slice(index_t first, index_t count) const {
+    if (first < 0 || count < 0 || first > rows_ - count) {
+      throw shape_error(detail::message("batch_view: rows ", first, " to ", first + count, " of ", rows_));
+    }
+    return count == 0 ? batch_view(data_, 0, columns_, row_stride_)
+                      : batch_view(row(first), count, columns_, row_stride_);
+  }
+
+ private:
+  T* data_ = nullptr;
+  index_t rows_ = 0;
+  index_t columns_ = 0;
+  index_t row_stride_ = 0;
+};
+
+/// A batch that owns its elements, packed row after row. For results and scratch space on the host.
+template <storage_scalar T>
+class batch_buffer {
+ public:
+  batch_buffer() = default;
+
+  /// Zeros. Throws shape_error for negative extents.
+  batch_buffer(index_t rows, index_t columns) : rows_(rows), columns_(columns) {
+    if (rows < 0 || columns < 0) {
+      throw shape_error(detail::message("batch_buffer: ", rows, " rows of ", columns, " elements"));
+    }
+    elements_.resize(static_cast<std::size_t>(rows) * static_cast<std::size_t>(columns));
+  }
+
+  batch_view<T> view() { return {elements_.data(), rows_, columns_}; }
+  batch_view<const T> view() const { return {elements_.data(), rows_, columns_}; }
+  operator batch_view<T>() { return view(); }
+  operator batch_view<const T>() const { return view(); }
+
+  index_t rows() const { return rows_; }
+  index_t columns() const { return columns_; }
+
+ private:
+  std::vector<T> elements_;
+  index_t rows_ = 0;
+  index_t columns_ = 0;
+};
+
+namespace detail {
+
+/// Throws shape_error unless `actual` has the given extents.
+template <class T>
+void check_shape(std::string_view operation, std::string_view name, const batch_view<T>& actual, index_t rows,
+                 index_t columns) {
+  if (actual.rows() != rows || actual.columns() != columns) {
+    throw shape_error(message(operation, ": ", name, " is ", actual.rows(), " x ", actual.columns(),
+                              ", expected ", rows, " x ", columns));
+  }
+}
+
+/// Throws shape_error unless a per-row argument has one entry a row.
+inline void check_size(std::string_view operation, std::string_view name, std::size_t actual, index_t rows) {
+  if (static_cast<index_t>(actual) != rows) {
+    throw shape_error(message(operation, ": ", name, " has ", actual, " entries, expected ", rows));
+  }
+}
+
+}  // namespace detail
+}  // namespace tempflow

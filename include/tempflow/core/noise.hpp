@@ -1,0 +1,46 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// Noise with an identity. A draw is a function of (seed, update, prompt, seed index, step, branch, element):
+// a branch sees the same noise on any thread, in any chunk and on any machine, and can be drawn again.
+
+#include <cstdint>
+
+#include "tempflow/config.hpp"
+#include "tempflow/core/index.hpp"
+#include "tempflow/core/normal.hpp"
+#include "tempflow/core/philox.hpp"
+
+namespace tempflow {
+
+/// Which stream of noise: the run's seed and the update (or epoch) it is drawn for. These are Philox's key,
+/// so no two pairs share a stream.
+struct noise_key {
+  std::uint32_t seed = 0;
+  std::uint32_t update = 0;
+};
+
+/// Which draw within the stream. Every field is an identity, never a position in a batch.
+struct noise_id {
+  std::uint32_t prompt = 0;  ///< the prompt's id
+  std::uint32_t seed = 0;    ///< index of the initial noise within the prompt
+  std::uint16_t step = 0;    ///< step of the chain
+  std::uint16_t branch = 0;  ///< exploration within the step
+
+  friend constexpr bool operator==(const noise_id&, const noise_id&) = default;
+};
+
+/// The `step` of the draws that start a trajectory at sigma_0; chains are shorter than this.
+inline constexpr std::uint16_t initial_noise_step = 0xffff;
+
+/// Normals for elements 4 * block to 4 * block + 3 of a row.
+TEMPFLOW_HD inline normal_quad noise_block(noise_key key, noise_id id, index_t block) {
+  const philox_words counter{
+      {static_cast<std::uint32_t>(block),
+       static_cast<std::uint32_t>(id.step) | (static_cast<std::uint32_t>(id.branch) << 16), id.seed,
+       id.prompt}};
+  return box_muller(philox4x32(counter, philox_key{{key.seed, key.update}}));
+}
+
+}  // namespace tempflow

@@ -1,0 +1,121 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// Storage scalars: what tensors are kept in. Arithmetic never happens in the 16-bit types; it happens in
+// compute_t<T>, and a result is rounded to nearest even when it is stored.
+
+#include <bit>
+#include <concepts>
+#include <cstdint>
+
+#include "tempflow/config.hpp"
+
+namespace tempflow {
+
+/// bfloat16: the upper half of an IEEE float (8 exponent bits, 7 fraction bits). Same layout as every other bf16.
+struct bfloat16 {
+  std::uint16_t bits = 0;
+
+  friend constexpr bool operator==(bfloat16, bfloat16) = default;
+};
+
+/// IEEE half precision (5 exponent bits, 10 fraction bits, largest finite value 65504).
+struct float16 {
+  std::uint16_t bits = 0;
+
+  friend constexpr bool operator==(float16, float16) = default;
+};
+
+/// The element types that tensors may be stored in.
+template <class T>
+concept storage_scalar = std::same_as<T, float> || std::same_as<T, double> || std::same_as<T, bfloat16> ||
+    std::same_as<T, float16>;
+
+namespace detail {
+
+template <class T>
+struct compute_type {
+  using type = float;
+};
+template <>
+struct compute_type<double> {
+  using type = double;
+};
+
+}  // namespace detail
+
+/// What elements of type T are computed in: float, or double for double.
+template <storage_scalar T>
+using compute_t = typename detail::compute_type<T>::type;
+
+/// The exact value of a stored element.
+TEMPFLOW_HD constexpr float load(float value) { return value; }
+TEMPFLOW_HD constexpr double load(double value) { return value; }
+TEMPFLOW_HD constexpr float load(bfloat16 value) {
+  return std::bit_cast<float>(static_cast<std::uint32_t>(value.bits) << 16);
+}
+TEMPFLOW_HD constexpr float load(float16 value) {
+  const std::uint32_t sign = static_cast<std::uint32_t>(value.bits & 0x8000u) << 16;
+  const std::uint32_t exponent = (value.bits >> 10) & 0x1fu;
+  const std::uint32_t fraction = value.bits & 0x3ffu;
+  if (exponent == 0) {  // zero and subnormals are multiples of 2^-24
+    const float magnitude = static_cast<float>(fraction) * 0x1p-24f;
+    return sign != 0 ? -magnitude : magnitude;
+  }
+  const std::uint32_t widened = exponent == 31 ? 255u : exponent + 112u;
+  return std::bit_cast<float>(sign | (widened << 23) | (fraction << 13));
+}
+
+namespace detail {
+
+TEMPFLOW_HD constexpr bfloat16 to_bfloat16(float value) {
+  const auto bits = std::bit_cast<std::uint32_t>(value);
+  if ((bits & 0x7fffffffu) > 0x7f800000u)
+    return {static_cast<std::uint16_t>((bits >> 16) | 0x40u)};  // quiet NaN
+  return {static_cast<std::uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16)};
+}
+
+TEMPFLOW_HD constexpr float16 to_float16(float value) {
+  const auto bits = std::bit_cast<std::uint32_t>(value);
+  const auto sign = static_cast<std::uint16_t>((bits >> 16) & 0x8000u);
+  const std::uint32_t magnitude = bits & 0x7fffffffu;
+  const auto with_sign = [sign](std::uint32_t half) {
+    return float16{static_cast<std::uint16_t>(sign | half)};
+  };
+  if (magnitude > 0x7f800000u) return with_sign(0x7e00u);   // NaN
+  if (magnitude >= 0x477ff000u) return with_sign(0x7c00u);  // rounds to infinity
+  if (magnitude < 0x38800000u) {                            // below 2^-14: let an addition round to 2^-24
+    const float shifted = std::bit_cast<float>(magnitude) + 0.5f;
+    return with_sign(std::bit_cast<std::uint32_t>(shifted) - 0x3f000000u);
+  }
+  return with_sign((magnitude - 0x38000000u + 0xfffu + ((magnitude >> 13) & 1u)) >> 13);
+}
+
+}  // namespace detail
+
+/// Rounds a computed value to the nearest storable one, ties to even.
+template <storage_scalar T>
+TEMPFLOW_HD constexpr T store(double value) {
+  if constexpr (std::same_as<T, double>) {
+    return value;
+  } else if constexpr (std::same_as<T, bfloat16>) {
+    return detail::to_bfloat16(static_cast<float>(value));
+  } else if constexpr (std::same_as<T, float16>) {
+    return detail::to_float16(static_cast<float>(value));
+  } else {
+    return static_cast<float>(value);
+  }
+}
+template <storage_scalar T>
+TEMPFLOW_HD constexpr T store(float value) {
+  if constexpr (std::same_as<T, bfloat16>) {
+    return detail::to_bfloat16(value);
+  } else if constexpr (std::same_as<T, float16>) {
+    return detail::to_float16(value);
+  } else {
+    return value;
+  }
+}
+
+}  // namespace tempflow

@@ -1,0 +1,67 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// Log-probability of a transition, from the sum of squares of its residual r = y - alpha x - beta v:
+//
+//   log p = -mean(r^2) / (2 std^2) - log std - log(2 pi) / 2        (mean over the D elements, as the field does)
+//   d log p / dv_e = beta r_e / (D std^2)
+//
+// With the mean, a log-ratio is D times smaller than the true one: this is why clip ranges are about 1e-4.
+// Source: flow_grpo/diffusers_patch/sd3_sde_with_logprob.py; docs/maths.md.
+
+#include <cmath>
+#include <numbers>
+
+#include "tempflow/config.hpp"
+#include "tempflow/core/index.hpp"
+#include "tempflow/schedule/transition.hpp"
+
+namespace tempflow {
+
+/// How a log-density over D elements becomes one number.
+enum class log_prob_reduction {
+  mean,  ///< averaged over the elements: the field's convention
+  sum,   ///< the log-density of the whole sample
+};
+
+/// Which terms of the Gaussian log-density are kept. Ratios of one step only see the first two as equal.
+enum class log_prob_terms {
+  all,                ///< -r^2 / (2 std^2) - log std - log(2 pi) / 2
+  without_constants,  ///< -r^2 / (2 std^2)
+  squared_error,      ///< -r^2, Flow-CPS's convention: a log-ratio 2 std^2 times the Gaussian's
+};
+
+/// The convention a log-prob was computed in. Old and new log-probs of a ratio must share it.
+struct log_prob_convention {
+  log_prob_reduction reduction = log_prob_reduction::mean;
+  log_prob_terms terms = log_prob_terms::all;
+
+  friend constexpr bool operator==(log_prob_convention, log_prob_convention) = default;
+};
+
+/// Factor of sum(r^2) in the log-prob, negated: 1 / (2 std^2 D) in the field's convention.
+TEMPFLOW_HD constexpr double log_prob_scale(const transition& step, index_t elements,
+                                            log_prob_convention convention) {
+  const double scale = convention.terms == log_prob_terms::squared_error ? 1 : 1 / (2 * step.std * step.std);
+  return convention.reduction == log_prob_reduction::mean ? scale / static_cast<double>(elements) : scale;
+}
+
+/// Log-prob of a transition whose squared residuals add up to `squared_residual` over `elements` elements.
+TEMPFLOW_HD inline double gaussian_log_prob(double squared_residual, const transition& step, index_t elements,
+                                            log_prob_convention convention = {}) {
+  const double kernel = -log_prob_scale(step, elements, convention) * squared_residual;
+  if (convention.terms != log_prob_terms::all) return kernel;
+  const double constant = std::log(step.std) + 0.5 * std::log(2 * std::numbers::pi);
+  return kernel - (convention.reduction == log_prob_reduction::mean
+                       ? constant
+                       : constant * static_cast<double>(elements));
+}
+
+/// c with d log p / dv_e = c r_e.
+TEMPFLOW_HD constexpr double log_prob_slope(const transition& step, index_t elements,
+                                            log_prob_convention convention = {}) {
+  return 2 * log_prob_scale(step, elements, convention) * step.beta;
+}
+
+}  // namespace tempflow

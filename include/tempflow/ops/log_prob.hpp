@@ -1,0 +1,64 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// The log-prob of given transitions: what a policy with velocity v assigns to the step from x to y.
+
+#include <span>
+
+#include "tempflow/backend/backend.hpp"
+#include "tempflow/objective/gaussian.hpp"
+#include "tempflow/ops/checks.hpp"
+#include "tempflow/ops/row.hpp"
+
+namespace tempflow {
+namespace detail {
+
+/// Sum of squared residuals of a whole row, tile after tile.
+template <class Arithmetic, storage_scalar T>
+TEMPFLOW_HD double row_squared_residual(const T* x, const T* v, const T* y,
+                                        const row_coefficients<typename Arithmetic::template real<T>>& step,
+                                        index_t elements) {
+  double squared = 0;
+  for_each_tile<Arithmetic>(elements, [&](index_t first, index_t last) {
+    squared += squared_residual<Arithmetic>(x, v, y, step, first, last);
+  });
+  return squared;
+}
+
+template <class Arithmetic, storage_scalar T>
+struct log_prob_row {
+  batch_view<const T> x, v, y;
+  per_row<transition> steps;
+  std::span<double> log_probs;
+  log_prob_convention convention;
+
+  void operator()(index_t i) const {
+    const row_coefficients<typename Arithmetic::template real<T>> coefficients(steps[i]);
+    const double squared =
+        row_squared_residual<Arithmetic>(x.row(i), v.row(i), y.row(i), coefficients, x.columns());
+    log_probs[static_cast<std::size_t>(i)] = gaussian_log_prob(squared, steps[i], x.columns(), convention);
+  }
+};
+
+}  // namespace detail
+
+/// log_probs[i] = log p(y_i | x_i, v_i) under the transition of row i.
+///
+/// x, v, y: B x D. steps: one for all rows, or B. log_probs: B doubles. Gives the bits that `step` and
+/// `branch_step` gave for the same x, v and y.
+///
+/// Throws shape_error for extents that differ, schedule_error for a transition without noise.
+/// Source: Flow-GRPO, arXiv 2505.05470, eq. 10 (mean-reduced, as its code has it).
+template <backend B, class E, class T = std::remove_const_t<E>>
+void log_prob(const B& place, batch_view<E> x, input_batch<T> v, input_batch<T> y, per_row<transition> steps,
+              std::span<double> log_probs, log_prob_convention convention = {}) {
+  detail::check_shape("log_prob", "v", v, x.rows(), x.columns());
+  detail::check_shape("log_prob", "y", y, x.rows(), x.columns());
+  detail::check_size("log_prob", "log_probs", log_probs.size(), x.rows());
+  detail::check_transitions("log_prob", steps, x.rows(), true);
+  place.for_each_index(
+      x.rows(), detail::log_prob_row<typename B::arithmetic, T>{x, v, y, steps, log_probs, convention});
+}
+
+}  // namespace tempflow

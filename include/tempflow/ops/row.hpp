@@ -1,0 +1,98 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// The arithmetic of a row, written once for every backend, storage type and operation.
+//
+// A log-prob is always taken of the *stored* state: sampling rounds y first and then scores what it wrote with the
+// same function, in the same order, as training does. So before the first update a log-ratio is exactly 0.
+
+#include "tempflow/config.hpp"
+#include "tempflow/core/arithmetic.hpp"
+#include "tempflow/core/noise.hpp"
+#include "tempflow/core/numeric.hpp"
+#include "tempflow/core/scalar.hpp"
+#include "tempflow/schedule/transition.hpp"
+
+namespace tempflow::detail {
+
+/// A transition's coefficients in the type a row is computed in.
+template <class Real>
+struct row_coefficients {
+  Real alpha;
+  Real beta;
+  Real std;
+
+  TEMPFLOW_HD explicit row_coefficients(const transition& step)
+      : alpha(static_cast<Real>(step.alpha)),
+        beta(static_cast<Real>(step.beta)),
+        std(static_cast<Real>(step.std)) {}
+
+  /// alpha x + beta v.
+  TEMPFLOW_HD Real mean(Real x, Real v) const { return fused_multiply_add(beta, v, alpha * x); }
+
+  /// y - alpha x - beta v.
+  TEMPFLOW_HD Real residual(Real x, Real v, Real y) const {
+    return fused_multiply_add(-beta, v, fused_multiply_add(-alpha, x, y));
+  }
+};
+
+/// Calls visit(first, last) for each tile of a row of `elements` elements, in order.
+template <class Arithmetic, class Visit>
+TEMPFLOW_HD void for_each_tile(index_t elements, const Visit& visit) {
+  for (index_t first = 0; first < elements;) {
+    const index_t last = elements - first > Arithmetic::tile ? first + Arithmetic::tile : elements;
+    visit(first, last);
+    first = last;
+  }
+}
+
+/// Sum of squared residuals of a tile.
+template <class Arithmetic, storage_scalar T>
+TEMPFLOW_HD double squared_residual(const T* x, const T* v, const T* y,
+                                    const row_coefficients<typename Arithmetic::template real<T>>& step,
+                                    index_t first, index_t last) {
+  using real = typename Arithmetic::template real<T>;
+  return Arithmetic::template sum<real>(first, last, [=](index_t e, real partial) {
+    const real r = step.residual(real{load(x[e])}, real{load(v[e])}, real{load(y[e])});
+    return fused_multiply_add(r, r, partial);
+  });
+}
+
+/// Sum of squared differences of a tile.
+template <class Arithmetic, storage_scalar T>
+TEMPFLOW_HD double squared_difference(const T* a, const T* b, index_t first, index_t last) {
+  using real = typename Arithmetic::template real<T>;
+  return Arithmetic::template sum<real>(first, last, [=](index_t e, real partial) {
+    const real d = real{load(a[e])} - real{load(b[e])};
+    return fused_multiply_add(d, d, partial);
+  });
+}
+
+/// y = alpha x + beta v + std z over a tile that starts at a multiple of 4.
+template <class Arithmetic, storage_scalar T>
+TEMPFLOW_HD void sample(const T* x, const T* v, T* y,
+                        const row_coefficients<typename Arithmetic::template real<T>>& step, noise_key key,
+                        noise_id id, index_t first, index_t last) {
+  using real = typename Arithmetic::template real<T>;
+  for (index_t e = first; e < last; e += 4) {
+    const normal_quad noise = noise_block(key, id, e / 4);
+    for (index_t k = 0; k < 4 && e + k < last; ++k) {
+      const real mean = step.mean(real{load(x[e + k])}, real{load(v[e + k])});
+      y[e + k] = store<T>(fused_multiply_add(step.std, real{noise.value[k]}, mean));
+    }
+  }
+}
+
+/// y = alpha x + beta v over a tile.
+template <class Arithmetic, storage_scalar T>
+TEMPFLOW_HD void advance(const T* x, const T* v, T* y,
+                         const row_coefficients<typename Arithmetic::template real<T>>& step, index_t first,
+                         index_t last) {
+  using real = typename Arithmetic::template real<T>;
+  for (index_t e = first; e < last; ++e) {
+    y[e] = store<T>(step.mean(real{load(x[e])}, real{load(v[e])}));
+  }
+}
+
+}  // namespace tempflow::detail

@@ -1,0 +1,56 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// Many models give a row slightly different bits in another batch (GEMM blocking, guidance, autocast). Then the
+// training pass does not see the rollout's velocities, and the on-policy ratio is not 1. Rescoring replaces the
+// old log-probs by those of the training batches themselves, and reports how far they had drifted.
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "tempflow/ops/log_prob.hpp"
+#include "tempflow/rollout/minibatches.hpp"
+#include "tempflow/rollout/velocity_model.hpp"
+
+namespace tempflow {
+
+/// Change of the old log-probs by rescoring.
+struct rescore_drift {
+  index_t rows = 0;
+  double max_abs = 0;  ///< largest |new - old|; compare it with the clip range
+  double mean_abs = 0;
+};
+
+/// One pass of the model over the batches, in their order and composition, that replaces the rollout's log-probs.
+/// Afterwards, and before the first update, every log-ratio is exactly 0 for these batches.
+///
+/// Costs one model evaluation a row. Exceptions of the model pass through; log-probs replaced so far stay.
+template <backend B, velocity_model M>
+rescore_drift rescore(const B& place, M& model, minibatch_range<typename M::value_type>& batches) {
+  rescore_drift drift;
+  const auto old = batches.rollout().log_probs();
+  batch_buffer<typename M::value_type> velocity;
+  std::vector<double> fresh;
+  for (const auto& batch : batches) {
+    const index_t count = batch.x.rows();
+    if (velocity.rows() < count) velocity = batch_buffer<typename M::value_type>(count, batch.x.columns());
+    const auto v = velocity.view().slice(0, count);
+    fresh.resize(static_cast<std::size_t>(count));
+    model.velocity(batch.x, batch.sigma, batch.prompt, v);
+    log_prob(place, batch.x, v, batch.y, batch.steps, fresh, batch.convention);
+    for (std::size_t i = 0; i < fresh.size(); ++i) {
+      double& kept = old[static_cast<std::size_t>(batch.rows[i])];
+      const double change = std::abs(fresh[i] - kept);
+      drift.max_abs = std::max(drift.max_abs, change);
+      drift.mean_abs += change;
+      kept = fresh[i];
+    }
+    drift.rows += count;
+  }
+  if (drift.rows > 0) drift.mean_abs /= static_cast<double>(drift.rows);
+  return drift;
+}
+
+}  // namespace tempflow

@@ -1,0 +1,92 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// A chain: the transitions of a whole sampling run, sigma_0 down to sigma_T.
+
+#include <algorithm>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "tempflow/core/error.hpp"
+#include "tempflow/schedule/dynamics.hpp"
+#include "tempflow/schedule/sigmas.hpp"
+#include "tempflow/schedule/window.hpp"
+
+namespace tempflow {
+
+/// T transitions over a grid of T + 1 sigmas. Make one with make_chain.
+class chain {
+ public:
+  /// Joins a checked grid and its transitions.
+  chain(std::vector<double> sigmas, std::vector<transition> transitions)
+      : sigmas_(std::move(sigmas)), transitions_(std::move(transitions)) {
+    check_sigmas(sigmas_);
+    if (transitions_.size() + 1 != sigmas_.size()) {
+      throw schedule_error(detail::message("chain: ", transitions_.size(), " transitions over ",
+                                           sigmas_.size(), " sigmas, expected ", sigmas_.size() - 1));
+    }
+  }
+
+  /// T.
+  index_t steps() const { return static_cast<index_t>(transitions_.size()); }
+
+  /// The T + 1 noise levels, descending.
+  std::span<const double> sigmas() const { return sigmas_; }
+
+  /// Transition of step i, from sigma_i to sigma_{i+1}.
+  const transition& operator[](index_t i) const { return transitions_[checked(i, steps())]; }
+
+  /// Deterministic Euler step from sigma_i to sigma_{i+1}, whatever the chain's own dynamics.
+  transition ode_step(index_t i) const { return ode_step(i, i + 1); }
+
+  /// Deterministic Euler step from sigma_from straight to sigma_to.
+  transition ode_step(index_t from, index_t to) const {
+    const double sigma = sigmas_[checked(from, steps())], sigma_next = sigmas_[checked(to, steps() + 1)];
+    return ode{}({.sigma = sigma, .sigma_next = sigma_next, .second_sigma = sigmas_[1]});
+  }
+
+  /// Steps that draw noise.
+  std::vector<index_t> stochastic_steps() const {
+    std::vector<index_t> found;
+    for (index_t i = 0; i < steps(); ++i) {
+      if ((*this)[i].stochastic()) found.push_back(i);
+    }
+    return found;
+  }
+
+ private:
+  static std::size_t checked(index_t i, index_t count) {
+    if (i < 0 || i >= count) throw schedule_error(detail::message("chain: step ", i, " of ", count));
+    return static_cast<std::size_t>(i);
+  }
+
+  std::vector<double> sigmas_;
+  std::vector<transition> transitions_;
+};
+
+/// A chain whose listed steps follow `rule`, and all others the ODE.
+/// Throws schedule_error for sigmas that do not descend or steps outside the grid.
+template <dynamics Rule>
+chain make_chain(std::vector<double> sigmas, const Rule& rule, std::span<const index_t> stochastic_steps) {
+  check_sigmas(sigmas);
+  const auto steps = static_cast<index_t>(sigmas.size()) - 1;
+  check_step_list(stochastic_steps, steps);
+  std::vector<transition> transitions;
+  for (std::size_t i = 0; i + 1 < sigmas.size(); ++i) {
+    const sigma_step at{.sigma = sigmas[i], .sigma_next = sigmas[i + 1], .second_sigma = sigmas[1]};
+    const bool chosen = std::ranges::binary_search(stochastic_steps, static_cast<index_t>(i));
+    transitions.push_back(chosen ? rule(at) : ode{}(at));
+  }
+  return {std::move(sigmas), std::move(transitions)};
+}
+
+/// A chain that follows `rule` at every step. Throws schedule_error for sigmas that do not descend.
+template <dynamics Rule>
+chain make_chain(std::vector<double> sigmas, const Rule& rule) {
+  const auto steps = step_range(0, static_cast<index_t>(sigmas.size()) - 1);
+  return make_chain(std::move(sigmas), rule, steps);
+}
+
+}  // namespace tempflow

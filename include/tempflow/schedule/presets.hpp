@@ -1,0 +1,105 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// The published hyper-parameters of TempFlow-GRPO for three models.
+// Source: config/dgx.py of Shredded-Pork/TempFlow-GRPO (geneval_sd3_pr, flux_pr, pickscore_qwenimage_pr), the
+// paper's appendix, and the authors' answers on the noise levels (0.7, 0.9, 1.2).
+
+#include <string_view>
+#include <vector>
+
+#include "tempflow/schedule/dynamics.hpp"
+#include "tempflow/schedule/sigmas.hpp"
+#include "tempflow/schedule/window.hpp"
+
+namespace tempflow {
+
+/// Everything a TempFlow-GRPO run of one model needs to know besides the model. Plain data: change any field.
+struct preset {
+  std::string_view name;
+
+  // Sampling
+  std::vector<double> (*make_sigmas)(index_t steps, index_t image_tokens);
+  index_t image_tokens;      ///< tokens of a training image (latent patches)
+  index_t train_steps = 10;  ///< T of a rollout
+  index_t trained_steps =
+      9;  ///< leading steps that branch and train; the last step's density is near-singular
+  index_t evaluation_steps;  ///< T of an evaluation
+  double guidance;           ///< classifier-free guidance scale
+  double noise_level;        ///< a of flow_sde
+
+  // Branching and groups
+  index_t explorations = 6;      ///< K stochastic branches a step
+  index_t seeds_per_prompt = 4;  ///< initial noises a prompt
+  index_t group_size = 24;       ///< seeds_per_prompt * explorations samples a prompt and step
+  index_t groups = 48;           ///< prompts an update
+
+  // Objective
+  double clip = 1e-4;
+  double advantage_clip = 5;
+  double advantage_epsilon = 1e-4;
+  double kl_beta;
+
+  // Optimiser (AdamW on LoRA adapters of rank 32, alpha 64)
+  double learning_rate = 3e-4;
+  double adam_beta1 = 0.9, adam_beta2 = 0.999, adam_epsilon = 1e-8, weight_decay = 1e-4;
+  double max_gradient_norm = 1;
+  index_t lora_rank = 32, lora_alpha = 64;
+
+  // EMA of the weights
+  bool use_ema = true;
+  double ema_decay = 0.9;
+  index_t ema_interval = 8;  ///< optimiser steps between EMA updates
+
+  /// Sigma grid of a rollout.
+  std::vector<double> sigmas() const { return make_sigmas(train_steps, image_tokens); }
+
+  /// Sigma grid of an evaluation.
+  std::vector<double> evaluation_sigmas() const { return make_sigmas(evaluation_steps, image_tokens); }
+
+  /// The SDE of a rollout.
+  flow_sde dynamics() const { return {.noise_level = noise_level}; }
+
+  /// Steps that branch and are trained: 0 to trained_steps - 1.
+  std::vector<index_t> branch_steps() const { return step_range(0, trained_steps); }
+};
+
+namespace presets {
+
+/// Stable Diffusion 3.5 Medium at 512 px, GenEval reward: true classifier-free guidance.
+inline preset sd3_5_medium() {
+  return {.name = "SD3.5-M",
+          .make_sigmas = [](index_t steps, index_t) { return sd3_sigmas(steps); },
+          .image_tokens = 1024,
+          .evaluation_steps = 40,
+          .guidance = 4.5,
+          .noise_level = 0.7,
+          .kl_beta = 0.004};
+}
+
+/// FLUX.1-dev at 1,024 px, HPSv3 reward: guidance is embedded, one forward pass.
+inline preset flux_1_dev() {
+  return {.name = "FLUX.1-dev",
+          .make_sigmas = [](index_t steps, index_t tokens) { return flux_sigmas(steps, tokens); },
+          .image_tokens = 4096,
+          .evaluation_steps = 50,
+          .guidance = 3.5,
+          .noise_level = 0.9,
+          .kl_beta = 0.004};
+}
+
+/// Qwen-Image at 512 px, PickScore reward: norm-preserving guidance, no KL, no EMA.
+inline preset qwen_image() {
+  return {.name = "Qwen-Image",
+          .make_sigmas = [](index_t steps, index_t tokens) { return qwen_image_sigmas(steps, tokens); },
+          .image_tokens = 1024,
+          .evaluation_steps = 50,
+          .guidance = 4,
+          .noise_level = 1.2,
+          .kl_beta = 0,
+          .use_ema = false};
+}
+
+}  // namespace presets
+}  // namespace tempflow
