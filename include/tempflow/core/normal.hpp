@@ -35,9 +35,9 @@ namespace detail {
 TEMPFLOW_HD inline float minus_two_log(std::uint32_t bits) {
   const auto u = static_cast<float>(bits) * 0x1p-31f;
   // u = m 2^e with m in [sqrt(1/2), sqrt(2)): the offset makes the exponent field roll over at sqrt(1/2).
-  const auto raw = std::bit_cast<std::uint32_t>(u) - 0x3f3504f3u;
+  const auto raw = bit_cast<std::uint32_t>(u) - 0x3f3504f3u;
   const auto exponent = static_cast<float>(static_cast<std::int32_t>(raw) >> 23);
-  const auto f = std::bit_cast<float>((raw & 0x007fffffu) + 0x3f3504f3u) - 1.0f;
+  const auto f = bit_cast<float>((raw & 0x007fffffu) + 0x3f3504f3u) - 1.0f;
   float p = 7.0376836292e-2f;
   p = fused_multiply_add(p, f, -1.1514610310e-1f);
   p = fused_multiply_add(p, f, 1.1676998740e-1f);

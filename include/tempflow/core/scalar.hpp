@@ -5,11 +5,11 @@
 // Storage scalars: what tensors are kept in. Arithmetic never happens in the 16-bit types; it happens in
 // compute_t<T>, and a result is rounded to nearest even when it is stored.
 
-#include <bit>
 #include <concepts>
 #include <cstdint>
 
 #include "tempflow/config.hpp"
+#include "tempflow/core/numeric.hpp"
 
 namespace tempflow {
 
@@ -53,7 +53,7 @@ using compute_t = typename detail::compute_type<T>::type;
 TEMPFLOW_HD constexpr float load(float value) { return value; }
 TEMPFLOW_HD constexpr double load(double value) { return value; }
 TEMPFLOW_HD constexpr float load(bfloat16 value) {
-  return std::bit_cast<float>(static_cast<std::uint32_t>(value.bits) << 16);
+  return bit_cast<float>(static_cast<std::uint32_t>(value.bits) << 16);
 }
 TEMPFLOW_HD constexpr float load(float16 value) {
   const std::uint32_t sign = static_cast<std::uint32_t>(value.bits & 0x8000u) << 16;
@@ -64,20 +64,20 @@ TEMPFLOW_HD constexpr float load(float16 value) {
     return sign != 0 ? -magnitude : magnitude;
   }
   const std::uint32_t widened = exponent == 31 ? 255u : exponent + 112u;
-  return std::bit_cast<float>(sign | (widened << 23) | (fraction << 13));
+  return bit_cast<float>(sign | (widened << 23) | (fraction << 13));
 }
 
 namespace detail {
 
 TEMPFLOW_HD constexpr bfloat16 to_bfloat16(float value) {
-  const auto bits = std::bit_cast<std::uint32_t>(value);
+  const auto bits = bit_cast<std::uint32_t>(value);
   if ((bits & 0x7fffffffu) > 0x7f800000u)
     return {static_cast<std::uint16_t>((bits >> 16) | 0x40u)};  // quiet NaN
   return {static_cast<std::uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16)};
 }
 
 TEMPFLOW_HD constexpr float16 to_float16(float value) {
-  const auto bits = std::bit_cast<std::uint32_t>(value);
+  const auto bits = bit_cast<std::uint32_t>(value);
   const auto sign = static_cast<std::uint16_t>((bits >> 16) & 0x8000u);
   const std::uint32_t magnitude = bits & 0x7fffffffu;
   const auto with_sign = [sign](std::uint32_t half) {
@@ -86,10 +86,19 @@ TEMPFLOW_HD constexpr float16 to_float16(float value) {
   if (magnitude > 0x7f800000u) return with_sign(0x7e00u);   // NaN
   if (magnitude >= 0x477ff000u) return with_sign(0x7c00u);  // rounds to infinity
   if (magnitude < 0x38800000u) {                            // below 2^-14: let an addition round to 2^-24
-    const float shifted = std::bit_cast<float>(magnitude) + 0.5f;
-    return with_sign(std::bit_cast<std::uint32_t>(shifted) - 0x3f000000u);
+    const float shifted = bit_cast<float>(magnitude) + 0.5f;
+    return with_sign(bit_cast<std::uint32_t>(shifted) - 0x3f000000u);
   }
   return with_sign((magnitude - 0x38000000u + 0xfffu + ((magnitude >> 13) & 1u)) >> 13);
+}
+
+/// Narrows to fp32 so that rounding on to 16 bits lands where one rounding would: inexact results end in an odd bit.
+TEMPFLOW_HD constexpr float narrow_to_odd(double value) {
+  const auto nearest = static_cast<float>(value);
+  const auto bits = bit_cast<std::uint32_t>(nearest);
+  if (static_cast<double>(nearest) == value || (bits & 1u) != 0) return nearest;
+  const bool short_of_it = (static_cast<double>(nearest) < value) == (value > 0);
+  return bit_cast<float>(short_of_it ? bits + 1 : bits - 1);
 }
 
 }  // namespace detail
@@ -100,9 +109,9 @@ TEMPFLOW_HD constexpr T store(double value) {
   if constexpr (std::same_as<T, double>) {
     return value;
   } else if constexpr (std::same_as<T, bfloat16>) {
-    return detail::to_bfloat16(static_cast<float>(value));
+    return detail::to_bfloat16(detail::narrow_to_odd(value));
   } else if constexpr (std::same_as<T, float16>) {
-    return detail::to_float16(static_cast<float>(value));
+    return detail::to_float16(detail::narrow_to_odd(value));
   } else {
     return static_cast<float>(value);
   }

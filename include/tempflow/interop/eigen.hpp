@@ -10,8 +10,8 @@
 //   row-major, B x D:                       a row is a sample
 //   a vector of either kind:                one sample
 //
-// Both orders give a batch of B rows and D columns. Matrix, Array, Map, Ref, Block and their transposes are taken;
-// a view lives as long as the memory that it looks at.
+// Both orders give a batch of B rows and D columns. Matrix, Array, Map, Ref, Block and their transposes are
+// taken; a view lives as long as the memory that it looks at.
 
 #include <concepts>
 #include <Eigen/Core>
@@ -25,21 +25,33 @@
 namespace tempflow {
 namespace detail {
 
+template <class D>
+void dense(const Eigen::DenseBase<D>&);
+template <class D>
+void owner(const Eigen::PlainObjectBase<D>&);
+template <class D, int Options, class Stride>
+void owner(const Eigen::Ref<const D, Options, Stride>&);  // it may hold a copy
+
+template <class M>
+concept eigen_dense = requires(const M& matrix) {
+  detail::dense(matrix);
+};
+
+/// An object that takes its elements with it when it dies.
+template <class M>
+concept eigen_owner = requires(const M& matrix) {
+  detail::owner(matrix);
+};
+
 /// An Eigen object over elements in memory.
 template <class M>
-concept eigen_memory = std::derived_from<M, Eigen::DenseBase<M>> && storage_scalar<typename M::Scalar> &&
+concept eigen_memory = eigen_dense<M> && storage_scalar<typename M::Scalar> &&
                        (static_cast<unsigned>(M::Flags) & Eigen::DirectAccessBit) != 0;
-
-/// True for objects that take their elements with them when they die; a Ref to const may hold a copy.
-template <class M>
-inline constexpr bool eigen_owns = std::derived_from<M, Eigen::PlainObjectBase<M>>;
-template <class M, int Options, class Stride>
-inline constexpr bool eigen_owns<Eigen::Ref<const M, Options, Stride>> = true;
 
 /// What batch_view_of(M&&) takes: anything but a temporary that owns its elements.
 template <class M>
 concept eigen_argument = eigen_memory<std::remove_cvref_t<M>> &&
-    (std::is_lvalue_reference_v<M> || !eigen_owns<std::remove_cvref_t<M>>);
+    (std::is_lvalue_reference_v<M> || !eigen_owner<std::remove_cvref_t<M>>);
 
 /// const for objects that only let their elements be read.
 template <class M>
@@ -61,10 +73,11 @@ using eigen_map_of =
 
 }  // namespace detail
 
-/// The batch that a matrix or array holds: its rows (row-major) or its columns (column-major) are the samples.
+/// The batch that a matrix or array holds: its rows (row-major) or columns (column-major) are the samples.
 ///
-/// A const object, or one over const memory, gives a batch for reading; a const Map does too, as in Eigen. Element
-/// types are float, double and the library's 16-bit types. A block of a temporary dangles, as it does in Eigen.
+/// A const object, or one over const memory, gives a batch for reading; a const Map does too, as in Eigen.
+/// Element types are float, double and the library's 16-bit types. A block of a temporary dangles, as it does
+/// in Eigen.
 /// Throws shape_error when the elements of a sample do not lie side by side (inner stride other than 1).
 template <detail::eigen_argument M>
 batch_view<detail::eigen_element<M>> batch_view_of(M&& matrix) {
@@ -94,15 +107,17 @@ template <class M, class... Extents>
   requires(detail::eigen_memory<std::remove_cvref_t<M>> && !detail::eigen_argument<M>)
 void batch_view_of(M&& temporary, Extents... expected) = delete;
 
-/// A batch as an Eigen matrix of B x D: a row is a sample, as in the batch's own rows() and columns(). The map writes
-/// through to the batch, or only reads it when the batch is const; rows that are not packed keep their stride.
+/// A batch as an Eigen matrix of B x D: a row is a sample, as in the batch's own rows() and columns(). The map
+/// writes to the batch's memory, or only reads it when the batch is const; rows that are not packed keep their
+/// stride.
 template <class T>
 auto eigen_map(batch_view<T> batch) {
   return detail::eigen_map_of<T, Eigen::RowMajor>(batch.data(), batch.rows(), batch.columns(),
                                                   Eigen::OuterStride<>(batch.row_stride()));
 }
 
-/// A batch as an Eigen matrix of D x B: a column is a sample. The same memory as eigen_map's, in Eigen's default order.
+/// A batch as an Eigen matrix of D x B: a column is a sample. The memory is eigen_map's, the order Eigen's
+/// default.
 template <class T>
 auto eigen_map_columns(batch_view<T> batch) {
   return detail::eigen_map_of<T, Eigen::ColMajor>(batch.data(), batch.columns(), batch.rows(),

@@ -15,6 +15,7 @@
 
 #include "tempflow/config.hpp"
 #include "tempflow/core/index.hpp"
+#include "tempflow/core/numeric.hpp"
 #include "tempflow/schedule/transition.hpp"
 
 namespace tempflow {
@@ -40,28 +41,30 @@ struct log_prob_convention {
   friend constexpr bool operator==(log_prob_convention, log_prob_convention) = default;
 };
 
-/// Factor of sum(r^2) in the log-prob, negated: 1 / (2 std^2 D) in the field's convention.
-TEMPFLOW_HD constexpr double log_prob_scale(const transition& step, index_t elements,
-                                            log_prob_convention convention) {
-  const double scale = convention.terms == log_prob_terms::squared_error ? 1 : 1 / (2 * step.std * step.std);
-  return convention.reduction == log_prob_reduction::mean ? scale / static_cast<double>(elements) : scale;
+/// What sum(r^2) is divided by: 2 std^2 D in the field's convention.
+TEMPFLOW_HD constexpr double log_prob_divisor(const transition& step, index_t elements,
+                                              log_prob_convention convention) {
+  const double divisor = convention.terms == log_prob_terms::squared_error ? 1 : 2 * step.std * step.std;
+  return convention.reduction == log_prob_reduction::mean ? divisor * static_cast<double>(elements) : divisor;
 }
 
 /// Log-prob of a transition whose squared residuals add up to `squared_residual` over `elements` elements.
+///
+/// A quotient and an explicit multiply-add: nothing that a compiler could contract differently in rollout and
+/// training, so equal inputs give equal bits.
 TEMPFLOW_HD inline double gaussian_log_prob(double squared_residual, const transition& step, index_t elements,
                                             log_prob_convention convention = {}) {
-  const double kernel = -log_prob_scale(step, elements, convention) * squared_residual;
+  const double kernel = -(squared_residual / log_prob_divisor(step, elements, convention));
   if (convention.terms != log_prob_terms::all) return kernel;
   const double constant = std::log(step.std) + 0.5 * std::log(2 * std::numbers::pi);
-  return kernel - (convention.reduction == log_prob_reduction::mean
-                       ? constant
-                       : constant * static_cast<double>(elements));
+  const double times = convention.reduction == log_prob_reduction::mean ? 1 : static_cast<double>(elements);
+  return fused_multiply_add(-constant, times, kernel);
 }
 
 /// c with d log p / dv_e = c r_e.
 TEMPFLOW_HD constexpr double log_prob_slope(const transition& step, index_t elements,
                                             log_prob_convention convention = {}) {
-  return 2 * log_prob_scale(step, elements, convention) * step.beta;
+  return 2 * step.beta / log_prob_divisor(step, elements, convention);
 }
 
 }  // namespace tempflow
