@@ -25,6 +25,13 @@
 #define TEMPFLOW_HD
 #endif
 
+// TEMPFLOW_X86_DISPATCH: 1 where a function can be compiled for another instruction set than its file.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__CUDA_ARCH__)
+#define TEMPFLOW_X86_DISPATCH 1
+#else
+#define TEMPFLOW_X86_DISPATCH 0
+#endif
+
 #if defined(TEMPFLOW_ENABLE_ASSERTS)
 #include <cstdio>
 #include <cstdlib>

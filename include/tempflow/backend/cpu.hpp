@@ -18,6 +18,7 @@
 #include "tempflow/core/arithmetic.hpp"
 #include "tempflow/core/error.hpp"
 #include "tempflow/core/index.hpp"
+#include "tempflow/detail/kernel.hpp"
 
 namespace tempflow {
 namespace detail {
@@ -45,7 +46,7 @@ class thread_pool {
   index_t threads() const { return static_cast<index_t>(workers_.size()) + 1; }
 
   /// Calls run(context, i) for each i in [0, count), on all threads; rethrows the first exception.
-  void for_each(index_t count, void (*run)(const void*, index_t), const void* context) {
+  void for_each(index_t count, indexed_call run, const void* context) {
     std::unique_lock busy(job_mutex_, std::try_to_lock);
     if (!busy || workers_.empty() || count < 2) {  // nested or concurrent use, or nothing to share
       for (index_t i = 0; i < count; ++i) run(context, i);
@@ -96,7 +97,7 @@ class thread_pool {
   std::mutex job_mutex_, mutex_;
   std::condition_variable wake_, done_;
   std::atomic<index_t> next_{0};
-  void (*run_)(const void*, index_t) = nullptr;
+  indexed_call run_ = nullptr;
   const void* context_ = nullptr;
   index_t count_ = 0;
   index_t running_ = 0;
@@ -131,8 +132,11 @@ class cpu_backend {
   /// The first exception of a body is rethrown. Called from inside a body it runs serially.
   template <class Body>
   void for_each_index(index_t count, const Body& body) const {
-    pool_->for_each(
-        count, [](const void* context, index_t i) { (*static_cast<const Body*>(context))(i); }, &body);
+    if constexpr (detail::is_kernel<Body>) {
+      pool_->for_each(count, detail::best_call<Body>(), &body);
+    } else {
+      pool_->for_each(count, &detail::call_portable<Body>, &body);
+    }
   }
 
  private:

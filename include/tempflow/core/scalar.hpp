@@ -92,7 +92,7 @@ TEMPFLOW_HD constexpr float16 to_float16(float value) {
   return with_sign((magnitude - 0x38000000u + 0xfffu + ((magnitude >> 13) & 1u)) >> 13);
 }
 
-/// Narrows to fp32 so that rounding on to 16 bits lands where one rounding would: inexact results end in an odd bit.
+/// Narrows to fp32, inexact results to an odd last bit: rounding on to 16 bits then lands where one rounding would.
 TEMPFLOW_HD constexpr float narrow_to_odd(double value) {
   const auto nearest = static_cast<float>(value);
   const auto bits = bit_cast<std::uint32_t>(nearest);

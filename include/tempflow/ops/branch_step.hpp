@@ -10,6 +10,7 @@
 
 #include "tempflow/backend/backend.hpp"
 #include "tempflow/core/noise.hpp"
+#include "tempflow/detail/kernel.hpp"
 #include "tempflow/objective/gaussian.hpp"
 #include "tempflow/ops/checks.hpp"
 #include "tempflow/ops/row.hpp"
@@ -19,6 +20,8 @@ namespace detail {
 
 template <class Arithmetic, storage_scalar T>
 struct branch_step_row {
+  using kernel_tag = kernel;
+
   batch_view<const T> x, v;
   per_row<transition> trunk_steps, branch_steps;
   noise_key key;

@@ -6,6 +6,7 @@
 
 #include "tempflow/backend/backend.hpp"
 #include "tempflow/core/noise.hpp"
+#include "tempflow/detail/kernel.hpp"
 #include "tempflow/ops/checks.hpp"
 
 namespace tempflow {
@@ -13,6 +14,8 @@ namespace detail {
 
 template <storage_scalar T>
 struct fill_noise_row {
+  using kernel_tag = kernel;
+
   batch_view<T> out;
   noise_key key;
   per_row<noise_id> ids;

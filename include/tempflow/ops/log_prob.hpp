@@ -7,6 +7,7 @@
 #include <span>
 
 #include "tempflow/backend/backend.hpp"
+#include "tempflow/detail/kernel.hpp"
 #include "tempflow/objective/gaussian.hpp"
 #include "tempflow/ops/checks.hpp"
 #include "tempflow/ops/row.hpp"
@@ -28,6 +29,8 @@ TEMPFLOW_HD double row_squared_residual(const T* x, const T* v, const T* y,
 
 template <class Arithmetic, storage_scalar T>
 struct log_prob_row {
+  using kernel_tag = kernel;
+
   batch_view<const T> x, v, y;
   per_row<transition> steps;
   std::span<double> log_probs;

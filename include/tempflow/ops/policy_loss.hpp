@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "tempflow/backend/backend.hpp"
+#include "tempflow/detail/kernel.hpp"
 #include "tempflow/objective/clipped_grpo.hpp"
 #include "tempflow/objective/gaussian.hpp"
 #include "tempflow/objective/policy_statistics.hpp"
@@ -42,6 +43,8 @@ namespace detail {
 
 template <class Arithmetic, storage_scalar T, storage_scalar G, class Objective>
 struct policy_loss_row {
+  using kernel_tag = kernel;
+
   policy_batch<T> batch;
   batch_view<const T> v, v_ref;
   Objective objective;
@@ -92,11 +95,18 @@ struct policy_loss_row {
   void write_gradient(const T* x, const T* vi, const T* y, const T* reference,
                       const row_coefficients<real>& coefficients, real slope, real pull, bool finite,
                       G* out) const {
-    for (index_t e = 0; e < v.columns(); ++e) {
-      const real velocity{load(vi[e])};
-      const real residual = coefficients.residual(real{load(x[e])}, velocity, real{load(y[e])});
-      const real away = reference == nullptr ? real{0} : velocity - real{load(reference[e])};
-      out[e] = finite ? store<G>(fused_multiply_add(slope, residual, pull * away)) : store<G>(real{0});
+    const index_t elements = v.columns();
+    const auto push = [=](index_t e) {
+      return slope * coefficients.residual(real{load(x[e])}, real{load(vi[e])}, real{load(y[e])});
+    };
+    if (!finite) {
+      write_elements<real>(out, 0, elements, [](index_t) { return real{0}; });
+    } else if (reference == nullptr) {
+      write_elements<real>(out, 0, elements, push);
+    } else {
+      write_elements<real>(out, 0, elements, [=](index_t e) {
+        return fused_multiply_add(pull, real{load(vi[e])} - real{load(reference[e])}, push(e));
+      });
     }
   }
 };

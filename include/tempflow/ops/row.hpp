@@ -69,6 +69,30 @@ TEMPFLOW_HD double squared_difference(const T* a, const T* b, index_t first, ind
   });
 }
 
+/// out[e] = compute(e) for e in [first, last), rounded to storage: a few elements at a time into registers, so that a
+/// compiler need not know whether out overlaps the inputs.
+template <class Real, storage_scalar T, class Compute>
+TEMPFLOW_HD void write_elements(T* out, index_t first, index_t last, const Compute& compute) {
+  constexpr int width = 32;
+  index_t e = first;
+  for (; e + width <= last; e += width) {
+    Real value[width];
+    for (int l = 0; l < width; ++l) value[l] = compute(e + l);
+    for (int l = 0; l < width; ++l) out[e + l] = store<T>(value[l]);
+  }
+  for (; e < last; ++e) out[e] = store<T>(compute(e));
+}
+
+/// y = alpha x + beta v over a tile.
+template <class Arithmetic, storage_scalar T>
+TEMPFLOW_HD void advance(const T* x, const T* v, T* y,
+                         const row_coefficients<typename Arithmetic::template real<T>>& step, index_t first,
+                         index_t last) {
+  using real = typename Arithmetic::template real<T>;
+  write_elements<real>(y, first, last,
+                       [=](index_t e) { return step.mean(real{load(x[e])}, real{load(v[e])}); });
+}
+
 /// y = alpha x + beta v + std z over a tile that starts at a multiple of 4.
 template <class Arithmetic, storage_scalar T>
 TEMPFLOW_HD void sample(const T* x, const T* v, T* y,
@@ -81,17 +105,6 @@ TEMPFLOW_HD void sample(const T* x, const T* v, T* y,
       const real mean = step.mean(real{load(x[e + k])}, real{load(v[e + k])});
       y[e + k] = store<T>(fused_multiply_add(step.std, real{noise.value[k]}, mean));
     }
-  }
-}
-
-/// y = alpha x + beta v over a tile.
-template <class Arithmetic, storage_scalar T>
-TEMPFLOW_HD void advance(const T* x, const T* v, T* y,
-                         const row_coefficients<typename Arithmetic::template real<T>>& step, index_t first,
-                         index_t last) {
-  using real = typename Arithmetic::template real<T>;
-  for (index_t e = first; e < last; ++e) {
-    y[e] = store<T>(step.mean(real{load(x[e])}, real{load(v[e])}));
   }
 }
 

@@ -9,6 +9,7 @@
 
 #include "tempflow/backend/backend.hpp"
 #include "tempflow/core/noise.hpp"
+#include "tempflow/detail/kernel.hpp"
 #include "tempflow/objective/gaussian.hpp"
 #include "tempflow/ops/checks.hpp"
 #include "tempflow/ops/row.hpp"
@@ -18,6 +19,8 @@ namespace detail {
 
 template <class Arithmetic, storage_scalar T>
 struct step_row {
+  using kernel_tag = kernel;
+
   batch_view<const T> x, v;
   batch_view<T> y;
   per_row<transition> steps;
@@ -44,6 +47,8 @@ struct step_row {
 
 template <class Arithmetic, storage_scalar T>
 struct ode_step_row {
+  using kernel_tag = kernel;
+
   batch_view<const T> x, v;
   batch_view<T> y;
   per_row<transition> steps;

@@ -14,6 +14,7 @@
 #include "tempflow/core/error.hpp"
 #include "tempflow/core/numeric.hpp"
 #include "tempflow/core/scalar.hpp"
+#include "tempflow/detail/kernel.hpp"
 
 namespace tempflow {
 
@@ -38,6 +39,8 @@ namespace detail {
 
 template <class Arithmetic, storage_scalar T>
 struct ema_block {
+  using kernel_tag = kernel;
+
   std::span<T> average;
   std::span<const T> weights;
   double decay;
