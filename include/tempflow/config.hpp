@@ -25,11 +25,14 @@
 #define TEMPFLOW_HD
 #endif
 
-// TEMPFLOW_X86_DISPATCH: 1 where a function can be compiled for another instruction set than its file.
+// TEMPFLOW_AVX2_VERSION      marks a function that is compiled for AVX2, with all it calls, in a file that is not.
+// TEMPFLOW_CPU_HAS_AVX2()    whether such a function may run on this processor.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__CUDA_ARCH__)
-#define TEMPFLOW_X86_DISPATCH 1
+#define TEMPFLOW_AVX2_VERSION [[gnu::target("avx2,fma"), gnu::flatten]]
+#define TEMPFLOW_CPU_HAS_AVX2() (__builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0)
 #else
-#define TEMPFLOW_X86_DISPATCH 0
+#define TEMPFLOW_AVX2_VERSION
+#define TEMPFLOW_CPU_HAS_AVX2() false
 #endif
 
 #if defined(TEMPFLOW_ENABLE_ASSERTS)

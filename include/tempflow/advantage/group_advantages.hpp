@@ -41,6 +41,7 @@ enum class epsilon_rule {
   floor,  ///< max(std, eps) (Flow-Factory)
 };
 
+/// How rewards become advantages. The defaults are Flow-GRPO's and TempFlow-GRPO's.
 struct advantage_options {
   advantage_scale scale = advantage_scale::group_std;
   std_estimate std = std_estimate::population;

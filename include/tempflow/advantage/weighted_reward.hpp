@@ -44,6 +44,7 @@ inline std::vector<double> weighted_sum(std::span<const weighted_reward> rewards
   return total;
 }
 
+/// As above, for a list written in place.
 inline std::vector<double> weighted_sum(std::initializer_list<weighted_reward> rewards) {
   return weighted_sum(std::span<const weighted_reward>(rewards.begin(), rewards.size()));
 }

@@ -27,20 +27,16 @@ void call_portable(const void* context, index_t i) {
   (*static_cast<const Body*>(context))(i);
 }
 
+template <class Body>
+TEMPFLOW_AVX2_VERSION void call_avx2(const void* context, index_t i) {
+  (*static_cast<const Body*>(context))(i);
+}
+
 /// The version of a kernel for this machine.
 template <class Body>
 indexed_call best_call() {
-#if TEMPFLOW_X86_DISPATCH
-  // flatten: everything the body calls is inlined, and so compiled for this instruction set.
-  struct avx2 {
-    [[gnu::target("avx2,fma"), gnu::flatten]] static void call(const void* context, index_t i) {
-      (*static_cast<const Body*>(context))(i);
-    }
-  };
-  static const bool has_avx2 = __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0;
-  if (has_avx2) return &avx2::call;
-#endif
-  return &call_portable<Body>;
+  static const bool has_avx2 = TEMPFLOW_CPU_HAS_AVX2();
+  return has_avx2 ? &call_avx2<Body> : &call_portable<Body>;
 }
 
 }  // namespace tempflow::detail

@@ -29,6 +29,7 @@ struct minibatch : policy_batch<T> {
   bool completes_update = false;    ///< the optimiser should step after this batch
 };
 
+/// How a rollout is cut.
 struct minibatch_options {
   index_t size = 64;    ///< rows a batch, at most
   index_t updates = 1;  ///< optimiser steps; rows are split evenly, each loss is a mean over its share

@@ -41,8 +41,11 @@ class chain {
   /// Deterministic Euler step from sigma_i to sigma_{i+1}, whatever the chain's own dynamics.
   transition ode_step(index_t i) const { return ode_step(i, i + 1); }
 
-  /// Deterministic Euler step from sigma_from straight to sigma_to.
+  /// Deterministic Euler step from sigma_from straight to sigma_to, a later knot.
   transition ode_step(index_t from, index_t to) const {
+    if (to <= from) {
+      throw schedule_error(detail::message("chain: no ODE step from knot ", from, " to knot ", to));
+    }
     const double sigma = sigmas_[checked(from, steps())], sigma_next = sigmas_[checked(to, steps() + 1)];
     return ode{}({.sigma = sigma, .sigma_next = sigma_next, .second_sigma = sigmas_[1]});
   }
