@@ -25,8 +25,8 @@
 #define TEMPFLOW_HD
 #endif
 
-// TEMPFLOW_AVX2_VERSION      marks a function that is compiled for AVX2, with all it calls, in a file that is not.
-// TEMPFLOW_CPU_HAS_AVX2()    whether such a function may run on this processor.
+// TEMPFLOW_AVX2_VERSION     marks a function to be compiled for AVX2, with all it calls, whatever its file.
+// TEMPFLOW_CPU_HAS_AVX2()   whether such a function may run on this processor.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__CUDA_ARCH__)
 #define TEMPFLOW_AVX2_VERSION [[gnu::target("avx2,fma"), gnu::flatten]]
 #define TEMPFLOW_CPU_HAS_AVX2() (__builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0)

@@ -6,9 +6,9 @@
 //
 //   A_i = (R_i - mean_g R) / (std R + eps)         g the group of sample i, named by an integer id
 //
-// A group may be a prompt (Flow-GRPO), a prompt and step, or a prompt, seed and step (TempFlow-GRPO's seed group:
-// siblings share prompt, initial noise and trunk state, so the group mean is a baseline for that very state).
-// Sources: GRPO, arXiv 2402.03300; flow_grpo/stat_tracking.py; TempFlow-GRPO, arXiv 2508.04324, eq. 6.
+// A group may be a prompt (Flow-GRPO), a prompt and step, or a prompt, seed and step (TempFlow-GRPO's seed
+// group: siblings share prompt, initial noise and trunk state, so the group mean is a baseline for that very
+// state). Sources: GRPO, arXiv 2402.03300; flow_grpo/stat_tracking.py; TempFlow-GRPO, arXiv 2508.04324.
 
 #include <algorithm>
 #include <cmath>
@@ -107,11 +107,11 @@ inline reward_moments moments(std::span<const double> rewards, std::span<const i
 
 /// Writes the advantage of each sample relative to its group.
 ///
-/// rewards, groups, advantages, scratch: one entry a sample; samples of a group need not be neighbours. All in
-/// double. A singleton and a sample of a group of equal rewards get exactly 0.
+/// rewards, groups, advantages, scratch: one entry a sample; samples of a group need not be neighbours. All
+/// in double. A singleton and a sample of a group of equal rewards get exactly 0.
 ///
-/// Throws shape_error for sizes that differ, group_error when there are no samples, value_error for a reward that
-/// is not finite (naming it) or an epsilon that is negative or not finite.
+/// Throws shape_error for sizes that differ, group_error when there are no samples, value_error for a reward
+/// that is not finite (naming it) or an epsilon that is negative or not finite.
 inline group_statistics group_advantages(std::span<const double> rewards,
                                          std::span<const std::int64_t> groups,
                                          const advantage_options& options, std::span<double> advantages,
@@ -155,7 +155,7 @@ inline group_statistics group_advantages(std::span<const double> rewards,
     if (options.scale != advantage_scale::none) {
       const double std = options.scale == advantage_scale::group_std ? group.std : all.std;
       divisor =
-          options.epsilon_as == epsilon_rule::add ? std + options.epsilon : std::max(std, options.epsilon);
+          options.epsilon_as == epsilon_rule::add ? std + options.epsilon : (std::max)(std, options.epsilon);
     }
     for (const index_t i : members) {
       const auto at = static_cast<std::size_t>(i);

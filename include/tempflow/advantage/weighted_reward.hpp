@@ -21,8 +21,8 @@ struct weighted_reward {
 
 /// The weighted sum of rewards, sample by sample: `weighted_sum({{aesthetic, 0.7}, {compressibility, 0.3}})`.
 ///
-/// Throws shape_error when there are no rewards or their sizes differ, value_error for a weight or a reward that
-/// is not finite.
+/// Throws shape_error when there are no rewards or their sizes differ, value_error for a weight or a reward
+/// that is not finite.
 inline std::vector<double> weighted_sum(std::span<const weighted_reward> rewards) {
   if (rewards.empty()) throw shape_error("weighted_sum: no rewards");
   std::vector<double> total(rewards[0].values.size(), 0.0);

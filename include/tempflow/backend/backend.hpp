@@ -22,8 +22,8 @@ struct index_body_archetype {
 
 /// A place where batched operations run.
 ///
-/// `for_each_index(count, body)` calls body(i) once for each i in [0, count) in any order, possibly at the same
-/// time, and returns when all are done. `arithmetic` is one of the types of core/arithmetic.hpp.
+/// `for_each_index(count, body)` calls body(i) once for each i in [0, count) in any order, possibly at the
+/// same time, and returns when all are done. `arithmetic` is one of the types of core/arithmetic.hpp.
 template <class B>
 concept backend = std::copyable<B> &&
     requires(const B& place, index_t count, const detail::index_body_archetype& body) {

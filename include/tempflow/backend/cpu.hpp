@@ -28,27 +28,25 @@ class thread_pool {
  public:
   explicit thread_pool(index_t threads) {
     workers_.reserve(static_cast<std::size_t>(threads - 1));
-    for (index_t i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+    try {
+      for (index_t i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+    } catch (...) {  // the system refused a thread: those that run must end before their members do
+      stop();
+      throw;
+    }
   }
 
   thread_pool(const thread_pool&) = delete;
   thread_pool& operator=(const thread_pool&) = delete;
 
-  ~thread_pool() {
-    {
-      const std::lock_guard lock(mutex_);
-      stopping_ = true;
-    }
-    wake_.notify_all();
-    for (auto& worker : workers_) worker.join();
-  }
+  ~thread_pool() { stop(); }
 
   index_t threads() const { return static_cast<index_t>(workers_.size()) + 1; }
 
   /// Calls run(context, i) for each i in [0, count), on all threads; rethrows the first exception.
   void for_each(index_t count, indexed_call run, const void* context) {
-    std::unique_lock busy(job_mutex_, std::try_to_lock);
-    if (!busy || workers_.empty() || count < 2) {  // nested or concurrent use, or nothing to share
+    // Nested or concurrent use, or nothing to share: this thread alone.
+    if (workers_.empty() || count < 2 || busy_.test_and_set(std::memory_order_acquire)) {
       for (index_t i = 0; i < count; ++i) run(context, i);
       return;
     }
@@ -63,10 +61,20 @@ class thread_pool {
     drain();
     std::unique_lock lock(mutex_);
     done_.wait(lock, [this] { return running_ == 0; });
+    busy_.clear(std::memory_order_release);
     if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
   }
 
  private:
+  void stop() {
+    {
+      const std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    wake_.notify_all();
+    for (auto& worker : workers_) worker.join();
+  }
+
   void work() {
     std::uint64_t seen = 0;
     while (true) {
@@ -94,7 +102,8 @@ class thread_pool {
   }
 
   std::vector<std::thread> workers_;
-  std::mutex job_mutex_, mutex_;
+  std::atomic_flag busy_;
+  std::mutex mutex_;
   std::condition_variable wake_, done_;
   std::atomic<index_t> next_{0};
   indexed_call run_ = nullptr;
@@ -116,10 +125,10 @@ class cpu_backend {
   using arithmetic = tiled_arithmetic;
 
   /// Uses `threads` threads, the caller's included; 0 takes one per hardware thread.
-  /// Throws value_error for a negative count.
+  /// Throws value_error for a count that is negative or above 4,096.
   explicit cpu_backend(index_t threads = 0) {
-    if (threads < 0)
-      throw value_error(detail::message("cpu_backend: threads = ", threads, ", must not be negative"));
+    if (threads < 0 || threads > 4096)
+      throw value_error(detail::message("cpu_backend: threads = ", threads, ", must lie in [0, 4096]"));
     if (threads == 0)
       threads = std::max<index_t>(1, static_cast<index_t>(std::thread::hardware_concurrency()));
     pool_ = std::make_shared<detail::thread_pool>(threads);

@@ -29,7 +29,8 @@ class shape_error : public error {
   using error::error;
 };
 
-/// A number that its formula cannot take (not finite, out of range): the message names argument, index and value.
+/// A number that its formula cannot take (not finite, out of range): the message names argument, index and
+/// value.
 class value_error : public error {
  public:
   using error::error;

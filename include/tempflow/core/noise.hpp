@@ -31,8 +31,20 @@ struct noise_id {
   friend constexpr bool operator==(const noise_id&, const noise_id&) = default;
 };
 
-/// The `step` of the draws that start a trajectory at sigma_0; chains are shorter than this.
+/// The `step` of the draws that start a trajectory at sigma_0.
 inline constexpr std::uint16_t initial_noise_step = 0xffff;
+
+/// The `step` of draws that are not noise: orders of rows, starts of windows.
+inline constexpr std::uint16_t choice_step = 0xfffe;
+
+/// Chains have fewer steps than this.
+inline constexpr index_t step_limit = choice_step;
+
+/// A uniform integer in [0, count) for a choice; `index` tells the choices under one key apart.
+constexpr std::uint64_t uniform_choice(noise_key key, std::uint32_t index, std::uint64_t count) {
+  const philox_words bits = philox4x32({{index, choice_step, 0, 0}}, {{key.seed, key.update}});
+  return ((std::uint64_t{bits.word[0]} << 32) | bits.word[1]) % count;
+}
 
 /// Normals for elements 4 * block to 4 * block + 3 of a row.
 TEMPFLOW_HD inline normal_quad noise_block(noise_key key, noise_id id, index_t block) {

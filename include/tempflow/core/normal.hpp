@@ -7,7 +7,8 @@
 //
 //   z0 = sqrt(-2 ln u) cos(2 pi t),   z1 = sqrt(-2 ln u) sin(2 pi t),   u in (0, 1], t in [0, 1)
 //
-// u has 31 bits (rounded to fp32), hence |z| <= 6.56. A normal is within 1e-6 of exact arithmetic on the same u and t.
+// u is an odd multiple of 2^-31, rounded to fp32, hence |z| <= 6.56; t is a multiple of 2^-32. A normal is
+// within 1.5e-6 of exact arithmetic on the same u and t.
 // Polynomials: Cephes logf, sinf and cosf (Moshier), valid on the reduced ranges used here.
 
 #include <cmath>

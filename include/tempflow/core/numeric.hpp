@@ -18,7 +18,8 @@ TEMPFLOW_HD constexpr To bit_cast(const From& value) {
   return __builtin_bit_cast(To, value);
 }
 
-/// a * b + c, rounded once. Written out wherever bits matter, so that no compiler flag decides on contraction.
+/// a * b + c, rounded once. Written out wherever bits matter, so that no compiler flag decides on
+/// contraction.
 TEMPFLOW_HD inline float fused_multiply_add(float a, float b, float c) { return std::fma(a, b, c); }
 TEMPFLOW_HD inline double fused_multiply_add(double a, double b, double c) { return std::fma(a, b, c); }
 

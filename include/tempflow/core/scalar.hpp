@@ -13,7 +13,8 @@
 
 namespace tempflow {
 
-/// bfloat16: the upper half of an IEEE float (8 exponent bits, 7 fraction bits). Same layout as every other bf16.
+/// bfloat16: the upper half of an IEEE float (8 exponent bits, 7 fraction bits). Same layout as every other
+/// bf16.
 struct bfloat16 {
   std::uint16_t bits = 0;
 
@@ -92,7 +93,8 @@ TEMPFLOW_HD constexpr float16 to_float16(float value) {
   return with_sign((magnitude - 0x38000000u + 0xfffu + ((magnitude >> 13) & 1u)) >> 13);
 }
 
-/// Narrows to fp32, inexact results to an odd last bit: rounding on to 16 bits then lands where one rounding would.
+/// Narrows to fp32, inexact results to an odd last bit: rounding on to 16 bits then lands where one rounding
+/// would.
 TEMPFLOW_HD constexpr float narrow_to_odd(double value) {
   const auto nearest = static_cast<float>(value);
   const auto bits = bit_cast<std::uint32_t>(nearest);

@@ -2,9 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// The library's own kernels, compiled for more than one instruction set and chosen when they run, so that a caller
-// who builds for the oldest x86-64 still gets AVX2. Their arithmetic spells out every fused multiply-add, hence the
-// bits are the same in all versions.
+// The library's own kernels, compiled for more than one instruction set and chosen when they run, so that a
+// caller who builds for the oldest x86-64 still gets AVX2. Their arithmetic spells out every fused
+// multiply-add, hence the bits are the same in all versions.
 
 #include "tempflow/config.hpp"
 #include "tempflow/core/index.hpp"

@@ -36,9 +36,9 @@ inline void check_dimension(std::string_view operation, index_t dimension) {
 }
 
 inline void check_chain_length(std::string_view operation, index_t steps) {
-  if (steps >= initial_noise_step) {
-    throw schedule_error(message(operation, ": a chain of ", steps, " steps, must be shorter than ",
-                                 index_t{initial_noise_step}));
+  if (steps >= step_limit) {
+    throw schedule_error(
+        message(operation, ": a chain of ", steps, " steps, must be fewer than ", step_limit));
   }
 }
 
@@ -61,7 +61,7 @@ void evaluate(M& model, batch_view<const typename M::value_type> x, std::span<co
               std::span<const index_t> prompts, batch_view<typename M::value_type> v, index_t max_batch) {
   const index_t limit = max_batch == 0 ? x.rows() : max_batch;
   for (index_t first = 0; first < x.rows(); first += limit) {
-    const index_t count = std::min(limit, x.rows() - first);
+    const index_t count = (std::min)(limit, x.rows() - first);
     const auto at = static_cast<std::size_t>(first), size = static_cast<std::size_t>(count);
     model.velocity(x.slice(first, count), sigma.subspan(at, size), prompts.subspan(at, size),
                    v.slice(first, count));

@@ -107,9 +107,9 @@ template <class M, class... Extents>
   requires(detail::eigen_memory<std::remove_cvref_t<M>> && !detail::eigen_argument<M>)
 void batch_view_of(M&& temporary, Extents... expected) = delete;
 
-/// A batch as an Eigen matrix of B x D: a row is a sample, as in the batch's own rows() and columns(). The map
-/// writes to the batch's memory, or only reads it when the batch is const; rows that are not packed keep their
-/// stride.
+/// A batch as an Eigen matrix of B x D: a row is a sample, as in the batch's own rows() and columns(). The
+/// map writes to the batch's memory, or only reads it when the batch is const; rows that are not packed keep
+/// their stride.
 template <class T>
 auto eigen_map(batch_view<T> batch) {
   return detail::eigen_map_of<T, Eigen::RowMajor>(batch.data(), batch.rows(), batch.columns(),

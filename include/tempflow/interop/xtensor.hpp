@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// xtensor containers, adaptors and strided views as batches, and batches as xtensor adaptors: the same memory,
-// nothing copied.
+// xtensor containers, adaptors and strided views as batches, and batches as xtensor adaptors: the same
+// memory, nothing copied.
 //
 // The first dimension counts the samples, all others together are a sample's elements: a tensor of shape
 // (B, C, H, W) is a batch of B rows and C * H * W columns, one of shape (B) is B samples of one element. The
@@ -56,9 +56,9 @@ std::string xtensor_shape(const Shape& shape) {
 /// The batch that a tensor holds: shape (B, ...) gives B rows, and as many columns as the other extents
 /// multiply to.
 ///
-/// A const tensor, or one over const memory, gives a batch for reading. Element types are float, double and the
-/// library's 16-bit types. The view lives as long as the tensor's memory.
-/// Throws shape_error for a tensor without dimensions, or with samples that are not packed in row-major order.
+/// A const tensor, or one over const memory, gives a batch for reading. Element types are float, double and
+/// the library's 16-bit types. The view lives as long as the tensor's memory. Throws shape_error for a tensor
+/// without dimensions, or with samples that are not packed in row-major order.
 template <detail::xtensor_memory E>
 batch_view<detail::xtensor_element<E>> batch_view_of(E& tensor) {
   const auto& shape = tensor.shape();
@@ -93,13 +93,14 @@ batch_view<detail::xtensor_element<E>> batch_view_of(E& tensor, index_t rows, in
   return batch;
 }
 
-/// A temporary may take its elements with it: give it a name first. (For some of the samples, slice the batch.)
+/// A temporary may take its elements with it: give it a name first. (For some of the samples, slice the
+/// batch.)
 template <detail::xtensor_memory E, class... Extents>
 void batch_view_of(const E&& temporary, Extents... expected) = delete;
 
-/// A batch as a tensor of shape (B, shape...). The adaptor writes to the batch's memory, or only reads it when the
-/// batch is const; rows that are not packed keep their stride.
-/// Throws shape_error unless the extents of `shape` multiply to the batch's columns.
+/// A batch as a tensor of shape (B, shape...). The adaptor writes to the batch's memory, or only reads it
+/// when the batch is const; rows that are not packed keep their stride. Throws shape_error unless the extents
+/// of `shape` multiply to the batch's columns.
 template <class T, std::size_t N>
 auto xtensor_adapt(batch_view<T> batch, const std::array<std::size_t, N>& shape) {
   std::array<std::size_t, N + 1> extents{static_cast<std::size_t>(batch.rows())};

@@ -8,7 +8,8 @@
 //   dL/dlog r = -w A r   where the first branch is active, else 0
 //
 // On the edge of the clip range both branches agree and the gradient flows, as in PyTorch.
-// Source: Flow-GRPO, arXiv 2505.05470, eq. 6; TempFlow-GRPO, arXiv 2508.04324, eq. 8 (the weight w).
+// Source: Flow-GRPO, arXiv 2505.05470, scripts/train_sd3.py; TempFlow-GRPO, arXiv 2508.04324, eqs. 7 and 8
+// (the weight).
 
 #include <cmath>
 
@@ -46,16 +47,16 @@ struct clipped_grpo {
 
   /// Throws value_error for bounds that are negative or not finite.
   void validate() const {
-    const auto check = [](const char* name, double value) {
+    const auto check_bound = [](const char* name, double value) {
       if (!is_finite(value) || value < 0) {
         throw value_error(
             detail::message("clipped_grpo: ", name, " = ", value, ", must be finite and not negative"));
       }
     };
-    check("clip.low", clip.low);
-    check("clip.high", clip.high);
-    check("advantage_clip", advantage_clip);
-    check("kl_beta", kl_beta);
+    check_bound("clip.low", clip.low);
+    check_bound("clip.high", clip.high);
+    check_bound("advantage_clip", advantage_clip);
+    check_bound("kl_beta", kl_beta);
   }
 };
 

@@ -4,7 +4,7 @@
 
 // Log-probability of a transition, from the sum of squares of its residual r = y - alpha x - beta v:
 //
-//   log p = -mean(r^2) / (2 std^2) - log std - log(2 pi) / 2        (mean over the D elements, as the field does)
+//   log p = -mean(r^2) / (2 std^2) - log std - log(2 pi) / 2      (mean over the D elements, as the field does)
 //   d log p / dv_e = beta r_e / (D std^2)
 //
 // With the mean, a log-ratio is D times smaller than the true one: this is why clip ranges are about 1e-4.
@@ -26,7 +26,7 @@ enum class log_prob_reduction {
   sum,   ///< the log-density of the whole sample
 };
 
-/// Which terms of the Gaussian log-density are kept. Ratios of one step only see the first two as equal.
+/// Which terms of the Gaussian log-density are kept. The first two give the same ratios.
 enum class log_prob_terms {
   all,                ///< -r^2 / (2 std^2) - log std - log(2 pi) / 2
   without_constants,  ///< -r^2 / (2 std^2)

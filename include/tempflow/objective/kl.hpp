@@ -7,7 +7,8 @@
 //
 //   KL = beta^2 mean((v - v_ref)^2) / (2 std_kl^2),      dKL/dv_e = beta^2 (v_e - v_ref_e) / (D std_kl^2)
 //
-// Which std_kl is this field's most repeated source of confusion, so it has a name here.
+// Which std_kl is this field's most repeated source of confusion, so it has a name here. (For `unit` the
+// whole denominator is 1, and the derivative 2 beta^2 (v_e - v_ref_e) / D.)
 
 #include "tempflow/config.hpp"
 #include "tempflow/core/index.hpp"

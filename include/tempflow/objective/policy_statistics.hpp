@@ -24,7 +24,8 @@ struct policy_row {
   bool finite = true;    ///< false: the gradient of this row was set to zero
 };
 
-/// Summary over rows. Losses are sums over N, the rest means over the rows. Add up batches of an update with +=.
+/// Summary over rows. Losses are sums over N, the rest means over the rows. Add up batches of an update with
+/// +=.
 struct policy_statistics {
   index_t rows = 0;
   double loss = 0;       ///< surrogate + kl_beta * KL
@@ -55,9 +56,9 @@ struct policy_statistics {
     blend(fraction_above, other.fraction_above);
     loss += other.loss;
     surrogate += other.surrogate;
-    ratio_min = std::min(ratio_min, other.ratio_min);
-    ratio_max = std::max(ratio_max, other.ratio_max);
-    max_abs_log_ratio = std::max(max_abs_log_ratio, other.max_abs_log_ratio);
+    ratio_min = (std::min)(ratio_min, other.ratio_min);
+    ratio_max = (std::max)(ratio_max, other.ratio_max);
+    max_abs_log_ratio = (std::max)(max_abs_log_ratio, other.max_abs_log_ratio);
     non_finite_rows += other.non_finite_rows;
     rows += other.rows;
     return *this;
@@ -75,11 +76,11 @@ inline policy_statistics summarize(std::span<const policy_row> rows, double kl_b
     total.kl += row.kl;
     total.approx_kl += 0.5 * row.log_ratio * row.log_ratio;
     total.ratio_mean += row.ratio;
-    total.ratio_min = std::min(total.ratio_min, row.ratio);
-    total.ratio_max = std::max(total.ratio_max, row.ratio);
+    total.ratio_min = (std::min)(total.ratio_min, row.ratio);
+    total.ratio_max = (std::max)(total.ratio_max, row.ratio);
     total.fraction_below += row.below ? 1 : 0;
     total.fraction_above += row.above ? 1 : 0;
-    total.max_abs_log_ratio = std::max(total.max_abs_log_ratio, std::abs(row.log_ratio));
+    total.max_abs_log_ratio = (std::max)(total.max_abs_log_ratio, std::abs(row.log_ratio));
     total.non_finite_rows += row.finite ? 0 : 1;
   }
   total.loss = (total.surrogate + kl_beta * total.kl) / mean_over;

@@ -4,10 +4,10 @@
 
 // How much each step's loss counts: one weight a step of the chain.
 //
-// The gradient of a Gaussian log-prob carries 1 / std, so unweighted training is dominated by the late, nearly
-// deterministic steps. TempFlow-GRPO weights a step by its noise, w_i = std_i / mean(std), the mean taken over
-// the trained steps so that the weights average to 1 and the balance of policy loss and KL is kept.
-// Source: TempFlow-GRPO, arXiv 2508.04324, eqs. 7 and 8.
+// The gradient of a Gaussian log-prob carries 1 / std, so unweighted training is dominated by the late,
+// nearly deterministic steps. TempFlow-GRPO weights a step by its noise, w_i = std_i / mean(std), the mean
+// taken over the trained steps so that the weights average to 1 and the balance of policy loss and KL is
+// kept. Source: TempFlow-GRPO, arXiv 2508.04324, eqs. 7 and 8.
 
 #include <span>
 #include <vector>

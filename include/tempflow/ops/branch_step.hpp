@@ -55,14 +55,15 @@ struct branch_step_row {
 
 }  // namespace detail
 
-/// Writes trunk = alpha x + beta v of the trunk's step, and K explorations of the branch step with their log-probs.
+/// Writes trunk = alpha x + beta v of the trunk's step, and K explorations of the branch step with their
+/// log-probs.
 ///
-/// x, v, trunk: B x D. branches: B K x D, exploration k of row i in row i K + k; its noise is that of ids[i] with
-/// branch increased by k. log_probs: B K doubles. trunk_steps (usually the ODE's), branch_steps, ids: one for all
-/// rows, or B. Results equal one `ode_step` and K `step`s bit for bit.
+/// x, v, trunk: B x D. branches: B K x D, exploration k of row i in row i K + k; its noise is that of ids[i]
+/// with branch increased by k. log_probs: B K doubles. trunk_steps (usually the ODE's), branch_steps, ids:
+/// one for all rows, or B. Results equal one `ode_step` and K `step`s bit for bit.
 ///
-/// Throws shape_error for extents that do not fit (branches must hold a positive multiple of B rows, K <= 65,536),
-/// schedule_error for a branch step without noise.
+/// Throws shape_error for extents that do not fit (branches must hold a positive multiple of B rows, K <=
+/// 65,536), schedule_error for a branch step without noise.
 template <backend B, class E, class T = std::remove_const_t<E>>
 void branch_step(const B& place, batch_view<E> x, input_batch<T> v, per_row<transition> trunk_steps,
                  per_row<transition> branch_steps, noise_key key, per_row<noise_id> ids,
@@ -80,6 +81,9 @@ void branch_step(const B& place, batch_view<E> x, input_batch<T> v, per_row<tran
   detail::check_size("branch_step", "log_probs", log_probs.size(), branches.rows());
   detail::check_not_in_place<T>("branch_step", x, v, trunk);
   detail::check_not_in_place<T>("branch_step", x, v, branches);
+  if (detail::overlap(trunk, branches)) {
+    throw shape_error("branch_step: trunk and branches must not share memory");
+  }
   detail::check_per_row("branch_step", "ids", ids, rows);
   detail::check_transitions("branch_step", trunk_steps, rows, false);
   detail::check_transitions("branch_step", branch_steps, rows, true);

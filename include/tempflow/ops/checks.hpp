@@ -4,6 +4,7 @@
 
 // Checks at the boundary of every operation: always on, before anything is written.
 
+#include <cstdint>
 #include <span>
 #include <string_view>
 #include <type_traits>
@@ -60,11 +61,29 @@ inline void check_finite(std::string_view operation, std::string_view name, cons
   }
 }
 
-/// Sampling scores what it wrote against what it read: they must not be the same memory.
+/// True when a row of one batch shares memory with a row of the other; rows of two slices may interleave.
+template <class A, class B>
+bool overlap(const batch_view<A>& a, const batch_view<B>& b) {
+  if (a.empty() || b.empty()) return false;
+  const auto row = [](const auto& batch, index_t i) { return reinterpret_cast<std::intptr_t>(batch.row(i)); };
+  const auto length_a = static_cast<std::intptr_t>(sizeof(A)) * a.columns();
+  const auto length_b = static_cast<std::intptr_t>(sizeof(B)) * b.columns();
+  const std::intptr_t first_b = row(b, 0), last_b = row(b, b.rows() - 1);
+  if (row(a, a.rows() - 1) + length_a <= first_b || last_b + length_b <= row(a, 0)) return false;
+  const std::intptr_t stride_b = b.rows() > 1 ? row(b, 1) - first_b : length_b;
+  for (index_t i = 0; i < a.rows(); ++i) {
+    const std::intptr_t begin = row(a, i), beyond = begin - length_b - first_b;
+    const std::intptr_t j = beyond < 0 ? 0 : beyond / stride_b + 1;  // first row of b that ends behind `begin`
+    if (j < b.rows() && first_b + j * stride_b < begin + length_a) return true;
+  }
+  return false;
+}
+
+/// Sampling scores what it wrote against what it read: they must not share memory.
 template <class T>
 void check_not_in_place(std::string_view operation, const batch_view<const T>& x,
                         const batch_view<const T>& v, const batch_view<T>& y) {
-  if (!y.empty() && (y.data() == x.data() || y.data() == v.data())) {
+  if (overlap(y, x) || overlap(y, v)) {
     throw shape_error(
         message(operation, ": the next state must not be written over the state or the velocity"));
   }

@@ -31,9 +31,9 @@ struct fill_noise_row {
 
 }  // namespace detail
 
-/// Fills each row of `out` (B x D) with the standard normals of its id: the start of a trajectory at sigma = 1, or
-/// the noise of a step drawn again. The values are fp32 normals, rounded to the storage type.
-/// Throws shape_error when there are neither one nor B ids.
+/// Fills each row of `out` (B x D) with the standard normals of its id: the start of a trajectory at sigma =
+/// 1, or the noise of a step drawn again. The values are fp32 normals, rounded to the storage type. Throws
+/// shape_error when there are neither one nor B ids.
 template <backend B, storage_scalar T>
 void fill_noise(const B& place, noise_key key, per_row<noise_id> ids, batch_view<T> out) {
   detail::check_per_row("fill_noise", "ids", ids, out.rows());

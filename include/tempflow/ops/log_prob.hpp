@@ -52,7 +52,7 @@ struct log_prob_row {
 /// `branch_step` gave for the same x, v and y.
 ///
 /// Throws shape_error for extents that differ, schedule_error for a transition without noise.
-/// Source: Flow-GRPO, arXiv 2505.05470, eq. 10 (mean-reduced, as its code has it).
+/// Source: Flow-GRPO, arXiv 2505.05470; sd3_sde_with_logprob.py (sde_step_with_logprob, mean-reduced).
 template <backend B, class E, class T = std::remove_const_t<E>>
 void log_prob(const B& place, batch_view<E> x, input_batch<T> v, input_batch<T> y, per_row<transition> steps,
               std::span<double> log_probs, log_prob_convention convention = {}) {

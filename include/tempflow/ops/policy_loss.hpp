@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -78,18 +79,18 @@ struct policy_loss_row {
       });
       result.kl = gaussian_kl(difference, step, elements, objective.kl_over);
     }
-    result.finite =
-        is_finite(squared) && is_finite(answer.loss) && is_finite(answer.slope) && is_finite(result.kl);
+    const auto slope =
+        static_cast<real>(answer.slope * log_prob_slope(step, elements, batch.convention) * gradient_factor);
+    const auto pull = reference == nullptr
+                          ? real{0}
+                          : static_cast<real>(objective.kl_beta *
+                                              kl_slope(step, elements, objective.kl_over) * gradient_factor);
+    result.finite = is_finite(squared) && is_finite(answer.loss) && is_finite(result.kl) &&
+                    is_finite(slope) && is_finite(pull);
+    if (!result.finite) result.surrogate = std::numeric_limits<double>::quiet_NaN();  // seen in the mean loss
     results[row] = result;
     if (gradient.empty()) return;
-
-    const double slope = answer.slope * log_prob_slope(step, elements, batch.convention) * gradient_factor;
-    const double pull =
-        reference == nullptr
-            ? 0.0
-            : objective.kl_beta * kl_slope(step, elements, objective.kl_over) * gradient_factor;
-    write_gradient(x, vi, y, reference, coefficients, static_cast<real>(slope), static_cast<real>(pull),
-                   result.finite, gradient.row(i));
+    write_gradient(x, vi, y, reference, coefficients, slope, pull, result.finite, gradient.row(i));
   }
 
   void write_gradient(const T* x, const T* vi, const T* y, const T* reference,
@@ -115,16 +116,17 @@ struct policy_loss_row {
 
 /// Loss, statistics and dL/dv of a batch; writes every row's own numbers to `rows`.
 ///
-/// v: B x D, the policy's velocity at batch.x. v_ref: B x D, the reference policy's; empty when the objective has
-/// kl_beta = 0 (given all the same, the KL is reported). gradient: B x D in any storage type, or empty for the
-/// loss alone. rows: B. The bits of a row depend on nothing but the row and N.
+/// v: B x D, the policy's velocity at batch.x. v_ref: B x D, the reference policy's; empty when the objective
+/// has kl_beta = 0 (given all the same, the KL is reported). gradient: B x D in any storage type, or empty
+/// for the loss alone. rows: B. The bits of a row depend on nothing but the row and N.
 ///
-/// A row whose log-prob, loss or KL is not finite gets a zero gradient and is counted in `non_finite_rows`, so
-/// that one broken sample cannot poison the weights; the mean loss stays not finite, and shows it.
+/// A row whose log-prob, loss, KL or slope is not finite gets a zero gradient and is counted in
+/// `non_finite_rows`, so that one broken sample cannot poison the weights; the mean loss stays not finite,
+/// and shows it.
 ///
-/// Throws shape_error for extents that differ, value_error for old log-probs, advantages or weights that are not
-/// finite, schedule_error for a transition without noise.
-/// Source: TempFlow-GRPO, arXiv 2508.04324, eq. 8; Flow-GRPO, arXiv 2505.05470, eq. 6.
+/// Throws shape_error for extents that differ, value_error for old log-probs, advantages or weights that are
+/// not finite, schedule_error for a transition without noise. Source: TempFlow-GRPO, arXiv 2508.04324
+/// (weights: eqs. 7 and 8); Flow-GRPO, arXiv 2505.05470, scripts/train_sd3.py.
 template <backend B, storage_scalar T, class E, policy_objective Objective, storage_scalar G>
 policy_statistics policy_loss(const B& place, const policy_batch<T>& batch, batch_view<E> v,
                               input_batch<T> v_ref, const Objective& objective, batch_view<G> gradient,

@@ -4,8 +4,9 @@
 
 // The arithmetic of a row, written once for every backend, storage type and operation.
 //
-// A log-prob is always taken of the *stored* state: sampling rounds y first and then scores what it wrote with the
-// same function, in the same order, as training does. So before the first update a log-ratio is exactly 0.
+// A log-prob is always taken of the *stored* state: sampling rounds y first and then scores what it wrote
+// with the same function, in the same order, as training does. So before the first update a log-ratio is
+// exactly 0.
 
 #include "tempflow/config.hpp"
 #include "tempflow/core/arithmetic.hpp"
@@ -69,8 +70,8 @@ TEMPFLOW_HD double squared_difference(const T* a, const T* b, index_t first, ind
   });
 }
 
-/// out[e] = compute(e) for e in [first, last), rounded to storage: a few elements at a time into registers, so that a
-/// compiler need not know whether out overlaps the inputs.
+/// out[e] = compute(e) for e in [first, last), rounded to storage: a few elements at a time into registers,
+/// so that a compiler need not know whether out overlaps the inputs.
 template <class Real, storage_scalar T, class Compute>
 TEMPFLOW_HD void write_elements(T* out, index_t first, index_t last, const Compute& compute) {
   constexpr int width = 32;

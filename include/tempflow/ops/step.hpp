@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// One step of a chain for a batch: y = alpha x + beta v + std z, with the noise drawn in the operation and the
-// log-prob of the stored y taken in the same pass.
+// One step of a chain for a batch: y = alpha x + beta v + std z, with the noise drawn in the operation and
+// the log-prob of the stored y taken in the same pass.
 
 #include <span>
 
@@ -63,13 +63,13 @@ struct ode_step_row {
 
 /// Draws y ~ N(alpha x + beta v, std^2) row by row and returns the log-prob of what was stored.
 ///
-/// x, v, y: B x D. steps, ids: one for all rows, or B. log_probs: B doubles, or empty when not wanted; then a row
-/// may also be deterministic. Noise is Philox under `key`, identified by a row's id: the same id draws the same
-/// noise in every call.
+/// x, v, y: B x D. steps, ids: one for all rows, or B. log_probs: B doubles, or empty when not wanted; then a
+/// row may also be deterministic. Noise is Philox under `key`, identified by a row's id: the same id draws
+/// the same noise in every call.
 ///
-/// Throws shape_error for extents that differ or y in the place of x or v, schedule_error for a transition that is not finite
-/// or has no density although its log-prob is wanted.
-/// Source: Flow-GRPO, sd3_sde_with_logprob.py (sde_step_with_logprob), for every dynamics.
+/// Throws shape_error for extents that differ or y in the place of x or v, schedule_error for a transition
+/// that is not finite or has no density although its log-prob is wanted. Source: Flow-GRPO,
+/// sd3_sde_with_logprob.py (sde_step_with_logprob), for every dynamics.
 template <backend B, class E, class T = std::remove_const_t<E>>
 void step(const B& place, batch_view<E> x, input_batch<T> v, per_row<transition> steps, noise_key key,
           per_row<noise_id> ids, output_batch<T> y, std::span<double> log_probs,

@@ -2,9 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// How TempFlow-GRPO explores: an ODE trunk a seed, K stochastic branches at chosen steps, each completed by the
-// ODE, so that the reward of a finished sample credits exactly one step. And what that costs, before it runs.
-// Source: TempFlow-GRPO, arXiv 2508.04324, section 3.2.
+// How TempFlow-GRPO explores: an ODE trunk a seed, K stochastic branches at chosen steps, each completed by
+// the ODE, so that the reward of a finished sample credits exactly one step. And what that costs, before it
+// runs. Source: TempFlow-GRPO, arXiv 2508.04324, section 3.2.
 
 #include <algorithm>
 #include <vector>
@@ -39,18 +39,18 @@ struct branch_plan {
     return branch_steps.empty() ? step_range(0, steps.steps() - 1) : branch_steps;
   }
 
-  /// Knots that a branch of step `branch_step` visits after it: branch_step + 1 to T. With completion_steps = m,
-  /// m + 1 of them, spread evenly over the remaining grid.
+  /// Knots that a branch of step `branch_step` visits after it: branch_step + 1 to T. With completion_steps =
+  /// m, m + 1 of them, spread evenly over the remaining grid.
   std::vector<index_t> completion_knots(index_t branch_step, index_t chain_steps) const {
     const index_t first = branch_step + 1, remaining = chain_steps - first;
-    const index_t hops = completion_steps == 0 ? remaining : std::min(completion_steps, remaining);
+    const index_t hops = completion_steps == 0 ? remaining : (std::min)(completion_steps, remaining);
     std::vector<index_t> knots{first};
     for (index_t i = 1; i <= hops; ++i) knots.push_back(first + (2 * i * remaining + hops) / (2 * hops));
     return knots;
   }
 
-  /// Throws value_error for counts that make no sense, schedule_error for branching steps that are none, do not
-  /// ascend or draw no noise.
+  /// Throws value_error for counts that make no sense, schedule_error for branching steps that are none, do
+  /// not ascend or draw no noise.
   void validate(const chain& steps) const {
     const auto at_least = [](const char* name, index_t value, index_t least) {
       if (value < least) {

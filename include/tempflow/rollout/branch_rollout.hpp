@@ -2,9 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// TempFlow-GRPO's rollout as a wavefront. The published code finishes the branches of each step before it turns to
-// the next, T (T + 1) / 2 model calls one after another. But every branch that stands at the same sigma can share
-// a call: at step j that is the trunk and all branches born before j, so a rollout is about T large calls.
+// TempFlow-GRPO's rollout as a wavefront. The published code finishes the branches of each step before it
+// turns to the next, T (T + 1) / 2 model calls one after another. But every branch that stands at the same
+// sigma can share a call: at step j that is the trunk and all branches born before j, so a rollout is about T
+// large calls.
 
 #include <span>
 #include <utility>
@@ -166,16 +167,16 @@ class wavefront {
 
 /// Branches and finishes samples for each prompt, as `plan` says.
 ///
-/// prompts: distinct ids in [0, 2^32); the model receives them and noise and groups are named by them. Samples come
-/// in the order (branching step, prompt, seed, exploration); a row's sample has the row's own index. Ask
-/// `plan.cost(chain, prompts.size())` what it takes first.
+/// prompts: distinct ids in [0, 2^32); the model receives them and noise and groups are named by them.
+/// Samples come in the order (branching step, prompt, seed, exploration); a row's sample has the row's own
+/// index. Ask `plan.cost(chain, prompts.size())` what it takes first.
 ///
-/// With a model whose rows do not depend on their batch, the result is the same bits for any max_batch and thread
-/// count, and the same as branch after branch.
+/// With a model whose rows do not depend on their batch, the result is the same bits for any max_batch and
+/// thread count, and the same as branch after branch.
 ///
-/// Throws value_error, schedule_error or group_error for a plan or prompts that make no sense, before the model is
-/// called; exceptions of the model pass through.
-/// Source: TempFlow-GRPO, arXiv 2508.04324, section 3.2; the wavefront order is this library's.
+/// Throws value_error, schedule_error or group_error for a plan or prompts that make no sense, before the
+/// model is called; exceptions of the model pass through. Source: TempFlow-GRPO, arXiv 2508.04324,
+/// section 3.2; the wavefront order is this library's.
 template <backend B, velocity_model M>
 trajectories<typename M::value_type> branch_rollout(const B& place, M& model,
                                                     std::span<const index_t> prompts, const chain& steps,

@@ -2,9 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Flow-GRPO's rollout: every stochastic step of the chain draws noise, and one reward credits all of them. On a
-// chain with a window of stochastic steps this is MixGRPO's and Flow-GRPO-Fast's rollout.
-// Source: Flow-GRPO, arXiv 2505.05470, section 4; MixGRPO, arXiv 2507.21802.
+// Flow-GRPO's rollout: every stochastic step of the chain draws noise, and one reward credits all of them. On
+// a chain with a window of stochastic steps this is MixGRPO's and Flow-GRPO-Fast's rollout. Source:
+// Flow-GRPO, arXiv 2505.05470, section 4; MixGRPO, arXiv 2507.21802.
 
 #include <algorithm>
 #include <span>
@@ -51,7 +51,8 @@ struct flow_plan {
     }
   }
 
-  /// Cost for `prompts` prompts of samples of `dimension` elements of `element_size` bytes. Throws as validate does.
+  /// Cost for `prompts` prompts of samples of `dimension` elements of `element_size` bytes. Throws as
+  /// validate does.
   rollout_cost cost(const chain& steps, index_t prompts, index_t dimension = 0,
                     index_t element_size = 4) const {
     validate(steps);
@@ -69,12 +70,12 @@ struct flow_plan {
 
 /// Samples each prompt's trajectories along the chain.
 ///
-/// prompts: distinct ids in [0, 2^32). Samples come in the order (prompt, seed); rows in the order (step, prompt,
-/// seed). Results do not depend on max_batch or the thread count with a model whose rows do not depend on
-/// their batch.
+/// prompts: distinct ids in [0, 2^32). Samples come in the order (prompt, seed); rows in the order (step,
+/// prompt, seed). Results do not depend on max_batch or the thread count with a model whose rows do not
+/// depend on their batch.
 ///
-/// Throws value_error, schedule_error or group_error for a plan or prompts that make no sense, before the model is
-/// called; exceptions of the model pass through.
+/// Throws value_error, schedule_error or group_error for a plan or prompts that make no sense, before the
+/// model is called; exceptions of the model pass through.
 template <backend B, velocity_model M>
 trajectories<typename M::value_type> flow_rollout(const B& place, M& model, std::span<const index_t> prompts,
                                                   const chain& steps, const flow_plan& plan, noise_key key) {

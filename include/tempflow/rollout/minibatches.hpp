@@ -90,12 +90,10 @@ class minibatch_range {
     bool last;
   };
 
-  /// Fisher-Yates with Philox: the same order on every platform.
+  /// Fisher-Yates with choices of our own: the same order on every platform.
   void shuffle(noise_key key) {
     for (std::size_t i = order_.size(); i > 1; --i) {
-      const auto bits = philox4x32({{static_cast<std::uint32_t>(i), 0, 0, 0}}, {{key.seed, key.update}});
-      const std::uint64_t word = (std::uint64_t{bits.word[0]} << 32) | bits.word[1];
-      std::swap(order_[i - 1], order_[static_cast<std::size_t>(word % i)]);
+      std::swap(order_[i - 1], order_[uniform_choice(key, static_cast<std::uint32_t>(i), i)]);
     }
   }
 
@@ -104,7 +102,7 @@ class minibatch_range {
     for (index_t u = 0; u < options_.updates; ++u) {
       const index_t first = rows * u / options_.updates, last = rows * (u + 1) / options_.updates;
       for (index_t at = first; at < last; at += options_.size) {
-        const index_t count = std::min(options_.size, last - at);
+        const index_t count = (std::min)(options_.size, last - at);
         cuts_.push_back({.first = at, .count = count, .mean_over = last - first, .last = at + count == last});
       }
     }
@@ -114,7 +112,7 @@ class minibatch_range {
     const piece& cut = cuts_[at];
     const index_t dimension = rollout_->states().columns();
     if (x_.rows() < cut.count) {
-      x_ = batch_buffer<T>(std::min(options_.size, rollout_->rows()), dimension);
+      x_ = batch_buffer<T>((std::min)(options_.size, rollout_->rows()), dimension);
       y_ = batch_buffer<T>(x_.rows(), dimension);
     }
     steps_.clear(), old_.clear(), advantage_.clear(), weight_.clear(), sigma_.clear(), prompt_.clear();
@@ -161,9 +159,10 @@ class minibatch_range {
 
 /// Cuts a rollout into batches of at most `options.size` rows.
 ///
-/// advantages: one a sample of the rollout. weights: one a step of its chain (noise_aware_weights, uniform_weights or
-/// your own). Each row is in exactly one batch. Losses of the batches of one update add up to a mean over the
-/// update's rows, so gradients are accumulated by adding them; step the optimiser when `completes_update` says so.
+/// advantages: one a sample of the rollout. weights: one a step of its chain (noise_aware_weights,
+/// uniform_weights or your own). Each row is in exactly one batch. Losses of the batches of one update add up
+/// to a mean over the update's rows, so gradients are accumulated by adding them; step the optimiser when
+/// `completes_update` says so.
 ///
 /// Throws shape_error for sizes that do not fit, value_error for a batch size or number of updates below 1.
 template <storage_scalar T>

@@ -2,9 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Many models give a row slightly different bits in another batch (GEMM blocking, guidance, autocast). Then the
-// training pass does not see the rollout's velocities, and the on-policy ratio is not 1. Rescoring replaces the
-// old log-probs by those of the training batches themselves, and reports how far they had drifted.
+// Many models give a row slightly different bits in another batch (GEMM blocking, guidance, autocast). Then
+// the training pass does not see the rollout's velocities, and the on-policy ratio is not 1. Rescoring
+// replaces the old log-probs by those of the training batches themselves, and reports how far they had
+// drifted.
 
 #include <algorithm>
 #include <cmath>
@@ -23,8 +24,8 @@ struct rescore_drift {
   double mean_abs = 0;
 };
 
-/// One pass of the model over the batches, in their order and composition, that replaces the rollout's log-probs.
-/// Afterwards, and before the first update, every log-ratio is exactly 0 for these batches.
+/// One pass of the model over the batches, in their order and composition, that replaces the rollout's
+/// log-probs. Afterwards, and before the first update, every log-ratio is exactly 0 for these batches.
 ///
 /// Costs one model evaluation a row. Exceptions of the model pass through; log-probs replaced so far stay.
 template <backend B, velocity_model M>
@@ -43,7 +44,7 @@ rescore_drift rescore(const B& place, M& model, minibatch_range<typename M::valu
     for (std::size_t i = 0; i < fresh.size(); ++i) {
       double& kept = old[static_cast<std::size_t>(batch.rows[i])];
       const double change = std::abs(fresh[i] - kept);
-      drift.max_abs = std::max(drift.max_abs, change);
+      drift.max_abs = (std::max)(drift.max_abs, change);
       drift.mean_abs += change;
       kept = fresh[i];
     }

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What a rollout leaves behind: the states of its transitions, each stored once, their log-probs, and the finished
-// samples. Rows are transitions to train on; samples are what a reward scores.
+// What a rollout leaves behind: the states of its transitions, each stored once, their log-probs, and the
+// finished samples. Rows are transitions to train on; samples are what a reward scores.
 
 #include <algorithm>
 #include <cstdint>
@@ -88,7 +88,8 @@ class trajectories {
   /// A group id a sample: samples of one prompt and step.
   std::vector<std::int64_t> prompt_groups() const { return groups(true, false); }
 
-  /// A group id a sample: siblings, which share prompt, seed and step, and hence the state they branched from.
+  /// A group id a sample: siblings, which share prompt, seed and step, and hence the state they branched
+  /// from.
   std::vector<std::int64_t> seed_groups() const { return groups(true, true); }
 
   /// A group id a sample: samples of one step, whatever the prompt.

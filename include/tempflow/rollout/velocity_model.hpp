@@ -14,9 +14,9 @@ namespace tempflow {
 
 /// A flow model v = velocity(x, sigma, prompt).
 ///
-/// `value_type` is the storage type of its states, `dimension()` the elements of one sample. `velocity` fills v
-/// (B x D) for states x (B x D), noise levels sigma (B, in [0, 1]) and prompt ids (B); rows may differ in all
-/// three. Guidance, text embeddings and devices are the model's own business.
+/// `value_type` is the storage type of its states, `dimension()` the elements of one sample. `velocity` fills
+/// v (B x D) for states x (B x D), noise levels sigma (B, in [0, 1]) and prompt ids (B); rows may differ in
+/// all three. Guidance, text embeddings and devices are the model's own business.
 template <class M>
 concept velocity_model = requires(M& model, batch_view<const typename M::value_type> x,
                                   std::span<const double> sigma, std::span<const index_t> prompts,

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// The samplers of the field as functions (sigma, sigma_next) -> transition. Each is a dozen lines on the host,
-// so a new sampler needs no kernel. With Dt = sigma - sigma_next, v = noise - data:
+// The samplers of the field as functions (sigma, sigma_next) -> transition. Each is a dozen lines on the
+// host, so a new sampler needs no kernel. With Dt = sigma - sigma_next, v = noise - data:
 //
 //   Langevin-corrected Euler with diffusion coefficient g:
 //     alpha = 1 - Dt g^2 / (2 sigma),  beta = -Dt (1 + g^2 (1 - sigma) / (2 sigma)),  std = g sqrt(Dt)
@@ -22,7 +22,8 @@
 
 namespace tempflow {
 
-/// What dynamics may look at: the step's two noise levels, and the grid's second one for Flow-GRPO's first step.
+/// What dynamics may look at: the step's two noise levels, and the grid's second one for Flow-GRPO's first
+/// step.
 struct sigma_step {
   double sigma;
   double sigma_next;
@@ -76,7 +77,7 @@ struct ode {
 
 /// Flow-GRPO's SDE, g = a sqrt(sigma / (1 - sigma)). At sigma == 1 exactly, the denominator takes the grid's
 /// second sigma instead. Keeps the ODE's marginals as steps grow.
-/// Source: Flow-GRPO, arXiv 2505.05470, eq. 9; flow_grpo/diffusers_patch/sd3_sde_with_logprob.py.
+/// Source: Flow-GRPO, arXiv 2505.05470; flow_grpo/diffusers_patch/sd3_sde_with_logprob.py.
 struct flow_sde {
   double noise_level = 0.7;  ///< a >= 0
 

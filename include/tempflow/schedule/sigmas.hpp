@@ -14,10 +14,11 @@
 
 namespace tempflow {
 
-/// Static time shift k t / (1 + (k - 1) t). Source: Esser et al., arXiv 2403.03206, eq. 23.
+/// Static time shift k t / (1 + (k - 1) t). Source: Esser et al., arXiv 2403.03206.
 constexpr double static_shift(double t, double shift) { return shift * t / (1 + (shift - 1) * t); }
 
-/// Exponential time shift e^mu / (e^mu + 1/t - 1), for t > 0. Source: diffusers, FlowMatchEulerDiscreteScheduler.
+/// Exponential time shift e^mu / (e^mu + 1/t - 1), for t > 0. Source: diffusers,
+/// FlowMatchEulerDiscreteScheduler.
 inline double exponential_shift(double t, double mu) { return std::exp(mu) / (std::exp(mu) + (1 / t - 1)); }
 
 /// The mu of FLUX's dynamic shift: linear in the token count through (first_tokens, first_shift) and
@@ -64,9 +65,9 @@ inline double linspace(double first, double last, index_t count, index_t i) {
 
 }  // namespace detail
 
-/// Stable Diffusion 3: T points from 1 to shift(1/1000), shifted (the tail hence twice, as diffusers does), then 0.
-/// Throws value_error for steps < 1.
-/// Source: diffusers, FlowMatchEulerDiscreteScheduler with a static shift of 3.
+/// Stable Diffusion 3: T points from 1 to shift(1/1000), shifted (the tail hence twice, as diffusers does),
+/// then 0. Throws value_error for steps < 1. Source: diffusers, FlowMatchEulerDiscreteScheduler with a static
+/// shift of 3.
 inline std::vector<double> sd3_sigmas(index_t steps, double shift = 3, index_t training_timesteps = 1000) {
   detail::check_steps("sd3_sigmas", steps);
   const double smallest = static_shift(1 / static_cast<double>(training_timesteps), shift);

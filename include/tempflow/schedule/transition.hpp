@@ -6,8 +6,8 @@
 //
 //   y ~ N(alpha x + beta v, std^2 I),
 //
-// in the state x at sigma and the velocity v = dx/dsigma (about noise - data). Dynamics (schedule/dynamics.hpp)
-// only decide the three numbers; kernels see nothing else.
+// in the state x at sigma and the velocity v = dx/dsigma (about noise - data). Dynamics
+// (schedule/dynamics.hpp) only decide the three numbers; kernels see nothing else.
 
 #include "tempflow/config.hpp"
 #include "tempflow/core/index.hpp"

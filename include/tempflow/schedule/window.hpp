@@ -65,9 +65,8 @@ struct random_window {
       throw schedule_error(detail::message("random_window: size ", size, ", start in [", first, ", ", last,
                                            "], chain of ", chain_steps, " steps"));
     }
-    const auto word = philox4x32({{0, 0, 0, initial_noise_step}}, {{key.seed, key.update}}).word[0];
-    const auto starts = static_cast<std::uint64_t>(last - first + 1);
-    return step_range(first + static_cast<index_t>((word * starts) >> 32), size);
+    const auto start = uniform_choice(key, 0, static_cast<std::uint64_t>(last - first + 1));
+    return step_range(first + static_cast<index_t>(start), size);
   }
 };
 

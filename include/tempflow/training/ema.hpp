@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Exponential moving average of a model's weights, with warm-up: the average that evaluations and checkpoints use.
-// Source: flow_grpo/ema.py; TempFlow-GRPO config (decay 0.9, every 8 optimiser steps).
+// Exponential moving average of a model's weights, with warm-up: the average that evaluations and checkpoints
+// use. Source: flow_grpo/ema.py; TempFlow-GRPO config (decay 0.9, every 8 optimiser steps).
 
 #include <algorithm>
 #include <optional>
@@ -23,15 +23,16 @@ struct ema_schedule {
   double decay = 0.9;
   index_t interval = 8;  ///< optimiser steps between two updates of the average
 
-  /// The decay to apply after optimiser step n = 0, 1, ...: min((1 + n) / (10 + n), decay) at every interval-th
-  /// step, nothing at the others. Throws value_error for a decay outside [0, 1] or an interval below 1.
+  /// The decay to apply after optimiser step n = 0, 1, ...: min((1 + n) / (10 + n), decay) at every
+  /// interval-th step, nothing at the others. Throws value_error for a decay outside [0, 1] or an interval
+  /// below 1.
   std::optional<double> at(index_t n) const {
     if (!is_finite(decay) || decay < 0 || decay > 1 || interval < 1 || n < 0) {
       throw value_error(
           detail::message("ema_schedule: decay = ", decay, ", interval = ", interval, ", step ", n));
     }
     if ((n + 1) % interval != 0) return std::nullopt;
-    return std::min(static_cast<double>(1 + n) / static_cast<double>(10 + n), decay);
+    return (std::min)(static_cast<double>(1 + n) / static_cast<double>(10 + n), decay);
   }
 };
 
@@ -51,7 +52,7 @@ struct ema_block {
     using real = typename Arithmetic::template real<T>;
     const auto share = static_cast<real>(1 - decay);
     const auto first = static_cast<std::size_t>(block * size);
-    const std::size_t last = std::min(first + static_cast<std::size_t>(size), average.size());
+    const std::size_t last = (std::min)(first + static_cast<std::size_t>(size), average.size());
     for (std::size_t i = first; i < last; ++i) {
       const real old{load(average[i])};
       average[i] = store<T>(fused_multiply_add(share, real{load(weights[i])} - old, old));

@@ -1,0 +1,23 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+# SPDX-License-Identifier: Apache-2.0
+
+# The package: find_package(tempflow 0.1 COMPONENTS eigen), from an install tree or from a build tree.
+include(CMakePackageConfigHelpers)
+include(GNUInstallDirs)
+
+set(package_targets tempflow tempflow_eigen tempflow_xtensor)
+set(package_dir ${CMAKE_INSTALL_DATADIR}/cmake/tempflow)
+configure_package_config_file(cmake/tempflow-config.cmake.in ${PROJECT_BINARY_DIR}/tempflow-config.cmake
+                              INSTALL_DESTINATION ${package_dir} NO_SET_AND_CHECK_MACRO)
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/tempflow-config-version.cmake
+                                 COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
+
+# Outside the install guard, so that a project that has tempflow as a subdirectory can export its own targets.
+export(TARGETS ${package_targets} NAMESPACE tempflow:: FILE ${PROJECT_BINARY_DIR}/tempflow-targets.cmake)
+
+if(TEMPFLOW_INSTALL)
+  install(TARGETS ${package_targets} EXPORT tempflow-targets FILE_SET HEADERS)
+  install(EXPORT tempflow-targets NAMESPACE tempflow:: DESTINATION ${package_dir})
+  install(FILES ${PROJECT_BINARY_DIR}/tempflow-config.cmake ${PROJECT_BINARY_DIR}/tempflow-config-version.cmake
+          DESTINATION ${package_dir})
+endif()

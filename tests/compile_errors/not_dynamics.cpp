@@ -1,0 +1,14 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+
+// error: satisf[^<]*dynamics
+
+#include <tempflow/schedule/chain.hpp>
+
+#ifdef BREAK
+struct rule {};
+#else
+using rule = tempflow::flow_sde;
+#endif
+
+auto chain = tempflow::make_chain({1.0, 0.5, 0.0}, rule{});

@@ -1,0 +1,165 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Group-relative advantages from (R - mean) / (std + eps), with every option of the field.
+
+#include "tempflow/advantage/group_advantages.hpp"
+
+#include <cmath>
+#include <cstdint>
+#include <map>
+#include <vector>
+
+#include "support/batches.hpp"
+#include "support/catch.hpp"
+
+using tempflow::advantage_options;
+using tempflow::advantage_scale;
+using tempflow::epsilon_rule;
+using tempflow::group_advantages;
+using tempflow::std_estimate;
+
+using rewards = std::vector<double>;
+using ids = std::vector<std::int64_t>;
+
+namespace {
+
+double mean_of(const rewards& values) {
+  double sum = 0;
+  for (const double value : values) sum += value;
+  return sum / static_cast<double>(values.size());
+}
+
+double std_of(const rewards& values, double ddof) {
+  const double mean = mean_of(values);
+  double sum = 0;
+  for (const double value : values) sum += (value - mean) * (value - mean);
+  return std::sqrt(sum / (static_cast<double>(values.size()) - ddof));
+}
+
+struct problem {
+  rewards r;
+  ids g;
+  std::map<std::int64_t, rewards> members;
+};
+
+// Scattered groups of 2 to 6 samples with ids that are neither small nor sorted.
+problem scattered() {
+  problem made;
+  support::numbers source(11);
+  for (std::int64_t i = 0; i < 20; ++i) {
+    const std::int64_t group = 1000000007LL * ((i * i) % 5) - 3;
+    made.r.push_back(0.8 + 0.1 * source.next());
+    made.g.push_back(group);
+    made.members[group].push_back(made.r.back());
+  }
+  return made;
+}
+
+void check_against(const advantage_options& options, double (*divisor)(const rewards& group, const rewards& all)) {
+  const auto p = scattered();
+  const auto result = group_advantages(p.r, p.g, options);
+  REQUIRE(result.values.size() == p.r.size());
+  for (std::size_t i = 0; i < p.r.size(); ++i) {
+    const auto& group = p.members.at(p.g[i]);
+    CHECK(result.values[i] == Approx((p.r[i] - mean_of(group)) / divisor(group, p.r)).epsilon(1e-12).margin(1e-13));
+  }
+}
+
+}  // namespace
+
+TEST_CASE("advantages are z-scores within groups by population std + 1e-4 unless told otherwise", "[advantage]") {
+  check_against({}, [](const rewards& group, const rewards&) { return std_of(group, 0) + 1e-4; });
+}
+
+TEST_CASE("the sample std divides by n - 1", "[advantage]") {
+  check_against({.std = std_estimate::sample, .epsilon = 1e-8},
+                [](const rewards& group, const rewards&) { return std_of(group, 1) + 1e-8; });
+}
+
+TEST_CASE("the global std is that of all rewards, while the mean stays the group's", "[advantage]") {
+  check_against({.scale = advantage_scale::global_std},
+                [](const rewards&, const rewards& all) { return std_of(all, 0) + 1e-4; });
+  check_against({.scale = advantage_scale::global_std, .std = std_estimate::sample},
+                [](const rewards&, const rewards& all) { return std_of(all, 1) + 1e-4; });
+}
+
+TEST_CASE("without a std advantages are centred rewards", "[advantage]") {
+  check_against({.scale = advantage_scale::none}, [](const rewards&, const rewards&) { return 1.0; });
+}
+
+TEST_CASE("epsilon as a floor only acts on smaller stds", "[advantage]") {
+  check_against({.epsilon = 1e-6, .epsilon_as = epsilon_rule::floor},
+                [](const rewards& group, const rewards&) { return std_of(group, 0); });
+  check_against({.epsilon = 10, .epsilon_as = epsilon_rule::floor},
+                [](const rewards&, const rewards&) { return 10.0; });
+}
+
+TEST_CASE("advantages of a group add up to zero", "[advantage]") {
+  const auto p = scattered();
+  const auto result = group_advantages(p.r, p.g);
+  std::map<std::int64_t, double> sums;
+  for (std::size_t i = 0; i < p.r.size(); ++i) sums[p.g[i]] += result.values[i];
+  for (const auto& [group, sum] : sums) CHECK(std::abs(sum) < 1e-11);
+}
+
+TEST_CASE("a singleton gets zero under every rule, and is counted", "[advantage]") {
+  for (const auto scale : {advantage_scale::group_std, advantage_scale::global_std, advantage_scale::none}) {
+    for (const auto estimate : {std_estimate::population, std_estimate::sample}) {
+      const auto result =
+          group_advantages(rewards{0.5, 0.9, 0.25}, ids{1, 2, 2}, {.scale = scale, .std = estimate, .epsilon = 0});
+      CHECK(result.values[0] == 0);
+      CHECK(result.values[1] > 0);
+      CHECK(result.statistics.singletons == 1);
+      CHECK(result.statistics.zero_std_groups == 0);
+    }
+  }
+  CHECK(group_advantages(rewards{0.5}, ids{7}, {.std = std_estimate::sample}).values[0] == 0);
+}
+
+TEST_CASE("a group of equal rewards gets exactly zero, even where their mean rounds, and is counted", "[advantage]") {
+  // The sum of six times 0.1 is not 0.6.
+  const auto result = group_advantages(rewards{0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 1, 2}, ids{3, 3, 3, 3, 3, 3, 4, 4},
+                                       {.epsilon = 0});
+  for (std::size_t i = 0; i < 6; ++i) CHECK(result.values[i] == 0);
+  CHECK(result.values[7] == Approx(1));
+  CHECK(result.statistics.zero_std_groups == 1);
+  CHECK(result.statistics.zero_std_share() == 0.5);
+}
+
+TEST_CASE("large rewards that differ little keep their differences", "[advantage]") {
+  const auto result = group_advantages(rewards{1e9, 1e9 + 1, 1e9 + 2}, ids{0, 0, 0}, {.epsilon = 0});
+  CHECK(result.values[0] == Approx(-std::sqrt(1.5)).epsilon(1e-12));
+  CHECK(std::abs(result.values[1]) < 1e-12);
+  CHECK(result.values[2] == Approx(std::sqrt(1.5)).epsilon(1e-12));
+}
+
+TEST_CASE("the statistics describe samples and groups", "[advantage]") {
+  const auto result = group_advantages(rewards{1, 3, 5, 5, 2}, ids{9, 9, -4, -4, 0});
+  CHECK(result.statistics.samples == 5);
+  CHECK(result.statistics.groups == 3);
+  CHECK(result.statistics.singletons == 1);
+  CHECK(result.statistics.zero_std_groups == 1);
+  CHECK(result.statistics.zero_std_share() == Approx(1.0 / 3));
+  CHECK(result.statistics.reward_mean == Approx(3.2));
+  CHECK(result.statistics.reward_std == Approx(std::sqrt(12.8 / 5)));
+  CHECK(result.statistics.group_std_mean == Approx(1.0 / 3));  // 1, 0 and 0
+}
+
+TEST_CASE("an advantage depends on its group alone, not on the order of the samples", "[advantage]") {
+  const auto p = scattered();
+  const auto forward = group_advantages(p.r, p.g);
+  const auto backward = group_advantages(rewards(p.r.rbegin(), p.r.rend()), ids(p.g.rbegin(), p.g.rend()));
+  for (std::size_t i = 0; i < p.r.size(); ++i) {
+    CHECK(forward.values[i] == Approx(backward.values[p.r.size() - 1 - i]).epsilon(1e-12).margin(1e-13));
+  }
+}
+
+TEST_CASE("advantages can be written to the caller's memory", "[advantage]") {
+  const auto p = scattered();
+  std::vector<double> written(p.r.size());
+  std::vector<tempflow::index_t> scratch(p.r.size());
+  const auto statistics = group_advantages(p.r, p.g, {}, written, scratch);
+  CHECK(written == group_advantages(p.r, p.g).values);
+  CHECK(statistics.groups == static_cast<tempflow::index_t>(p.members.size()));
+}

@@ -1,0 +1,115 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Noise by identity: every field of the key and of the id names another stream.
+
+#include "tempflow/core/noise.hpp"
+
+#include <cmath>
+#include <cstddef>
+#include <vector>
+
+#include "support/batches.hpp"
+#include "support/catch.hpp"
+#include "support/statistics.hpp"
+#include "tempflow/backend/cpu.hpp"
+#include "tempflow/backend/reference.hpp"
+#include "tempflow/ops/fill_noise.hpp"
+
+using tempflow::index_t;
+using tempflow::noise_id;
+using tempflow::noise_key;
+
+namespace {
+
+constexpr noise_key key{.seed = 5, .update = 6};
+constexpr noise_id id{.prompt = 10, .seed = 11, .step = 12, .branch = 13};
+
+std::vector<float> draw(noise_key from, noise_id who, index_t blocks) {
+  std::vector<float> values;
+  for (index_t block = 0; block < blocks; ++block) {
+    const auto four = tempflow::noise_block(from, who, block);
+    values.insert(values.end(), std::begin(four.value), std::end(four.value));
+  }
+  return values;
+}
+
+struct stream {
+  const char* changed;
+  noise_key from;
+  noise_id who;
+};
+
+std::vector<stream> neighbours() {
+  return {{"key.seed", {.seed = 6, .update = 6}, id},
+          {"key.update", {.seed = 5, .update = 7}, id},
+          {"prompt", key, {.prompt = 11, .seed = 11, .step = 12, .branch = 13}},
+          {"seed", key, {.prompt = 10, .seed = 12, .step = 12, .branch = 13}},
+          {"step", key, {.prompt = 10, .seed = 11, .step = 13, .branch = 13}},
+          {"branch", key, {.prompt = 10, .seed = 11, .step = 12, .branch = 14}},
+          {"seed and prompt exchanged", key, {.prompt = 11, .seed = 10, .step = 12, .branch = 13}},
+          {"step and branch exchanged", key, {.prompt = 10, .seed = 11, .step = 13, .branch = 12}},
+          {"seed and update exchanged", {.seed = 6, .update = 5}, id}};
+}
+
+}  // namespace
+
+TEST_CASE("the same identity draws the same noise", "[noise]") { CHECK(draw(key, id, 64) == draw(key, id, 64)); }
+
+TEST_CASE("another key, prompt, seed, step or branch draws independent noise", "[noise]") {
+  const auto base = draw(key, id, 1 << 14);
+  for (const auto& other : neighbours()) {
+    const auto drawn = draw(other.from, other.who, 1 << 14);
+    std::size_t equal = 0;
+    for (std::size_t i = 0; i < base.size(); ++i) equal += base[i] == drawn[i] ? 1u : 0u;
+    INFO(other.changed);
+    CHECK(equal < 10);  // chance: 65,536 draws of about 2^25 likely values
+    CHECK(std::abs(support::correlation_z<float>(base, drawn)) < 4);
+  }
+}
+
+TEST_CASE("every bit of a branch and of a step counts", "[noise]") {
+  const auto first = [](std::uint16_t step, std::uint16_t branch) {
+    return tempflow::noise_block(key, {.step = step, .branch = branch}, 0).value[0];
+  };
+  for (unsigned bit = 0; bit < 16; ++bit) {
+    const auto flag = static_cast<std::uint16_t>(1u << bit);
+    INFO("bit " << bit);
+    CHECK(first(flag, 0) != first(0, 0));
+    CHECK(first(0, flag) != first(0, 0));
+    CHECK(first(flag, 0) != first(0, flag));
+  }
+}
+
+TEMPLATE_TEST_CASE("fill_noise writes the normals of each row's identity, whatever the row's length", "[noise]",
+                   tempflow::reference_backend, tempflow::cpu_backend) {
+  const std::vector<noise_id> ids{{.prompt = 1}, {.prompt = 2}, {.prompt = 1, .branch = 3}};
+  for (const index_t columns : {1, 2, 3, 4, 5, 1023, 1024, 1025}) {
+    tempflow::batch_buffer<float> noise(3, columns);
+    tempflow::fill_noise(TestType{}, key, ids, noise.view());
+    for (index_t row = 0; row < 3; ++row) {
+      auto expected = draw(key, ids[static_cast<std::size_t>(row)], columns / 4 + 1);
+      expected.resize(static_cast<std::size_t>(columns));
+      const float* const written = noise.view().row(row);
+      INFO("row " << row << " of " << columns << " columns");
+      CHECK(std::vector<float>(written, written + columns) == expected);
+    }
+  }
+}
+
+TEST_CASE("fill_noise rounds fp32 normals to the storage type", "[noise]") {
+  tempflow::batch_buffer<float> exact(1, 100);
+  tempflow::batch_buffer<double> wide(1, 100);
+  tempflow::batch_buffer<tempflow::bfloat16> narrow(1, 100);
+  const tempflow::reference_backend place;
+  tempflow::fill_noise(place, key, id, exact.view());
+  tempflow::fill_noise(place, key, id, wide.view());
+  tempflow::fill_noise(place, key, id, narrow.view());
+  int wrong = 0;
+  for (index_t e = 0; e < 100; ++e) {
+    const float z = exact.view().row(0)[e];
+    wrong += wide.view().row(0)[e] == static_cast<double>(z) ? 0 : 1;
+    wrong += narrow.view().row(0)[e] == tempflow::store<tempflow::bfloat16>(z) ? 0 : 1;
+  }
+  CHECK(wrong == 0);
+}
