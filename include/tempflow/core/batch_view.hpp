@@ -65,7 +65,8 @@ class batch_view {
   /// `count` samples from `first` on. Throws shape_error when they reach past the end.
   constexpr batch_view slice(index_t first, index_t count) const {
     if (first < 0 || count < 0 || first > rows_ - count) {
-      throw shape_error(detail::message("batch_view: rows ", first, " to ", first + count, " of ", rows_));
+      throw shape_error(
+          detail::message("batch_view: slice of ", count, " rows from row ", first, " of ", rows_));
     }
     return count == 0 ? batch_view(data_, 0, columns_, row_stride_)
                       : batch_view(row(first), count, columns_, row_stride_);

@@ -63,7 +63,8 @@ struct branch_step_row {
 /// one for all rows, or B. Results equal one `ode_step` and K `step`s bit for bit.
 ///
 /// Throws shape_error for extents that do not fit (branches must hold a positive multiple of B rows, K <=
-/// 65,536), schedule_error for a branch step without noise.
+/// 65,536) and for outputs that share memory with x, v or each other, schedule_error for a branch step without
+/// noise.
 template <backend B, class E, class T = std::remove_const_t<E>>
 void branch_step(const B& place, batch_view<E> x, input_batch<T> v, per_row<transition> trunk_steps,
                  per_row<transition> branch_steps, noise_key key, per_row<noise_id> ids,

@@ -67,8 +67,8 @@ struct ode_step_row {
 /// row may also be deterministic. Noise is Philox under `key`, identified by a row's id: the same id draws
 /// the same noise in every call.
 ///
-/// Throws shape_error for extents that differ or y in the place of x or v, schedule_error for a transition
-/// that is not finite or has no density although its log-prob is wanted. Source: Flow-GRPO,
+/// Throws shape_error for extents that differ or y that shares memory with x or v, schedule_error for a
+/// transition that is not finite or has no density although its log-prob is wanted. Source: Flow-GRPO,
 /// sd3_sde_with_logprob.py (sde_step_with_logprob), for every dynamics.
 template <backend B, class E, class T = std::remove_const_t<E>>
 void step(const B& place, batch_view<E> x, input_batch<T> v, per_row<transition> steps, noise_key key,
