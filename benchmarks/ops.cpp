@@ -92,7 +92,7 @@ void policy_loss(benchmark::State& state) {
   measure(state, data, 5, [](auto& d) {
     const tf::policy_batch<T> batch{.x = d.x.view(),
                                     .y = d.y.view(),
-                                    .steps = d.step,
+                                    .transitions = d.step,
                                     .old_log_probs = d.log_probs,
                                     .advantages = d.advantages};
     benchmark::DoNotOptimize(tf::policy_loss(d.cpu, batch, d.v.view(), d.x.view(),

@@ -25,9 +25,17 @@
 #define TEMPFLOW_HD
 #endif
 
+// TEMPFLOW_NOINLINE         marks a function to be compiled once, apart from its callers, so that its bits are
+//                           the same wherever it is called from.
+#if defined(__clang__) || !defined(__GNUC__)
+#define TEMPFLOW_NOINLINE
+#else
+#define TEMPFLOW_NOINLINE [[gnu::noipa]]
+#endif
+
 // TEMPFLOW_AVX2_VERSION     marks a function to be compiled for AVX2, with all it calls, whatever its file.
 // TEMPFLOW_CPU_HAS_AVX2()   whether such a function may run on this processor.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__CUDA_ARCH__)
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__CUDA_ARCH__)
 #define TEMPFLOW_AVX2_VERSION [[gnu::target("avx2,fma"), gnu::flatten]]
 #define TEMPFLOW_CPU_HAS_AVX2() (__builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0)
 #else

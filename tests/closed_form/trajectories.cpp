@@ -69,7 +69,7 @@ support::gradient_samples estimate(index_t count, log_prob_reduction reduction) 
     const auto at = static_cast<std::size_t>(j);
     const tempflow::policy_batch<T> batch{.x = states[at],
                                           .y = states[at + 1],
-                                          .steps = steps[j],
+                                          .transitions = steps[j],
                                           .old_log_probs = log_probs[at],
                                           .advantages = advantages,
                                           .convention = convention,

@@ -66,7 +66,6 @@ TEST_CASE("branching steps that cannot branch are errors that name the step", "[
   branch_rejects<schedule_error>({.branch_steps = {1, 0}}, {1}, {"steps[1] = 0"});
   branch_rejects<schedule_error>({.branch_steps = {1, 1}}, {1}, {"steps[1] = 1"});
   branch_rejects<schedule_error>({.branch_steps = {4}}, {1}, {"steps[0] = 4", "[0, 4)"});
-  branch_rejects<schedule_error>({}, {1}, {"step 2", "std = 0"}, mixed_chain());
   branch_rejects<schedule_error>({}, {1}, {"no branching steps", "1 steps"},
                                  tempflow::make_chain({1, 0}, tempflow::flow_sde{0.7}));
 }

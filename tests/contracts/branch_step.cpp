@@ -88,8 +88,9 @@ TEST_CASE("explorations of a row differ, and so do rows", "[branch_step]") {
   batch_buffer<float> trunk(2, 8), branches(6, 8);
   std::vector<double> log_probs(6);
   const auto step = support::mixed_transitions(1)[0];
-  tempflow::branch_step(tempflow::cpu_backend(1), x.view(), x, step, step, support::test_key, support::mixed_ids(2),
-                        trunk, branches, log_probs);
+  const auto ids = support::mixed_ids(2);
+  tempflow::branch_step(tempflow::cpu_backend(1), x.view(), x, step, step, support::test_key, ids, trunk, branches,
+                        log_probs);
   for (index_t i = 0; i < 6; ++i) {
     for (index_t k = 0; k < i; ++k) CHECK_FALSE(support::same_bits(branches.view().slice(i, 1), branches.view().slice(k, 1)));
   }

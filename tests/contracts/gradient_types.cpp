@@ -92,7 +92,7 @@ TEST_CASE("a KL weight without a reference is an error that names the weight", "
 }
 
 TEST_CASE("a batch of no rows has no loss", "[gradient]") {
-  const tempflow::policy_batch<float> nothing{.x = {}, .y = {}, .steps = tempflow::transition{.std = 1},
+  const tempflow::policy_batch<float> nothing{.x = {}, .y = {}, .transitions = tempflow::transition{.std = 1},
                                               .old_log_probs = {}, .advantages = {}};
   const auto total = tempflow::policy_loss(tempflow::cpu_backend(1), nothing, batch_view<const float>(), {}, objective,
                                            batch_view<float>());

@@ -88,7 +88,7 @@ TEMPLATE_TEST_CASE("results have the same bits in strided views, and nothing bet
   tempflow::log_prob(cpu, x.view(rows), v.view(rows), y.view(rows), given.steps, out.scored);
   const tempflow::policy_batch<TestType> batch{.x = x.view(rows),
                                                .y = y.view(rows),
-                                               .steps = given.steps,
+                                               .transitions = given.steps,
                                                .old_log_probs = given.old,
                                                .advantages = given.advantages};
   tempflow::policy_loss(cpu, batch, v.view(rows), v_ref.view(rows), given.objective, gradient.view(rows),

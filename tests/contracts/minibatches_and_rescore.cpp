@@ -113,7 +113,7 @@ TEST_CASE("a minibatch holds what its rows are made of", "[minibatches]") {
       const auto sample = static_cast<std::size_t>(row.sample), step = static_cast<std::size_t>(row.step);
       wrong += support::same_bits(batch.x.slice(i, 1), rollout.states().slice(row.x, 1)) &&
                        support::same_bits(batch.y.slice(i, 1), rollout.states().slice(row.y, 1)) &&
-                       batch.steps[i] == rollout.steps()[row.step] &&
+                       batch.transitions[i] == rollout.steps()[row.step] &&
                        batch.sigma[at] == rollout.steps().sigmas()[step] &&
                        batch.old_log_probs[at] == rollout.log_probs()[static_cast<std::size_t>(batch.rows[at])] &&
                        batch.advantages[at] == data.advantages[sample] && batch.weights[i] == data.weights[step] &&
@@ -128,7 +128,8 @@ TEST_CASE("a minibatch holds what its rows are made of", "[minibatches]") {
 
 TEST_CASE("rows are split evenly over the updates, and losses are means over an update's rows", "[minibatches]") {
   training_data data;
-  auto batches = tempflow::minibatches(data.rollout, data.advantages, data.weights, {.size = 10, .updates = 3});
+  auto batches = tempflow::minibatches(data.rollout, data.advantages, data.weights,
+                                       {.size = 10, .updates = 3, .shuffle = tempflow::noise_key{}});
   std::vector<index_t> sizes, completed;
   for (const auto& batch : batches) {
     CHECK(batch.mean_over == 16);

@@ -79,8 +79,9 @@ TEMPLATE_TEST_CASE("after branch_step the log-ratio is exactly 0 and the ratio e
       drawn.steps[static_cast<std::size_t>(i)] = steps[static_cast<std::size_t>(i / explorations)];
     }
     batch_buffer<TestType> trunk(seeds, columns);
-    tempflow::branch_step(cpu, x.view(), v, tempflow::transition{}, steps, support::test_key,
-                          support::mixed_ids(seeds), trunk, drawn.y, drawn.log_probs);
+    const auto ids = support::mixed_ids(seeds);
+    tempflow::branch_step(cpu, x.view(), v, tempflow::transition{}, steps, support::test_key, ids, trunk, drawn.y,
+                          drawn.log_probs);
     check_ratio_is_one(cpu, drawn);
   }
 }

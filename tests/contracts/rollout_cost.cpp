@@ -13,7 +13,7 @@
 #include "tempflow/backend/cpu.hpp"
 #include "tempflow/rollout/branch_rollout.hpp"
 #include "tempflow/rollout/flow_rollout.hpp"
-#include "tempflow/schedule/presets.hpp"
+#include "tempflow/training/presets.hpp"
 
 using tempflow::branch_plan;
 using tempflow::chain;
@@ -77,6 +77,19 @@ TEST_CASE("55 sequential calls become at most ten", "[plan]") {
   CHECK(one_seed(9).cost(ten_steps(), 1).sequential_calls == 54);
   CHECK(one_seed(9).cost(ten_steps(), 1).model_calls <= 10);
   CHECK(branch_plan{}.cost(ten_steps(), 48).model_calls <= 10);
+}
+
+TEST_CASE("calls are counted in chunks of the model's largest batch", "[plan]") {
+  // Three prompts with two seeds: trunks of 6 rows, blocks of 18 branches; at step j a trunk and j blocks.
+  const branch_plan plan{.seeds_per_prompt = 2, .explorations = 3, .max_batch = 4};
+  index_t wavefront = 0, sequential = 0;
+  for (index_t j = 0; j < 10; ++j) {
+    const index_t trunk = j < 9 ? 6 : 0, blocks = j;
+    wavefront += (trunk + 18 * blocks + 3) / 4;
+    sequential += (trunk + 3) / 4 + blocks * 5;  // ceil(18 / 4)
+  }
+  CHECK(plan.cost(ten_steps(), 3).model_calls == wavefront);
+  CHECK(plan.cost(ten_steps(), 3).sequential_calls == sequential);
 }
 
 TEST_CASE("a plan with the defaults branches at every step but the last", "[plan]") {

@@ -40,7 +40,7 @@ void check_recorded(const nlohmann::json& recorded, const B& place) {
   const auto& step = steps[recorded.at("step").get<index_t>()];
 
   tempflow::policy_batch<double> transitions{
-      .x = x, .y = y, .steps = step, .old_log_probs = old, .advantages = advantages};
+      .x = x, .y = y, .transitions = step, .old_log_probs = old, .advantages = advantages};
   const auto weight = recorded.at("weight").get<std::string>();
   REQUIRE((weight == "none" || weight == "2.25*std"));
   if (weight == "2.25*std") transitions.weights = 2.25 * step.std;

@@ -69,7 +69,7 @@ struct operation_inputs {
     tempflow::log_prob(place, xs, vs, ys, step, std::span(out.scored).subspan(at, size));
     const tempflow::policy_batch<T> batch{.x = xs,
                                           .y = ys,
-                                          .steps = step,
+                                          .transitions = step,
                                           .old_log_probs = std::span(old).subspan(at, size),
                                           .advantages = std::span(advantages).subspan(at, size),
                                           .mean_over = rows};

@@ -85,7 +85,8 @@ struct drawn_rows {
         y(rows, columns),
         log_probs(static_cast<std::size_t>(rows)),
         convention(in) {
-    tempflow::step(place, x.view(), v, steps, test_key, mixed_ids(rows), y, log_probs, convention);
+    const auto ids = mixed_ids(rows);
+    tempflow::step(place, x.view(), v, steps, test_key, ids, y, log_probs, convention);
     numbers source(4);
     advantages = source.take(rows);
     for (index_t i = 0; i < rows; ++i) weights.push_back(1.5 + source.next());
@@ -96,7 +97,7 @@ struct drawn_rows {
   tempflow::policy_batch<T> batch() const {
     return {.x = x,
             .y = y,
-            .steps = steps,
+            .transitions = steps,
             .old_log_probs = log_probs,
             .advantages = advantages,
             .weights = weights,

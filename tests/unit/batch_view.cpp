@@ -101,7 +101,8 @@ TEST_CASE("a buffer starts as zeros and hands out views of itself", "[batch_view
   CHECK(sum == 0);
   buffer.view().row(1)[2] = 5;
   CHECK(constant.view().row(1)[2] == 5);
-  CHECK(batch_buffer<float>().view().empty());
+  const batch_buffer<float> nothing;
+  CHECK(nothing.view().empty());
 }
 
 TEST_CASE("a per-row argument is one value for all rows or one value each", "[per_row]") {

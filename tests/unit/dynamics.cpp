@@ -73,10 +73,12 @@ TEST_CASE("at sigma == 1 Flow-SDE divides by 1 - sigmas[1] and keeps 1 - sigma e
     check_coefficients(tempflow::flow_sde{a}(at), 1 - a * a * 0.6 / (2 * (1 - second)), -0.6,
                        a / std::sqrt(1 - second) * std::sqrt(0.6));
   }
-  // The rule is for exactly 1: just below, sigma stands for itself.
-  const double sigma = std::nextafter(1.0, 0.0);
+  // The rule is for exactly 1: below, sigma stands for itself, until the noise has no bound.
+  const double sigma = 1 - 1e-5;
   const auto below = tempflow::flow_sde{a}({.sigma = sigma, .sigma_next = 0.4, .second_sigma = 0.4});
   CHECK(below.diffusion == Approx(a * std::sqrt(sigma / (1 - sigma))).epsilon(1e-12));
+  CHECK_THROWS_AS(tempflow::flow_sde{a}({.sigma = std::nextafter(1.0, 0.0), .sigma_next = 0.4, .second_sigma = 0.4}),
+                  tempflow::schedule_error);
 }
 
 TEST_CASE("on the usual grids Flow-SDE's first step has std = a and alpha = 1 - a^2 / 2", "[dynamics]") {
@@ -122,9 +124,10 @@ TEST_CASE("CPS recombines predicted data and noise with std = sigma' sin(a pi / 
 TEST_CASE("DDIM with eta keeps alpha and beta consistent with its std", "[dynamics]") {
   for (const double eta : {0.0, 0.5, 1.0}) {
     for (const auto& at : steps_of_all_grids()) {
+      // kept = sqrt(sigma'^2 - std^2) with std = eta sigma' sqrt(1 - ratio^2), without its cancellation at eta = 1.
       const double ratio = at.sigma_next * (1 - at.sigma) / (at.sigma * (1 - at.sigma_next));
       const double std = eta * at.sigma_next * std::sqrt(1 - ratio * ratio);
-      const double kept = std::sqrt(at.sigma_next * at.sigma_next - std * std);
+      const double kept = at.sigma_next * std::sqrt(1 - eta * eta + eta * eta * ratio * ratio);
       check_coefficients(tempflow::ddim{eta}(at), 1 - at.sigma_next + kept,
                          -at.sigma * (1 - at.sigma_next) + (1 - at.sigma) * kept, std);
     }

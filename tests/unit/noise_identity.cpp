@@ -7,6 +7,8 @@
 
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
+#include <set>
 #include <vector>
 
 #include "support/batches.hpp"
@@ -68,17 +70,35 @@ TEST_CASE("another key, prompt, seed, step or branch draws independent noise", "
   }
 }
 
-TEST_CASE("every bit of a branch and of a step counts", "[noise]") {
-  const auto first = [](std::uint16_t step, std::uint16_t branch) {
-    return tempflow::noise_block(key, {.step = step, .branch = branch}, 0).value[0];
+TEST_CASE("every bit of a branch and of a step counts, and none of one is one of the other", "[noise]") {
+  std::set<float> first;
+  const auto add = [&first](std::uint16_t step, std::uint16_t branch) {
+    first.insert(tempflow::noise_block(key, {.step = step, .branch = branch}, 0).value[0]);
   };
+  add(0, 0);
   for (unsigned bit = 0; bit < 16; ++bit) {
     const auto flag = static_cast<std::uint16_t>(1u << bit);
-    INFO("bit " << bit);
-    CHECK(first(flag, 0) != first(0, 0));
-    CHECK(first(0, flag) != first(0, 0));
-    CHECK(first(flag, 0) != first(0, flag));
+    add(flag, 0);
+    add(0, flag);
   }
+  CHECK(first.size() == 33);
+}
+
+TEST_CASE("every bit of prompt, seed, key and block counts", "[noise]") {
+  std::set<float> first;
+  const auto add = [&first](noise_key from, noise_id who, index_t block) {
+    first.insert(tempflow::noise_block(from, who, block).value[0]);
+  };
+  add({}, {}, 0);
+  for (unsigned bit = 0; bit < 32; ++bit) {
+    const std::uint32_t flag = 1u << bit;
+    add({.seed = flag}, {}, 0);
+    add({.update = flag}, {}, 0);
+    add({}, {.prompt = flag}, 0);
+    add({}, {.seed = flag}, 0);
+    add({}, {}, index_t{flag});
+  }
+  CHECK(first.size() == 1 + 5 * 32);
 }
 
 TEMPLATE_TEST_CASE("fill_noise writes the normals of each row's identity, whatever the row's length", "[noise]",

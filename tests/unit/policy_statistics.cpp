@@ -51,7 +51,7 @@ void check_equal(const policy_statistics& a, const policy_statistics& b) {
 
 }  // namespace
 
-TEST_CASE("a summary has the sums and means that it is defined by", "[statistics]") {
+TEST_CASE("a summary sums the losses of all rows and averages the finite ones", "[statistics]") {
   const std::vector<policy_row> rows{
       {.log_prob = -1, .log_ratio = 0.5, .ratio = 2, .surrogate = 3, .kl = 0.25, .above = true},
       {.log_prob = -2, .log_ratio = -1, .ratio = 0.5, .surrogate = -1, .kl = 0.75, .below = true},
@@ -62,13 +62,14 @@ TEST_CASE("a summary has the sums and means that it is defined by", "[statistics
   CHECK(total.surrogate == Approx(4.0 / 8));
   CHECK(total.loss == Approx((4.0 + 0.1 * 2) / 8));
   CHECK(total.kl == Approx(0.5));
-  CHECK(total.approx_kl == Approx((0.5 * 0.25 + 0.5 * 1) / 4));
-  CHECK(total.ratio_mean == Approx(4.5 / 4));
+  CHECK(total.finite_rows() == 3);
+  CHECK(total.approx_kl == Approx((0.5 * 0.25 + 0.5 * 1) / 3));
+  CHECK(total.ratio_mean == Approx(3.5 / 3));
   CHECK(total.ratio_min == 0.5);
   CHECK(total.ratio_max == 2);
-  CHECK(total.fraction_below == 0.25);
-  CHECK(total.fraction_above == 0.5);
-  CHECK(total.clip_fraction() == 0.75);
+  CHECK(total.fraction_below == Approx(1.0 / 3));
+  CHECK(total.fraction_above == Approx(2.0 / 3));
+  CHECK(total.clip_fraction() == Approx(1.0));
   CHECK(total.max_abs_log_ratio == 1);
   CHECK(total.non_finite_rows == 1);
 }

@@ -3,7 +3,7 @@
 
 // The published hyper-parameters of the three models, number by number.
 
-#include "tempflow/schedule/presets.hpp"
+#include "tempflow/training/presets.hpp"
 
 #include <vector>
 
@@ -24,7 +24,7 @@ std::vector<preset> all() {
 TEST_CASE("all presets share the rollout, the groups, the objective and the optimiser", "[presets]") {
   for (const auto& p : all()) {
     INFO(p.name);
-    CHECK(p.train_steps == 10);
+    CHECK(p.rollout_steps == 10);
     CHECK(p.trained_steps == 9);  // timestep_fraction 0.99
     CHECK(p.explorations == 6);
     CHECK(p.seeds_per_prompt == 4);
@@ -97,6 +97,6 @@ TEST_CASE("a preset's branching steps are its trained ones, and its chain draws 
 
 TEST_CASE("a preset's numbers may be changed", "[presets]") {
   auto p = tempflow::presets::sd3_5_medium();
-  p.train_steps = 16;
+  p.rollout_steps = 16;
   CHECK(p.sigmas() == tempflow::sd3_sigmas(16));
 }

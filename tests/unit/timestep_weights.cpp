@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "support/catch.hpp"
-#include "tempflow/schedule/presets.hpp"
+#include "tempflow/training/presets.hpp"
 
 using Catch::Matchers::ContainsSubstring;
 using Catch::Matchers::MessageMatches;

@@ -72,8 +72,8 @@ TEST_CASE("sliding windows that do not fit are errors that name the numbers", "[
   CHECK_THROWS_MATCHES(sliding_window{.size = 2}.at(-1, 4), schedule_error, MessageMatches(ContainsSubstring("-1")));
 }
 
-TEST_CASE("a random window starts anywhere in its range, equally often", "[window]") {
-  const tempflow::random_window window{.size = 2, .first = 1, .last = 5};
+TEST_CASE("a random window lies anywhere in its range, equally often", "[window]") {
+  const tempflow::random_window window{.size = 2, .first = 1, .last = 7};
   std::map<index_t, int> starts;
   for (unsigned update = 0; update < 5000; ++update) {
     const auto at = window.at({.seed = 3, .update = update}, 10);
@@ -98,9 +98,28 @@ TEST_CASE("a random window is drawn from its key alone", "[window]") {
 
 TEST_CASE("random windows that do not fit are errors that name the numbers", "[window]") {
   using tempflow::random_window;
-  CHECK_THROWS_MATCHES((random_window{.size = 3, .first = 0, .last = 8}.at({}, 10)), schedule_error,
-                       MessageMatches(ContainsSubstring("size 3") && ContainsSubstring("[0, 8]")));
+  CHECK_THROWS_MATCHES((random_window{.size = 3, .first = 0, .last = 11}.at({}, 10)), schedule_error,
+                       MessageMatches(ContainsSubstring("size 3") && ContainsSubstring("[0, 11)")));
   CHECK_THROWS_AS((random_window{.size = 1, .first = 5, .last = 4}.at({}, 10)), schedule_error);
   CHECK_THROWS_AS((random_window{.size = 1, .first = -1, .last = 4}.at({}, 10)), schedule_error);
   CHECK_THROWS_AS((random_window{.size = 0}.at({}, 10)), schedule_error);
+}
+
+TEST_CASE("drawn steps are different, ascend, and follow their weights", "[window]") {
+  const std::vector<double> weights{1, 0, 3, 2, 0};
+  std::map<index_t, int> drawn;
+  for (unsigned update = 0; update < 6000; ++update) {
+    const auto at = tempflow::draw_steps(weights, 1, {.seed = 9, .update = update});
+    REQUIRE(at.size() == 1);
+    ++drawn[at[0]];
+  }
+  for (const auto& [step, expected] : std::map<index_t, int>{{0, 1000}, {2, 3000}, {3, 2000}}) {
+    INFO("step " << step);  // binomial: the largest deviation, at 1/2, is 38.7
+    CHECK(std::abs(drawn[step] - expected) < 4 * 38.7);
+  }
+  CHECK(drawn.size() == 3);
+  CHECK(tempflow::draw_steps(weights, 3, {}) == steps{0, 2, 3});
+  CHECK_THROWS_MATCHES(tempflow::draw_steps(weights, 4, {}), tempflow::value_error,
+                       MessageMatches(ContainsSubstring("4 of 3")));
+  CHECK_THROWS_AS(tempflow::draw_steps(std::vector<double>{1, -1}, 1, {}), tempflow::value_error);
 }

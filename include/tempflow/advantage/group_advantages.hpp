@@ -110,8 +110,9 @@ inline reward_moments moments(std::span<const double> rewards, std::span<const i
 /// rewards, groups, advantages, scratch: one entry a sample; samples of a group need not be neighbours. All
 /// in double. A singleton and a sample of a group of equal rewards get exactly 0.
 ///
-/// Throws shape_error for sizes that differ, group_error when there are no samples, value_error for a reward
-/// that is not finite (naming it) or an epsilon that is negative or not finite.
+/// Throws shape_error for sizes that differ, group_error when there are no samples or each is alone in its
+/// group, value_error for a reward that is not finite (naming it), rewards whose std overflows, or an epsilon
+/// that is negative or not finite.
 inline group_statistics group_advantages(std::span<const double> rewards,
                                          std::span<const std::int64_t> groups,
                                          const advantage_options& options, std::span<double> advantages,
@@ -139,16 +140,25 @@ inline group_statistics group_advantages(std::span<const double> rewards,
 
   std::iota(scratch.begin(), scratch.end(), index_t{0});
   const auto all = detail::moments(rewards, scratch, options.std);
+  if (!is_finite(all.mean) || !is_finite(all.std)) {
+    throw value_error(detail::message("group_advantages: rewards are too far apart, their mean is ", all.mean,
+                                      " and their std ", all.std));
+  }
   const auto group_of = [&](index_t i) { return groups[static_cast<std::size_t>(i)]; };
   std::ranges::sort(scratch, [&](index_t a, index_t b) {
     return group_of(a) != group_of(b) ? group_of(a) < group_of(b) : a < b;
   });
+  const auto same_group = [&](index_t a, index_t b) { return group_of(a) == group_of(b); };
+  if (scratch.size() > 1 && std::ranges::adjacent_find(scratch, same_group) == scratch.end()) {
+    throw group_error(detail::message("group_advantages: each of the ", rewards.size(),
+                                      " samples is alone in its group: nothing to compare with"));
+  }
 
   group_statistics statistics{
       .samples = static_cast<index_t>(rewards.size()), .reward_mean = all.mean, .reward_std = all.std};
   for (std::size_t first = 0; first < scratch.size();) {
     std::size_t last = first + 1;
-    while (last < scratch.size() && group_of(scratch[last]) == group_of(scratch[first])) ++last;
+    while (last < scratch.size() && same_group(scratch[first], scratch[last])) ++last;
     const auto members = std::span<const index_t>(scratch).subspan(first, last - first);
     const auto group = detail::moments(rewards, members, options.std);
     double divisor = 1;
@@ -159,7 +169,7 @@ inline group_statistics group_advantages(std::span<const double> rewards,
     }
     for (const index_t i : members) {
       const auto at = static_cast<std::size_t>(i);
-      advantages[at] = group.constant ? 0.0 : (rewards[at] - group.mean) / divisor;
+      advantages[at] = group.constant || divisor == 0 ? 0.0 : (rewards[at] - group.mean) / divisor;
     }
     ++statistics.groups;
     statistics.group_std_mean += group.std;

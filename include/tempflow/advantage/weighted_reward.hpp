@@ -39,6 +39,7 @@ inline std::vector<double> weighted_sum(std::span<const weighted_reward> rewards
         throw value_error(detail::message("weighted_sum: reward ", k, " of sample ", i, " = ", values[i]));
       }
       total[i] += weight * values[i];
+      if (!is_finite(total[i])) throw value_error(detail::message("weighted_sum: sample ", i, " overflows"));
     }
   }
   return total;

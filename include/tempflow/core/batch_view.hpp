@@ -5,6 +5,9 @@
 // A batch of samples: rows of contiguous elements. It owns nothing and costs nothing to copy.
 
 #include <concepts>
+#include <cstddef>
+#include <limits>
+#include <string_view>
 #include <type_traits>
 #include <vector>
 
@@ -14,6 +17,19 @@
 #include "tempflow/core/scalar.hpp"
 
 namespace tempflow {
+
+namespace detail {
+
+/// Throws shape_error unless rows * stride elements can be addressed.
+constexpr void check_extents(std::string_view what, index_t rows, index_t stride, std::size_t element_size) {
+  const index_t most = (std::numeric_limits<std::ptrdiff_t>::max)() / static_cast<index_t>(element_size);
+  if (rows < 0 || stride < 0 || (rows > 0 && stride > most / rows)) {
+    throw shape_error(message(what, ": ", rows, " rows of ", stride, " elements of ", element_size,
+                              " bytes: negative, or too large to address"));
+  }
+}
+
+}  // namespace detail
 
 /// View of `rows` samples of `columns` elements each. The elements of a sample are contiguous; samples lie
 /// `row_stride` elements apart, so a slice of a larger tensor is a view too.
@@ -29,7 +45,8 @@ class batch_view {
   /// No samples.
   constexpr batch_view() = default;
 
-  /// Rows packed one after another. Throws shape_error for negative extents or a null pointer to elements.
+  /// Rows packed one after another. Throws shape_error for negative extents, more elements than an address
+  /// space holds, or a null pointer to elements.
   constexpr batch_view(T* data, index_t rows, index_t columns) : batch_view(data, rows, columns, columns) {}
 
   /// Rows `row_stride` elements apart. Throws shape_error as above, and when rows would overlap.
@@ -39,6 +56,7 @@ class batch_view {
       throw shape_error(detail::message("batch_view: ", rows, " rows of ", columns, " elements, ", row_stride,
                                         " apart: extents must not be negative and rows must not overlap"));
     }
+    detail::check_extents("batch_view", rows, row_stride, sizeof(T));
     if (data == nullptr && rows > 0 && columns > 0) {
       throw shape_error(detail::message("batch_view: null pointer for ", rows, " x ", columns, " elements"));
     }
@@ -85,18 +103,19 @@ class batch_buffer {
  public:
   batch_buffer() = default;
 
-  /// Zeros. Throws shape_error for negative extents.
+  /// Zeros. Throws shape_error for extents that are negative or too large for memory to address.
   batch_buffer(index_t rows, index_t columns) : rows_(rows), columns_(columns) {
-    if (rows < 0 || columns < 0) {
-      throw shape_error(detail::message("batch_buffer: ", rows, " rows of ", columns, " elements"));
-    }
+    detail::check_extents("batch_buffer", rows, columns, sizeof(T));
     elements_.resize(static_cast<std::size_t>(rows) * static_cast<std::size_t>(columns));
   }
 
-  batch_view<T> view() { return {elements_.data(), rows_, columns_}; }
-  batch_view<const T> view() const { return {elements_.data(), rows_, columns_}; }
-  operator batch_view<T>() { return view(); }
-  operator batch_view<const T>() const { return view(); }
+  /// The elements. A temporary takes them with it: give it a name first.
+  batch_view<T> view() & { return {elements_.data(), rows_, columns_}; }
+  batch_view<const T> view() const& { return {elements_.data(), rows_, columns_}; }
+  void view() const&& = delete;
+  operator batch_view<T>() & { return view(); }
+  operator batch_view<const T>() const& { return view(); }
+  operator batch_view<const T>() const&& = delete;
 
   index_t rows() const { return rows_; }
   index_t columns() const { return columns_; }

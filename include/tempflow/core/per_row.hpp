@@ -25,8 +25,12 @@ class per_row {
   /// values[i] for row i.
   per_row(std::span<const T> values) : values_(values), varies_(true) {}
   per_row(const std::vector<T>& values) : per_row(std::span<const T>(values)) {}
+  per_row(std::vector<T>&&) = delete;  // would refer to a vector that is gone
 
   const T& operator[](index_t row) const { return varies_ ? values_[static_cast<std::size_t>(row)] : same_; }
+
+  /// True when each row has a value of its own.
+  bool varies() const { return varies_; }
 
   /// True when there is a value for each of `rows` rows.
   bool covers(index_t rows) const { return !varies_ || static_cast<index_t>(values_.size()) == rows; }

@@ -4,7 +4,7 @@
 
 // Log-probability of a transition, from the sum of squares of its residual r = y - alpha x - beta v:
 //
-//   log p = -mean(r^2) / (2 std^2) - log std - log(2 pi) / 2      (mean over the D elements, as the field does)
+//   log p = -mean(r^2) / (2 std^2) - log std - log(2 pi) / 2     (mean over the D elements)
 //   d log p / dv_e = beta r_e / (D std^2)
 //
 // With the mean, a log-ratio is D times smaller than the true one: this is why clip ranges are about 1e-4.
@@ -50,10 +50,11 @@ TEMPFLOW_HD constexpr double log_prob_divisor(const transition& step, index_t el
 
 /// Log-prob of a transition whose squared residuals add up to `squared_residual` over `elements` elements.
 ///
-/// A quotient and an explicit multiply-add: nothing that a compiler could contract differently in rollout and
-/// training, so equal inputs give equal bits.
-TEMPFLOW_HD inline double gaussian_log_prob(double squared_residual, const transition& step, index_t elements,
-                                            log_prob_convention convention = {}) {
+/// A quotient and an explicit multiply-add, compiled apart from its callers: nothing that a compiler could
+/// round differently in rollout and training, so equal inputs give equal bits.
+TEMPFLOW_NOINLINE TEMPFLOW_HD inline double gaussian_log_prob(double squared_residual, const transition& step,
+                                                              index_t elements,
+                                                              log_prob_convention convention = {}) {
   const double kernel = -(squared_residual / log_prob_divisor(step, elements, convention));
   if (convention.terms != log_prob_terms::all) return kernel;
   const double constant = std::log(step.std) + 0.5 * std::log(2 * std::numbers::pi);

@@ -27,7 +27,7 @@ struct policy_row {
 /// Summary over rows. Losses are sums over N, the rest means over the rows. Add up batches of an update with
 /// +=.
 struct policy_statistics {
-  index_t rows = 0;
+  index_t rows = 0;      ///< all, finite or not
   double loss = 0;       ///< surrogate + kl_beta * KL
   double surrogate = 0;  ///< the objective's part of the loss
   double kl = 0;         ///< mean KL to the reference policy
@@ -43,24 +43,30 @@ struct policy_statistics {
   /// Share of ratios outside the trust region.
   double clip_fraction() const { return fraction_below + fraction_above; }
 
+  /// Rows that the means are taken over.
+  index_t finite_rows() const { return rows - non_finite_rows; }
+
   /// Joins the statistics of two batches of one update.
   policy_statistics& operator+=(const policy_statistics& other) {
     if (other.rows == 0) return *this;
     if (rows == 0) return *this = other;
-    const double share = static_cast<double>(other.rows) / static_cast<double>(rows + other.rows);
-    const auto blend = [share](double& mine, double theirs) { mine += share * (theirs - mine); };
+    loss += other.loss;
+    surrogate += other.surrogate;
+    const index_t mine = finite_rows(), theirs = other.finite_rows();
+    rows += other.rows;
+    non_finite_rows += other.non_finite_rows;
+    if (theirs == 0) return *this;
+    if (mine == 0) ratio_min = other.ratio_min, ratio_max = other.ratio_max;
+    const double share = static_cast<double>(theirs) / static_cast<double>(mine + theirs);
+    const auto blend = [share](double& kept, double added) { kept += share * (added - kept); };
     blend(kl, other.kl);
     blend(approx_kl, other.approx_kl);
     blend(ratio_mean, other.ratio_mean);
     blend(fraction_below, other.fraction_below);
     blend(fraction_above, other.fraction_above);
-    loss += other.loss;
-    surrogate += other.surrogate;
     ratio_min = (std::min)(ratio_min, other.ratio_min);
     ratio_max = (std::max)(ratio_max, other.ratio_max);
     max_abs_log_ratio = (std::max)(max_abs_log_ratio, other.max_abs_log_ratio);
-    non_finite_rows += other.non_finite_rows;
-    rows += other.rows;
     return *this;
   }
 };
@@ -70,22 +76,28 @@ inline policy_statistics summarize(std::span<const policy_row> rows, double kl_b
   policy_statistics total;
   if (rows.empty()) return total;
   total.rows = static_cast<index_t>(rows.size());
-  total.ratio_min = total.ratio_max = rows[0].ratio;
+  double loss = 0;
+  bool first = true;
   for (const policy_row& row : rows) {
     total.surrogate += row.surrogate;
+    loss += row.surrogate + kl_beta * row.kl;
+    if (!row.finite) {
+      ++total.non_finite_rows;
+      continue;
+    }
     total.kl += row.kl;
     total.approx_kl += 0.5 * row.log_ratio * row.log_ratio;
     total.ratio_mean += row.ratio;
-    total.ratio_min = (std::min)(total.ratio_min, row.ratio);
-    total.ratio_max = (std::max)(total.ratio_max, row.ratio);
+    total.ratio_min = first ? row.ratio : (std::min)(total.ratio_min, row.ratio);
+    total.ratio_max = first ? row.ratio : (std::max)(total.ratio_max, row.ratio);
     total.fraction_below += row.below ? 1 : 0;
     total.fraction_above += row.above ? 1 : 0;
     total.max_abs_log_ratio = (std::max)(total.max_abs_log_ratio, std::abs(row.log_ratio));
-    total.non_finite_rows += row.finite ? 0 : 1;
+    first = false;
   }
-  total.loss = (total.surrogate + kl_beta * total.kl) / mean_over;
+  total.loss = loss / mean_over;
   total.surrogate /= mean_over;
-  const auto count = static_cast<double>(rows.size());
+  const auto count = static_cast<double>((std::max)(total.finite_rows(), index_t{1}));
   for (double* sum :
        {&total.kl, &total.approx_kl, &total.ratio_mean, &total.fraction_below, &total.fraction_above}) {
     *sum /= count;

@@ -59,12 +59,12 @@ struct branch_step_row {
 /// log-probs.
 ///
 /// x, v, trunk: B x D. branches: B K x D, exploration k of row i in row i K + k; its noise is that of ids[i]
-/// with branch increased by k. log_probs: B K doubles. trunk_steps (usually the ODE's), branch_steps, ids:
-/// one for all rows, or B. Results equal one `ode_step` and K `step`s bit for bit.
+/// with branch increased by k. log_probs: B K doubles. trunk_steps (usually the ODE's), branch_steps: one
+/// for all rows, or B. ids: B, one a row. Results equal one `ode_step` and K `step`s bit for bit.
 ///
 /// Throws shape_error for extents that do not fit (branches must hold a positive multiple of B rows, K <=
-/// 65,536) and for outputs that share memory with x, v or each other, schedule_error for a branch step without
-/// noise.
+/// 65,536) and for outputs that share memory with x, v or each other, schedule_error for a branch step
+/// without noise.
 template <backend B, class E, class T = std::remove_const_t<E>>
 void branch_step(const B& place, batch_view<E> x, input_batch<T> v, per_row<transition> trunk_steps,
                  per_row<transition> branch_steps, noise_key key, per_row<noise_id> ids,
@@ -85,7 +85,14 @@ void branch_step(const B& place, batch_view<E> x, input_batch<T> v, per_row<tran
   if (detail::overlap(trunk, branches)) {
     throw shape_error("branch_step: trunk and branches must not share memory");
   }
-  detail::check_per_row("branch_step", "ids", ids, rows);
+  detail::check_noise_ids("branch_step", ids, rows, x.columns());
+  detail::check_has_elements("branch_step", rows, x.columns());
+  for (index_t i = 0; i < rows; ++i) {
+    if (ids[i].branch + explorations > 65536) {
+      throw shape_error(detail::message("branch_step: ids[", i, "].branch = ", ids[i].branch,
+                                        " leaves no room for ", explorations, " explorations below 65536"));
+    }
+  }
   detail::check_transitions("branch_step", trunk_steps, rows, false);
   detail::check_transitions("branch_step", branch_steps, rows, true);
   place.for_each_index(

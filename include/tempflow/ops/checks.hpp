@@ -11,6 +11,7 @@
 
 #include "tempflow/core/batch_view.hpp"
 #include "tempflow/core/error.hpp"
+#include "tempflow/core/noise.hpp"
 #include "tempflow/core/numeric.hpp"
 #include "tempflow/core/per_row.hpp"
 #include "tempflow/schedule/transition.hpp"
@@ -36,21 +37,42 @@ void check_per_row(std::string_view operation, std::string_view name, const per_
   }
 }
 
-/// Coefficients must be finite; with `needs_density`, every step must draw noise.
+/// Coefficients must be finite in fp32 too; with `needs_density`, every step must draw noise that a density
+/// can have.
 inline void check_transitions(std::string_view operation, const per_row<transition>& steps, index_t rows,
                               bool needs_density) {
   check_per_row(operation, "transitions", steps, rows);
+  const auto fits = [](double value) { return is_finite(value) && is_finite(static_cast<float>(value)); };
   for (index_t i = 0; i < rows; ++i) {
     const transition& step = steps[i];
-    if (!is_finite(step.alpha) || !is_finite(step.beta) || !is_finite(step.std) || step.std < 0) {
+    if (!fits(step.alpha) || !fits(step.beta) || !fits(step.std) || step.std < 0) {
       throw schedule_error(message(operation, ": transition of row ", i, " has alpha = ", step.alpha,
                                    ", beta = ", step.beta, ", std = ", step.std));
     }
-    if (needs_density && step.std == 0) {
+    if (needs_density && step.std < 1e-30) {
       throw schedule_error(message(operation, ": the transition of row ", i, " (sigma ", step.sigma, " to ",
-                                   step.sigma_next, ") has std = 0: a deterministic step has no log-prob"));
+                                   step.sigma_next, ") has std = ", step.std,
+                                   ": a deterministic step has no log-prob"));
     }
   }
+}
+
+/// A row's noise has an identity of its own, and its elements fit the generator's counter.
+inline void check_noise_ids(std::string_view operation, const per_row<noise_id>& ids, index_t rows,
+                            index_t columns) {
+  check_per_row(operation, "ids", ids, rows);
+  if (!ids.varies() && rows > 1) {
+    throw shape_error(message(operation, ": one noise id for ", rows,
+                              " rows would give all of them the same noise; pass one a row"));
+  }
+  if (columns > (index_t{1} << 34)) {
+    throw shape_error(message(operation, ": ", columns, " elements a row, noise has at most 2^34"));
+  }
+}
+
+/// The mean over the elements of a sample needs elements.
+inline void check_has_elements(std::string_view operation, index_t rows, index_t columns) {
+  if (rows > 0 && columns == 0) throw shape_error(message(operation, ": ", rows, " rows of 0 elements"));
 }
 
 inline void check_finite(std::string_view operation, std::string_view name, const per_row<double>& values,
@@ -73,10 +95,26 @@ bool overlap(const batch_view<A>& a, const batch_view<B>& b) {
   const std::intptr_t stride_b = b.rows() > 1 ? row(b, 1) - first_b : length_b;
   for (index_t i = 0; i < a.rows(); ++i) {
     const std::intptr_t begin = row(a, i), beyond = begin - length_b - first_b;
-    const std::intptr_t j = beyond < 0 ? 0 : beyond / stride_b + 1;  // first row of b that ends behind `begin`
+    const std::intptr_t j =
+        beyond < 0 ? 0 : beyond / stride_b + 1;  // first row of b that ends behind `begin`
     if (j < b.rows() && first_b + j * stride_b < begin + length_a) return true;
   }
   return false;
+}
+
+/// A result may replace an input element by element, or lie apart from it; in between, it would be read after
+/// it was overwritten.
+template <class A, class B>
+void check_same_or_apart(std::string_view operation, std::string_view output_name,
+                         const batch_view<A>& output, std::string_view input_name,
+                         const batch_view<B>& input) {
+  const bool same = static_cast<const void*>(output.data()) == static_cast<const void*>(input.data()) &&
+                    std::is_same_v<std::remove_const_t<A>, std::remove_const_t<B>> &&
+                    output.row_stride() == input.row_stride();
+  if (!same && overlap(output, input)) {
+    throw shape_error(message(operation, ": ", output_name, " shares memory with ", input_name,
+                              " without being the same batch"));
+  }
 }
 
 /// Sampling scores what it wrote against what it read: they must not share memory.

@@ -36,7 +36,7 @@ struct fill_noise_row {
 /// shape_error when there are neither one nor B ids.
 template <backend B, storage_scalar T>
 void fill_noise(const B& place, noise_key key, per_row<noise_id> ids, batch_view<T> out) {
-  detail::check_per_row("fill_noise", "ids", ids, out.rows());
+  detail::check_noise_ids("fill_noise", ids, out.rows(), out.columns());
   place.for_each_index(out.rows(), detail::fill_noise_row<T>{out, key, ids});
 }
 

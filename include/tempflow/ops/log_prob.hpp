@@ -58,6 +58,7 @@ void log_prob(const B& place, batch_view<E> x, input_batch<T> v, input_batch<T> 
               std::span<double> log_probs, log_prob_convention convention = {}) {
   detail::check_shape("log_prob", "v", v, x.rows(), x.columns());
   detail::check_shape("log_prob", "y", y, x.rows(), x.columns());
+  detail::check_has_elements("log_prob", x.rows(), x.columns());
   detail::check_size("log_prob", "log_probs", log_probs.size(), x.rows());
   detail::check_transitions("log_prob", steps, x.rows(), true);
   place.for_each_index(

@@ -31,7 +31,7 @@ template <storage_scalar T>
 struct policy_batch {
   batch_view<const T> x;                  ///< B x D, states the model was evaluated at
   batch_view<const T> y;                  ///< B x D, states the rollout drew
-  per_row<transition> steps;              ///< one for all rows, or B
+  per_row<transition> transitions;        ///< one for all rows, or B
   std::span<const double> old_log_probs;  ///< B, of y under the rollout's policy
   std::span<const double> advantages;     ///< B
   per_row<double> weights = 1.0;          ///< timestep weights: one for all rows, or B
@@ -58,7 +58,7 @@ struct policy_loss_row {
   void operator()(index_t i) const {
     const T *const x = batch.x.row(i), *const y = batch.y.row(i), *const vi = v.row(i);
     const T* const reference = v_ref.empty() ? nullptr : v_ref.row(i);
-    const transition& step = batch.steps[i];
+    const transition& step = batch.transitions[i];
     const row_coefficients<real> coefficients(step);
     const index_t elements = v.columns();
     const auto row = static_cast<std::size_t>(i);
@@ -88,27 +88,33 @@ struct policy_loss_row {
     result.finite = is_finite(squared) && is_finite(answer.loss) && is_finite(result.kl) &&
                     is_finite(slope) && is_finite(pull);
     if (!result.finite) result.surrogate = std::numeric_limits<double>::quiet_NaN();  // seen in the mean loss
+    if (!gradient.empty()) {
+      result.finite =
+          write_gradient(x, vi, y, reference, coefficients, slope, pull, result.finite, gradient.row(i));
+    }
     results[row] = result;
-    if (gradient.empty()) return;
-    write_gradient(x, vi, y, reference, coefficients, slope, pull, result.finite, gradient.row(i));
   }
 
-  void write_gradient(const T* x, const T* vi, const T* y, const T* reference,
+  /// slope r + pull (v - v_ref), or zeros where that is not finite. Returns whether it was.
+  bool write_gradient(const T* x, const T* vi, const T* y, const T* reference,
                       const row_coefficients<real>& coefficients, real slope, real pull, bool finite,
                       G* out) const {
     const index_t elements = v.columns();
     const auto push = [=](index_t e) {
       return slope * coefficients.residual(real{load(x[e])}, real{load(vi[e])}, real{load(y[e])});
     };
-    if (!finite) {
-      write_elements<real>(out, 0, elements, [](index_t) { return real{0}; });
-    } else if (reference == nullptr) {
+    if (finite && reference == nullptr) {
       write_elements<real>(out, 0, elements, push);
-    } else {
+    } else if (finite) {
       write_elements<real>(out, 0, elements, [=](index_t e) {
         return fused_multiply_add(pull, real{load(vi[e])} - real{load(reference[e])}, push(e));
       });
     }
+    if constexpr (std::same_as<G, float16>) {  // a loss scale that is too large for the type
+      for (index_t e = 0; finite && e < elements; ++e) finite = is_finite(load(out[e]));
+    }
+    if (!finite) write_elements<real>(out, 0, elements, [](index_t) { return real{0}; });
+    return finite;
   }
 };
 
@@ -116,45 +122,63 @@ struct policy_loss_row {
 
 /// Loss, statistics and dL/dv of a batch; writes every row's own numbers to `rows`.
 ///
-/// v: B x D, the policy's velocity at batch.x. v_ref: B x D, the reference policy's; empty when the objective
-/// has kl_beta = 0 (given all the same, the KL is reported). gradient: B x D in any storage type, or empty
-/// for the loss alone. rows: B. The bits of a row depend on nothing but the row and N.
+/// v: B x D, the policy's velocity at batch.x. v_ref: B x D, the reference policy's; {} when the objective
+/// has kl_beta = 0 (given all the same, the KL is reported). gradient: B x D in any storage type, or {} for
+/// the loss alone; it may be one of the inputs, which it then replaces. rows: B. The bits of a row depend on
+/// nothing but the row and N.
 ///
-/// A row whose log-prob, loss, KL or slope is not finite gets a zero gradient and is counted in
-/// `non_finite_rows`, so that one broken sample cannot poison the weights; the mean loss stays not finite,
-/// and shows it.
+/// A row whose log-prob, loss, KL or slope is not finite, or whose gradient overflows fp16, gets a zero
+/// gradient and is counted in `non_finite_rows`, so that one broken sample cannot poison the weights; a mean
+/// loss that is not finite stays so, and shows it.
 ///
-/// Throws shape_error for extents that differ, value_error for old log-probs, advantages or weights that are
-/// not finite, schedule_error for a transition without noise. Source: TempFlow-GRPO, arXiv 2508.04324
-/// (weights: eqs. 7 and 8); Flow-GRPO, arXiv 2505.05470, scripts/train_sd3.py.
-template <backend B, storage_scalar T, class E, policy_objective Objective, storage_scalar G>
-policy_statistics policy_loss(const B& place, const policy_batch<T>& batch, batch_view<E> v,
+/// Throws shape_error for extents that differ, or a gradient that overlaps an input without being it;
+/// value_error for old log-probs, advantages, weights, mean_over, gradient_scale or parameters of the
+/// objective that make no sense; schedule_error for a transition without noise, or without the diffusion that
+/// the KL is asked to use. Source: TempFlow-GRPO, arXiv 2508.04324 (weights: eqs. 7 and 8); Flow-GRPO, arXiv
+/// 2505.05470, scripts/train_sd3.py.
+template <backend B, storage_scalar T, policy_objective Objective, storage_scalar G = T>
+policy_statistics policy_loss(const B& place, const policy_batch<T>& batch, input_batch<T> v,
                               input_batch<T> v_ref, const Objective& objective, batch_view<G> gradient,
                               std::span<policy_row> rows) {
   const index_t count = v.rows(), elements = v.columns();
+  const auto given = [](const auto& view) {
+    return view.data() != nullptr || view.rows() > 0 || view.columns() > 0;
+  };
   objective.validate();
   detail::check_shape("policy_loss", "x", batch.x, count, elements);
   detail::check_shape("policy_loss", "y", batch.y, count, elements);
-  if (!v_ref.empty()) detail::check_shape("policy_loss", "v_ref", v_ref, count, elements);
-  if (!gradient.empty()) detail::check_shape("policy_loss", "gradient", gradient, count, elements);
+  if (given(v_ref)) detail::check_shape("policy_loss", "v_ref", v_ref, count, elements);
+  if (given(gradient)) detail::check_shape("policy_loss", "gradient", gradient, count, elements);
+  detail::check_has_elements("policy_loss", count, elements);
+  detail::check_same_or_apart("policy_loss", "gradient", gradient, "x", batch.x);
+  detail::check_same_or_apart("policy_loss", "gradient", gradient, "y", batch.y);
+  detail::check_same_or_apart("policy_loss", "gradient", gradient, "v", v);
+  detail::check_same_or_apart("policy_loss", "gradient", gradient, "v_ref", v_ref);
   detail::check_size("policy_loss", "rows", rows.size(), count);
   detail::check_size("policy_loss", "old_log_probs", batch.old_log_probs.size(), count);
   detail::check_size("policy_loss", "advantages", batch.advantages.size(), count);
-  detail::check_transitions("policy_loss", batch.steps, count, true);
+  detail::check_transitions("policy_loss", batch.transitions, count, true);
   detail::check_finite("policy_loss", "old_log_probs", batch.old_log_probs, count);
   detail::check_finite("policy_loss", "advantages", batch.advantages, count);
   detail::check_finite("policy_loss", "weights", batch.weights, count);
-  if (objective.kl_beta != 0 && v_ref.empty() && !v.empty()) {
+  if (objective.kl_beta != 0 && count > 0 && !given(v_ref)) {
     throw shape_error(detail::message("policy_loss: kl_beta = ", double{objective.kl_beta},
                                       " needs v_ref, the reference policy's velocity (", count, " x ",
                                       elements, ")"));
+  }
+  for (index_t i = 0; given(v_ref) && objective.kl_over == kl_denominator::diffusion && i < count; ++i) {
+    if (!(batch.transitions[i].diffusion > 0)) {
+      throw schedule_error(
+          detail::message("policy_loss: the KL over the diffusion needs it, the transition of row ", i,
+                          " has diffusion = ", batch.transitions[i].diffusion));
+    }
   }
   if (batch.mean_over < 0 || !is_finite(batch.gradient_scale)) {
     throw value_error(detail::message("policy_loss: mean_over = ", batch.mean_over,
                                       ", gradient_scale = ", batch.gradient_scale));
   }
   const auto mean_over =
-      static_cast<double>(batch.mean_over > 0 ? batch.mean_over : std::max<index_t>(count, 1));
+      static_cast<double>(batch.mean_over > 0 ? batch.mean_over : (std::max)(count, index_t{1}));
   place.for_each_index(count,
                        detail::policy_loss_row<typename B::arithmetic, T, G, Objective>{
                            batch, v, v_ref, objective, batch.gradient_scale / mean_over, gradient, rows});
@@ -162,11 +186,18 @@ policy_statistics policy_loss(const B& place, const policy_batch<T>& batch, batc
 }
 
 /// As above, with the rows' own numbers in memory of its own.
-template <backend B, storage_scalar T, class E, policy_objective Objective, storage_scalar G>
-policy_statistics policy_loss(const B& place, const policy_batch<T>& batch, batch_view<E> v,
+template <backend B, storage_scalar T, policy_objective Objective, storage_scalar G = T>
+policy_statistics policy_loss(const B& place, const policy_batch<T>& batch, input_batch<T> v,
                               input_batch<T> v_ref, const Objective& objective, batch_view<G> gradient) {
   std::vector<policy_row> rows(static_cast<std::size_t>(v.rows()));
   return policy_loss(place, batch, v, v_ref, objective, gradient, std::span<policy_row>(rows));
+}
+
+/// As above, with the gradient in a buffer.
+template <backend B, storage_scalar T, policy_objective Objective, storage_scalar G>
+policy_statistics policy_loss(const B& place, const policy_batch<T>& batch, input_batch<T> v,
+                              input_batch<T> v_ref, const Objective& objective, batch_buffer<G>& gradient) {
+  return policy_loss(place, batch, v, v_ref, objective, gradient.view());
 }
 
 }  // namespace tempflow

@@ -63,9 +63,9 @@ struct ode_step_row {
 
 /// Draws y ~ N(alpha x + beta v, std^2) row by row and returns the log-prob of what was stored.
 ///
-/// x, v, y: B x D. steps, ids: one for all rows, or B. log_probs: B doubles, or empty when not wanted; then a
-/// row may also be deterministic. Noise is Philox under `key`, identified by a row's id: the same id draws
-/// the same noise in every call.
+/// x, v, y: B x D. steps: one for all rows, or B. ids: B, one a row. log_probs: B doubles, or empty when not
+/// wanted; then a row may also be deterministic. Noise is Philox under `key`, identified by a row's id: the
+/// same id draws the same noise in every call.
 ///
 /// Throws shape_error for extents that differ or y that shares memory with x or v, schedule_error for a
 /// transition that is not finite or has no density although its log-prob is wanted. Source: Flow-GRPO,
@@ -77,8 +77,11 @@ void step(const B& place, batch_view<E> x, input_batch<T> v, per_row<transition>
   detail::check_shape("step", "v", v, x.rows(), x.columns());
   detail::check_shape("step", "y", y, x.rows(), x.columns());
   detail::check_not_in_place<T>("step", x, v, y);
-  detail::check_per_row("step", "ids", ids, x.rows());
-  if (!log_probs.empty()) detail::check_size("step", "log_probs", log_probs.size(), x.rows());
+  detail::check_noise_ids("step", ids, x.rows(), x.columns());
+  if (!log_probs.empty()) {
+    detail::check_size("step", "log_probs", log_probs.size(), x.rows());
+    detail::check_has_elements("step", x.rows(), x.columns());
+  }
   detail::check_transitions("step", steps, x.rows(), !log_probs.empty());
   place.for_each_index(
       x.rows(), detail::step_row<typename B::arithmetic, T>{x, v, y, steps, key, ids, log_probs, convention});
@@ -93,6 +96,8 @@ void ode_step(const B& place, batch_view<E> x, input_batch<T> v, per_row<transit
               output_batch<T> y) {
   detail::check_shape("ode_step", "v", v, x.rows(), x.columns());
   detail::check_shape("ode_step", "y", y, x.rows(), x.columns());
+  detail::check_same_or_apart("ode_step", "y", y, "x", x);
+  detail::check_same_or_apart("ode_step", "y", y, "v", v);
   detail::check_transitions("ode_step", steps, x.rows(), false);
   place.for_each_index(x.rows(), detail::ode_step_row<typename B::arithmetic, T>{x, v, y, steps});
 }

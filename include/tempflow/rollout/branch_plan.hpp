@@ -11,24 +11,16 @@
 
 #include "tempflow/core/error.hpp"
 #include "tempflow/objective/gaussian.hpp"
+#include "tempflow/rollout/rollout_cost.hpp"
 #include "tempflow/schedule/chain.hpp"
 
 namespace tempflow {
-
-/// What a rollout takes.
-struct rollout_cost {
-  index_t model_evaluations = 0;  ///< rows given to the model
-  index_t model_calls = 0;        ///< batched calls, with max_batch as the limit of each
-  index_t sequential_calls = 0;   ///< calls if each step's branches were finished before the next step's
-  index_t samples = 0;            ///< finished samples to score
-  index_t bytes = 0;              ///< states, samples and log-probs kept
-};
 
 /// What to explore. Plain data; every field has the published default.
 struct branch_plan {
   index_t seeds_per_prompt = 4;            ///< initial noises a prompt
   index_t explorations = 6;                ///< K branches at each branching step
-  std::vector<index_t> branch_steps = {};  ///< ascending; empty: every step but the last
+  std::vector<index_t> branch_steps = {};  ///< ascending; empty: the chain's trainable_steps()
   index_t completion_steps = 0;  ///< Euler steps that finish a branch, at most; 0: all remaining steps
   index_t max_batch = 0;         ///< rows the model takes in a call; 0: any. Never changes a result
   bool finish_trunk = false;     ///< also carry the trunk to a finished sample a seed
@@ -36,7 +28,7 @@ struct branch_plan {
 
   /// The branching steps on a chain.
   std::vector<index_t> steps_on(const chain& steps) const {
-    return branch_steps.empty() ? step_range(0, steps.steps() - 1) : branch_steps;
+    return branch_steps.empty() ? steps.trainable_steps() : branch_steps;
   }
 
   /// Knots that a branch of step `branch_step` visits after it: branch_step + 1 to T. With completion_steps =
@@ -78,39 +70,48 @@ struct branch_plan {
     }
   }
 
+  /// Rows of `seeds` trajectories that stand at each step of a chain: a call of the model each.
+  std::vector<index_t> rows_at(const chain& steps, index_t seeds) const {
+    const auto branching = steps_on(steps);
+    std::vector<index_t> rows(static_cast<std::size_t>(steps.steps()), 0);
+    const index_t trunk_steps = finish_trunk ? steps.steps() : branching.back() + 1;
+    for (index_t j = 0; j < trunk_steps; ++j) rows[static_cast<std::size_t>(j)] += seeds;
+    for (const index_t i : branching) {
+      const auto knots = completion_knots(i, steps.steps());
+      for (std::size_t k = 0; k + 1 < knots.size(); ++k) {
+        rows[static_cast<std::size_t>(knots[k])] += seeds * explorations;
+      }
+    }
+    return rows;
+  }
+
   /// Cost for `prompts` prompts of samples of `dimension` elements of `element_size` bytes.
-  /// Full completion takes T_b + K sum_i (T - 1 - i) evaluations a seed. Throws as validate does.
+  /// Full completion takes T_b + K sum_i (T - 1 - i) evaluations a seed. Throws as validate does, and
+  /// value_error for counts that are not positive or overflow.
   rollout_cost cost(const chain& steps, index_t prompts, index_t dimension = 0,
                     index_t element_size = 4) const {
     validate(steps);
     const auto branching = steps_on(steps);
-    const index_t chain_steps = steps.steps(), seeds = prompts * seeds_per_prompt;
+    const index_t chain_steps = steps.steps(), points = static_cast<index_t>(branching.size());
+    detail::check_rollout_size("branch_plan", prompts, seeds_per_prompt,
+                               chain_steps * (1 + points * explorations), dimension, element_size);
+    const index_t seeds = prompts * seeds_per_prompt;
     const index_t trunk_steps = finish_trunk ? chain_steps : branching.back() + 1;
-    const auto calls = [this](index_t rows) {
-      return max_batch == 0 ? 1 : (rows + max_batch - 1) / max_batch;
-    };
-
-    std::vector<index_t> rows(static_cast<std::size_t>(chain_steps), 0);
-    rollout_cost total;
-    for (index_t j = 0; j < trunk_steps; ++j) {
-      rows[static_cast<std::size_t>(j)] += seeds;
-      total.sequential_calls += calls(seeds);
-    }
+    rollout_cost total{.sequential_calls = trunk_steps * detail::calls_for(seeds, max_batch)};
     for (const index_t i : branching) {
-      const auto knots = completion_knots(i, chain_steps);
-      for (std::size_t k = 0; k + 1 < knots.size(); ++k) {
-        rows[static_cast<std::size_t>(knots[k])] += seeds * explorations;
-        total.sequential_calls += calls(seeds * explorations);
-      }
+      const auto hops = static_cast<index_t>(completion_knots(i, chain_steps).size()) - 1;
+      total.sequential_calls += hops * detail::calls_for(seeds * explorations, max_batch);
     }
-    for (const index_t n : rows) {
-      total.model_evaluations += n;
-      total.model_calls += n == 0 ? 0 : calls(n);
+    index_t largest_call = 0;
+    for (const index_t rows : rows_at(steps, seeds)) {
+      total.model_evaluations += rows;
+      total.model_calls += detail::calls_for(rows, max_batch);
+      largest_call = (std::max)(largest_call, rows);
     }
-    const index_t branch_points = seeds * static_cast<index_t>(branching.size());
-    total.samples = branch_points * explorations;
-    const index_t states = branch_points + 2 * total.samples + (finish_trunk ? seeds : 0);
+    total.samples = seeds * points * explorations;
+    const index_t states = seeds * points + 2 * total.samples + (finish_trunk ? seeds : 0);
     total.bytes = states * dimension * element_size + total.samples * static_cast<index_t>(sizeof(double));
+    total.working_bytes = (2 * largest_call + seeds) * dimension * element_size;
     return total;
   }
 };

@@ -7,6 +7,7 @@
 // sigma can share a call: at step j that is the trunk and all branches born before j, so a rollout is about T
 // large calls.
 
+#include <algorithm>
 #include <span>
 #include <utility>
 #include <vector>
@@ -57,8 +58,9 @@ class wavefront {
     result_.samples = batch_buffer<T>(points * block_rows_, dimension);
     result_.log_probs.resize(static_cast<std::size_t>(points * block_rows_));
     trunk_ = batch_buffer<T>(seeds_, dimension);
-    x_ = batch_buffer<T>(seeds_ + points * block_rows_, dimension);
-    v_ = batch_buffer<T>(seeds_ + points * block_rows_, dimension);
+    const index_t largest_call = std::ranges::max(plan.rows_at(steps, seeds_));
+    x_ = batch_buffer<T>(largest_call, dimension);
+    v_ = batch_buffer<T>(largest_call, dimension);
     for (index_t b = 0; b < points; ++b) describe_block(b);
   }
 
@@ -174,9 +176,9 @@ class wavefront {
 /// With a model whose rows do not depend on their batch, the result is the same bits for any max_batch and
 /// thread count, and the same as branch after branch.
 ///
-/// Throws value_error, schedule_error or group_error for a plan or prompts that make no sense, before the
-/// model is called; exceptions of the model pass through. Source: TempFlow-GRPO, arXiv 2508.04324,
-/// section 3.2; the wavefront order is this library's.
+/// Throws value_error, schedule_error, shape_error or group_error for a plan, model or prompts that make no
+/// sense, before the model is called; exceptions of the model pass through. Source: TempFlow-GRPO, arXiv
+/// 2508.04324, section 3.2; the wavefront order is this library's.
 template <backend B, velocity_model M>
 trajectories<typename M::value_type> branch_rollout(const B& place, M& model,
                                                     std::span<const index_t> prompts, const chain& steps,
@@ -184,6 +186,8 @@ trajectories<typename M::value_type> branch_rollout(const B& place, M& model,
   plan.validate(steps);
   detail::check_prompts("branch_rollout", prompts);
   detail::check_dimension("branch_rollout", model.dimension());
+  static_cast<void>(plan.cost(steps, static_cast<index_t>(prompts.size()), model.dimension(),
+                              sizeof(typename M::value_type)));
   detail::check_chain_length("branch_rollout", steps.steps());
   return detail::wavefront<B, M>(place, model, prompts, steps, plan, key).run();
 }

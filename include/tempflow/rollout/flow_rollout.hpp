@@ -12,7 +12,7 @@
 
 #include "tempflow/detail/rollout.hpp"
 #include "tempflow/ops/step.hpp"
-#include "tempflow/rollout/branch_plan.hpp"
+#include "tempflow/rollout/rollout_cost.hpp"
 #include "tempflow/rollout/trajectories.hpp"
 #include "tempflow/rollout/velocity_model.hpp"
 
@@ -21,17 +21,13 @@ namespace tempflow {
 /// What to roll out. Plain data; every field has the published default.
 struct flow_plan {
   index_t samples_per_prompt = 24;
-  std::vector<index_t> trained_steps =
-      {};                 ///< ascending, stochastic; empty: all that draw noise but the last step
+  std::vector<index_t> trained_steps = {};  ///< ascending, stochastic; empty: the chain's trainable_steps()
   index_t max_batch = 0;  ///< rows the model takes in a call; 0: any. Never changes a result
   log_prob_convention convention = {};
 
   /// The trained steps on a chain.
   std::vector<index_t> steps_on(const chain& steps) const {
-    if (!trained_steps.empty()) return trained_steps;
-    auto found = steps.stochastic_steps();
-    if (!found.empty() && found.back() == steps.steps() - 1) found.pop_back();
-    return found;
+    return trained_steps.empty() ? steps.trainable_steps() : trained_steps;
   }
 
   /// Throws value_error for counts that make no sense, schedule_error for trained steps that are none, do not
@@ -52,19 +48,22 @@ struct flow_plan {
   }
 
   /// Cost for `prompts` prompts of samples of `dimension` elements of `element_size` bytes. Throws as
-  /// validate does.
+  /// validate does, and value_error for counts that are not positive or overflow.
   rollout_cost cost(const chain& steps, index_t prompts, index_t dimension = 0,
                     index_t element_size = 4) const {
     validate(steps);
+    detail::check_rollout_size("flow_plan", prompts, samples_per_prompt, 3 * steps.steps(), dimension,
+                               element_size);
     const index_t samples = prompts * samples_per_prompt;
     const auto trained = static_cast<index_t>(steps_on(steps).size());
-    const index_t calls = steps.steps() * (max_batch == 0 ? 1 : (samples + max_batch - 1) / max_batch);
+    const index_t calls = steps.steps() * detail::calls_for(samples, max_batch);
     return {.model_evaluations = samples * steps.steps(),
             .model_calls = calls,
             .sequential_calls = calls,
             .samples = samples,
             .bytes = samples * ((2 * trained + 1) * dimension * element_size +
-                                trained * static_cast<index_t>(sizeof(double)))};
+                                trained * static_cast<index_t>(sizeof(double))),
+            .working_bytes = 3 * samples * dimension * element_size};
   }
 };
 
@@ -74,8 +73,8 @@ struct flow_plan {
 /// prompt, seed). Results do not depend on max_batch or the thread count with a model whose rows do not
 /// depend on their batch.
 ///
-/// Throws value_error, schedule_error or group_error for a plan or prompts that make no sense, before the
-/// model is called; exceptions of the model pass through.
+/// Throws value_error, schedule_error, shape_error or group_error for a plan, model or prompts that make no
+/// sense, before the model is called; exceptions of the model pass through.
 template <backend B, velocity_model M>
 trajectories<typename M::value_type> flow_rollout(const B& place, M& model, std::span<const index_t> prompts,
                                                   const chain& steps, const flow_plan& plan, noise_key key) {
@@ -83,6 +82,7 @@ trajectories<typename M::value_type> flow_rollout(const B& place, M& model, std:
   plan.validate(steps);
   detail::check_prompts("flow_rollout", prompts);
   detail::check_dimension("flow_rollout", model.dimension());
+  static_cast<void>(plan.cost(steps, static_cast<index_t>(prompts.size()), model.dimension(), sizeof(T)));
   detail::check_chain_length("flow_rollout", steps.steps());
 
   const auto trained = plan.steps_on(steps);

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <iterator>
+#include <memory>
 #include <numeric>
 #include <optional>
 #include <span>
@@ -20,23 +21,27 @@
 
 namespace tempflow {
 
-/// What policy_loss needs, plus what the host's forward pass needs. Valid until the next batch is taken.
+/// What policy_loss needs, plus what the host's forward pass needs. It owns what its views show, together
+/// with its copies; copying is cheap.
 template <storage_scalar T>
 struct minibatch : policy_batch<T> {
   std::span<const double> sigma;    ///< B, noise levels the model is evaluated at
   std::span<const index_t> prompt;  ///< B, prompt ids
   std::span<const index_t> rows;    ///< B, rows of the rollout
   bool completes_update = false;    ///< the optimiser should step after this batch
+  std::shared_ptr<const void> storage;
 };
 
 /// How a rollout is cut.
 struct minibatch_options {
-  index_t size = 64;    ///< rows a batch, at most
-  index_t updates = 1;  ///< optimiser steps; rows are split evenly, each loss is a mean over its share
+  index_t size = 64;  ///< rows a batch, at most
+  /// Optimiser steps. Rows are split evenly and each loss is a mean over its share. More than one needs
+  /// `shuffle`: rows come step after step, so each update would see other steps than the next.
+  index_t updates = 1;
   std::optional<noise_key> shuffle{};  ///< draws the order of rows; without it they keep the rollout's order
 };
 
-/// The batches of a rollout. Refers to the rollout; a range for one pass at a time.
+/// The batches of a rollout, gathered one at a time. Refers to the rollout.
 template <storage_scalar T>
 class minibatch_range {
  public:
@@ -48,6 +53,10 @@ class minibatch_range {
     if (options.size < 1 || options.updates < 1 || options.updates > std::max<index_t>(rollout.rows(), 1)) {
       throw value_error(detail::message("minibatches: size = ", options.size, ", updates = ", options.updates,
                                         " for ", rollout.rows(), " rows"));
+    }
+    if (options.updates > 1 && !options.shuffle) {
+      throw value_error(detail::message("minibatches: updates = ", options.updates,
+                                        " without shuffle: each would train on other steps of the chain"));
     }
     for (index_t i = 0; i < rollout.rows(); ++i) {
       advantages_.push_back(advantages[static_cast<std::size_t>(rollout.row(i).sample)]);
@@ -61,12 +70,13 @@ class minibatch_range {
   class iterator {
    public:
     using value_type = minibatch<T>;
+    using iterator_concept = std::input_iterator_tag;
     using difference_type = std::ptrdiff_t;
 
     iterator() = default;
     iterator(minibatch_range* range, std::size_t at) : range_(range), at_(at) {}
 
-    const minibatch<T>& operator*() const { return range_->gather(at_); }
+    minibatch<T> operator*() const { return range_->gather(at_); }
     iterator& operator++() { return ++at_, *this; }
     void operator++(int) { ++at_; }
     bool operator==(const iterator& other) const { return at_ == other.at_; }
@@ -101,48 +111,63 @@ class minibatch_range {
     const index_t rows = rollout_->rows();
     for (index_t u = 0; u < options_.updates; ++u) {
       const index_t first = rows * u / options_.updates, last = rows * (u + 1) / options_.updates;
-      for (index_t at = first; at < last; at += options_.size) {
+      for (index_t at = first; at < last;) {
         const index_t count = (std::min)(options_.size, last - at);
         cuts_.push_back({.first = at, .count = count, .mean_over = last - first, .last = at + count == last});
+        at += count;
       }
     }
   }
 
-  const minibatch<T>& gather(std::size_t at) {
+  /// Memory of a batch: used again as soon as no batch shows it.
+  struct buffers {
+    batch_buffer<T> x, y;
+    std::vector<transition> transitions;
+    std::vector<double> old, advantage, weight, sigma;
+    std::vector<index_t> prompt, rows;
+  };
+
+  minibatch<T> gather(std::size_t at) {
     const piece& cut = cuts_[at];
-    const index_t dimension = rollout_->states().columns();
-    if (x_.rows() < cut.count) {
-      x_ = batch_buffer<T>((std::min)(options_.size, rollout_->rows()), dimension);
-      y_ = batch_buffer<T>(x_.rows(), dimension);
-    }
-    steps_.clear(), old_.clear(), advantage_.clear(), weight_.clear(), sigma_.clear(), prompt_.clear();
     const auto states = rollout_->states();
-    for (index_t i = 0; i < cut.count; ++i) {
-      const auto r = static_cast<std::size_t>(order_[static_cast<std::size_t>(cut.first + i)]);
-      const trajectory_row& row = rollout_->row(static_cast<index_t>(r));
-      std::copy_n(states.row(row.x), dimension, x_.view().row(i));
-      std::copy_n(states.row(row.y), dimension, y_.view().row(i));
-      steps_.push_back(rollout_->steps()[row.step]);
-      sigma_.push_back(steps_.back().sigma);
-      old_.push_back(std::as_const(*rollout_).log_probs()[r]);
-      advantage_.push_back(advantages_[r]);
-      weight_.push_back(weights_[r]);
-      prompt_.push_back(rollout_->identities()[static_cast<std::size_t>(row.sample)].prompt);
+    const index_t dimension = states.columns();
+    if (!buffers_ || buffers_.use_count() > 1) buffers_ = std::make_shared<buffers>();
+    buffers& to = *buffers_;
+    if (to.x.rows() < cut.count) {
+      to.x = batch_buffer<T>(cut.count, dimension);
+      to.y = batch_buffer<T>(cut.count, dimension);
     }
-    batch_.x = x_.view().slice(0, cut.count);
-    batch_.y = y_.view().slice(0, cut.count);
-    batch_.steps = steps_;
-    batch_.old_log_probs = old_;
-    batch_.advantages = advantage_;
-    batch_.weights = weight_;
-    batch_.convention = rollout_->convention();
-    batch_.mean_over = cut.mean_over;
-    batch_.sigma = sigma_;
-    batch_.prompt = prompt_;
-    batch_.rows = std::span<const index_t>(order_).subspan(static_cast<std::size_t>(cut.first),
-                                                           static_cast<std::size_t>(cut.count));
-    batch_.completes_update = cut.last;
-    return batch_;
+    to.transitions.clear(), to.old.clear(), to.advantage.clear(), to.weight.clear(), to.sigma.clear();
+    to.prompt.clear(), to.rows.clear();
+    for (index_t i = 0; i < cut.count; ++i) {
+      const index_t r = order_[static_cast<std::size_t>(cut.first + i)];
+      const auto at_row = static_cast<std::size_t>(r);
+      const trajectory_row& row = rollout_->row(r);
+      std::copy_n(states.row(row.x), dimension, to.x.view().row(i));
+      std::copy_n(states.row(row.y), dimension, to.y.view().row(i));
+      to.transitions.push_back(rollout_->steps()[row.step]);
+      to.sigma.push_back(to.transitions.back().sigma);
+      to.old.push_back(std::as_const(*rollout_).log_probs()[at_row]);
+      to.advantage.push_back(advantages_[at_row]);
+      to.weight.push_back(weights_[at_row]);
+      to.prompt.push_back(rollout_->identities()[static_cast<std::size_t>(row.sample)].prompt);
+      to.rows.push_back(r);
+    }
+    minibatch<T> batch;
+    batch.x = to.x.view().slice(0, cut.count);
+    batch.y = to.y.view().slice(0, cut.count);
+    batch.transitions = to.transitions;
+    batch.old_log_probs = to.old;
+    batch.advantages = to.advantage;
+    batch.weights = to.weight;
+    batch.convention = rollout_->convention();
+    batch.mean_over = cut.mean_over;
+    batch.sigma = to.sigma;
+    batch.prompt = to.prompt;
+    batch.rows = to.rows;
+    batch.completes_update = cut.last;
+    batch.storage = buffers_;
+    return batch;
   }
 
   trajectories<T>* rollout_;
@@ -150,11 +175,7 @@ class minibatch_range {
   std::vector<index_t> order_;
   std::vector<double> advantages_, weights_;
   std::vector<piece> cuts_;
-  batch_buffer<T> x_, y_;
-  std::vector<transition> steps_;
-  std::vector<double> old_, advantage_, weight_, sigma_;
-  std::vector<index_t> prompt_;
-  minibatch<T> batch_{};
+  std::shared_ptr<buffers> buffers_;
 };
 
 /// Cuts a rollout into batches of at most `options.size` rows.
@@ -164,7 +185,8 @@ class minibatch_range {
 /// to a mean over the update's rows, so gradients are accumulated by adding them; step the optimiser when
 /// `completes_update` says so.
 ///
-/// Throws shape_error for sizes that do not fit, value_error for a batch size or number of updates below 1.
+/// Throws shape_error for sizes that do not fit, value_error for a batch size or number of updates below 1,
+/// and for several updates without shuffle.
 template <storage_scalar T>
 minibatch_range<T> minibatches(trajectories<T>& rollout, std::span<const double> advantages,
                                std::span<const double> weights, const minibatch_options& options = {}) {

@@ -27,7 +27,8 @@ struct rescore_drift {
 /// One pass of the model over the batches, in their order and composition, that replaces the rollout's
 /// log-probs. Afterwards, and before the first update, every log-ratio is exactly 0 for these batches.
 ///
-/// Costs one model evaluation a row. Exceptions of the model pass through; log-probs replaced so far stay.
+/// Costs one model evaluation a row. Throws value_error, naming the row, for a log-prob that is not finite;
+/// exceptions of the model pass through. Batches before the failing one keep their new log-probs.
 template <backend B, velocity_model M>
 rescore_drift rescore(const B& place, M& model, minibatch_range<typename M::value_type>& batches) {
   rescore_drift drift;
@@ -40,7 +41,12 @@ rescore_drift rescore(const B& place, M& model, minibatch_range<typename M::valu
     const auto v = velocity.view().slice(0, count);
     fresh.resize(static_cast<std::size_t>(count));
     model.velocity(batch.x, batch.sigma, batch.prompt, v);
-    log_prob(place, batch.x, v, batch.y, batch.steps, fresh, batch.convention);
+    log_prob(place, batch.x, v, batch.y, batch.transitions, fresh, batch.convention);
+    for (std::size_t i = 0; i < fresh.size(); ++i) {
+      if (!is_finite(fresh[i])) {
+        throw value_error(detail::message("rescore: log-prob of row ", batch.rows[i], " is ", fresh[i]));
+      }
+    }
     for (std::size_t i = 0; i < fresh.size(); ++i) {
       double& kept = old[static_cast<std::size_t>(batch.rows[i])];
       const double change = std::abs(fresh[i] - kept);

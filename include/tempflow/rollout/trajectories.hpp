@@ -59,19 +59,26 @@ class trajectories {
   const trajectory_row& row(index_t i) const { return data_.table[static_cast<std::size_t>(i)]; }
 
   /// Log-probs of the rows under the rollout's policy, in its convention.
-  std::span<const double> log_probs() const { return data_.log_probs; }
-  std::span<double> log_probs() { return data_.log_probs; }
+  std::span<const double> log_probs() const& { return data_.log_probs; }
+  std::span<double> log_probs() & { return data_.log_probs; }
   log_prob_convention convention() const { return data_.convention; }
 
   /// Finished samples, N x D, in the order of identities().
-  batch_view<const T> samples() const { return data_.samples.view(); }
-  std::span<const sample_identity> identities() const { return data_.identities; }
+  batch_view<const T> samples() const& { return data_.samples.view(); }
+  std::span<const sample_identity> identities() const& { return data_.identities; }
 
   /// Finished trunk samples, one a prompt and seed in that order; empty unless the plan asked for them.
-  batch_view<const T> trunk_samples() const { return data_.trunk_samples.view(); }
+  batch_view<const T> trunk_samples() const& { return data_.trunk_samples.view(); }
 
   /// Every stored state; trajectory_row::x and ::y are rows of it.
-  batch_view<const T> states() const { return data_.states.view(); }
+  batch_view<const T> states() const& { return data_.states.view(); }
+
+  // A temporary rollout takes its storage with it: give it a name first.
+  void log_probs() const&& = delete;
+  void samples() const&& = delete;
+  void trunk_samples() const&& = delete;
+  void states() const&& = delete;
+  void identities() const&& = delete;
 
   const chain& steps() const { return data_.steps; }
   noise_key key() const { return data_.key; }

@@ -5,6 +5,7 @@
 // A chain: the transitions of a whole sampling run, sigma_0 down to sigma_T.
 
 #include <algorithm>
+#include <cmath>
 #include <span>
 #include <utility>
 #include <vector>
@@ -19,13 +20,26 @@ namespace tempflow {
 /// T transitions over a grid of T + 1 sigmas. Make one with make_chain.
 class chain {
  public:
-  /// Joins a checked grid and its transitions.
+  /// Joins a grid and its transitions, of which alpha, beta and std count: the rest follows from the grid.
+  /// Throws schedule_error for a grid that check_sigmas rejects, another number of transitions than steps, or
+  /// one with a coefficient that is not finite or a negative std.
   chain(std::vector<double> sigmas, std::vector<transition> transitions)
       : sigmas_(std::move(sigmas)), transitions_(std::move(transitions)) {
     check_sigmas(sigmas_);
     if (transitions_.size() + 1 != sigmas_.size()) {
       throw schedule_error(detail::message("chain: ", transitions_.size(), " transitions over ",
                                            sigmas_.size(), " sigmas, expected ", sigmas_.size() - 1));
+    }
+    for (std::size_t i = 0; i < transitions_.size(); ++i) {
+      transition& step = transitions_[i];
+      if (!is_finite(step.alpha) || !is_finite(step.beta) || !is_finite(step.std) || step.std < 0) {
+        throw schedule_error(detail::message("chain: step ", i, " has alpha = ", step.alpha,
+                                             ", beta = ", step.beta, ", std = ", step.std));
+      }
+      step.sigma = sigmas_[i];
+      step.sigma_next = sigmas_[i + 1];
+      step.dt = step.sigma - step.sigma_next;
+      step.diffusion = step.std / std::sqrt(step.dt);
     }
   }
 
@@ -35,13 +49,14 @@ class chain {
   /// The T + 1 noise levels, descending.
   std::span<const double> sigmas() const { return sigmas_; }
 
-  /// Transition of step i, from sigma_i to sigma_{i+1}.
+  /// Transition of step i, from sigma_i to sigma_{i+1}. Throws schedule_error for a step that is not there.
   const transition& operator[](index_t i) const { return transitions_[checked(i, steps())]; }
 
   /// Deterministic Euler step from sigma_i to sigma_{i+1}, whatever the chain's own dynamics.
   transition ode_step(index_t i) const { return ode_step(i, i + 1); }
 
-  /// Deterministic Euler step from sigma_from straight to sigma_to, a later knot.
+  /// Deterministic Euler step from sigma_from straight to sigma_to. Throws schedule_error unless from < to
+  /// are knots.
   transition ode_step(index_t from, index_t to) const {
     if (to <= from) {
       throw schedule_error(detail::message("chain: no ODE step from knot ", from, " to knot ", to));
@@ -59,6 +74,14 @@ class chain {
     return found;
   }
 
+  /// Steps worth exploring and training: those that draw noise, but the chain's last. Its density is all but
+  /// singular on the field's grids, and every published configuration leaves it out.
+  std::vector<index_t> trainable_steps() const {
+    auto found = stochastic_steps();
+    if (!found.empty() && found.back() == steps() - 1) found.pop_back();
+    return found;
+  }
+
  private:
   static std::size_t checked(index_t i, index_t count) {
     if (i < 0 || i >= count) throw schedule_error(detail::message("chain: step ", i, " of ", count));
@@ -70,7 +93,7 @@ class chain {
 };
 
 /// A chain whose listed steps follow `rule`, and all others the ODE.
-/// Throws schedule_error for sigmas that do not descend or steps outside the grid.
+/// Throws schedule_error for sigmas that do not descend or steps outside the grid, and what the rule throws.
 template <dynamics Rule>
 chain make_chain(std::vector<double> sigmas, const Rule& rule, std::span<const index_t> stochastic_steps) {
   check_sigmas(sigmas);
@@ -85,7 +108,8 @@ chain make_chain(std::vector<double> sigmas, const Rule& rule, std::span<const i
   return {std::move(sigmas), std::move(transitions)};
 }
 
-/// A chain that follows `rule` at every step. Throws schedule_error for sigmas that do not descend.
+/// A chain that follows `rule` at every step. Throws schedule_error for sigmas that do not descend, and what
+/// the rule throws.
 template <dynamics Rule>
 chain make_chain(std::vector<double> sigmas, const Rule& rule) {
   const auto steps = step_range(0, static_cast<index_t>(sigmas.size()) - 1);

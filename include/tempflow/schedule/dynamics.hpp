@@ -30,7 +30,8 @@ struct sigma_step {
   double second_sigma;  ///< sigmas[1] of the grid
 };
 
-/// A rule that turns a step of the sigma grid into a transition.
+/// A rule that turns a step of the sigma grid into a transition. For a chain it need only fill alpha, beta
+/// and std.
 template <class D>
 concept dynamics = requires(const D& rule, const sigma_step& step) {
   { rule(step) } -> std::same_as<transition>;
@@ -47,8 +48,8 @@ inline void check_level(const char* what, double level, double highest) {
 inline transition langevin_euler(const sigma_step& at, double diffusion) {
   const double dt = at.sigma - at.sigma_next;
   const double correction = diffusion * diffusion / (2 * at.sigma);
-  return {.alpha = 1 - dt * correction,
-          .beta = -dt * (1 + correction * (1 - at.sigma)),
+  return {.alpha = fused_multiply_add(-dt, correction, 1.0),
+          .beta = -dt * fused_multiply_add(correction, 1 - at.sigma, 1.0),
           .std = diffusion * std::sqrt(dt),
           .sigma = at.sigma,
           .sigma_next = at.sigma_next,
@@ -60,7 +61,7 @@ inline transition coefficient_preserving(const sigma_step& at, double std) {
   const double dt = at.sigma - at.sigma_next;
   const double kept = std::sqrt((at.sigma_next - std) * (at.sigma_next + std));
   return {.alpha = (1 - at.sigma_next) + kept,
-          .beta = -at.sigma * (1 - at.sigma_next) + (1 - at.sigma) * kept,
+          .beta = fused_multiply_add(1 - at.sigma, kept, -at.sigma * (1 - at.sigma_next)),
           .std = std,
           .sigma = at.sigma,
           .sigma_next = at.sigma_next,
@@ -81,10 +82,16 @@ struct ode {
 struct flow_sde {
   double noise_level = 0.7;  ///< a >= 0
 
-  /// Throws value_error for a noise level that is negative or not finite.
+  /// Throws value_error for a noise level that is negative or not finite, schedule_error for a sigma that is
+  /// almost, but not exactly, 1.
   transition operator()(const sigma_step& at) const {
     detail::check_level("flow_sde: noise_level", noise_level, 1e6);
     const double reference = at.sigma == 1 ? at.second_sigma : at.sigma;
+    if (1 - reference < 1e-6) {
+      throw schedule_error(detail::message("flow_sde: sigma = ", at.sigma,
+                                           ", second_sigma = ", at.second_sigma,
+                                           ": noise grows without bound; start the grid at exactly 1"));
+    }
     return detail::langevin_euler(at, noise_level * std::sqrt(at.sigma / (1 - reference)));
   }
 };

@@ -14,8 +14,9 @@
 
 namespace tempflow {
 
-/// Static time shift k t / (1 + (k - 1) t). Source: Esser et al., arXiv 2403.03206.
-constexpr double static_shift(double t, double shift) { return shift * t / (1 + (shift - 1) * t); }
+/// Static time shift k t / (1 + (k - 1) t), for k > 0; exactly 1 at t = 1. Source: Esser et al., arXiv
+/// 2403.03206.
+inline double static_shift(double t, double shift) { return shift * t / fused_multiply_add(shift, t, 1 - t); }
 
 /// Exponential time shift e^mu / (e^mu + 1/t - 1), for t > 0. Source: diffusers,
 /// FlowMatchEulerDiscreteScheduler.
@@ -29,7 +30,7 @@ struct dynamic_shift {
 
   double operator()(index_t image_tokens) const {
     const double slope = (last_shift - first_shift) / (last_tokens - first_tokens);
-    return first_shift + slope * (static_cast<double>(image_tokens) - first_tokens);
+    return fused_multiply_add(slope, static_cast<double>(image_tokens) - first_tokens, first_shift);
   }
 };
 
@@ -53,14 +54,20 @@ inline void check_sigmas(std::span<const double> sigmas) {
 
 namespace detail {
 
+inline void check_shift(const char* grid, double shift) {
+  if (!is_finite(shift) || shift <= 0)
+    throw value_error(message(grid, ": shift = ", shift, ", must be positive"));
+}
+
 inline void check_steps(const char* grid, index_t steps) {
   if (steps < 1) throw value_error(message(grid, ": steps = ", steps, ", at least 1 is needed"));
 }
 
-/// count points from first to last, both included.
+/// count points from first to last, both included and exact.
 inline double linspace(double first, double last, index_t count, index_t i) {
-  return count == 1 ? first
-                    : first + (last - first) * static_cast<double>(i) / static_cast<double>(count - 1);
+  if (i == 0) return first;
+  if (i == count - 1) return last;
+  return first + (last - first) * static_cast<double>(i) / static_cast<double>(count - 1);
 }
 
 }  // namespace detail
@@ -70,6 +77,7 @@ inline double linspace(double first, double last, index_t count, index_t i) {
 /// shift of 3.
 inline std::vector<double> sd3_sigmas(index_t steps, double shift = 3, index_t training_timesteps = 1000) {
   detail::check_steps("sd3_sigmas", steps);
+  detail::check_shift("sd3_sigmas", shift);
   const double smallest = static_shift(1 / static_cast<double>(training_timesteps), shift);
   std::vector<double> sigmas;
   for (index_t i = 0; i < steps; ++i) {
@@ -113,6 +121,7 @@ inline std::vector<double> qwen_image_sigmas(index_t steps, index_t image_tokens
 /// Source: DanceGRPO fastvideo/train_grpo_flux.py, sd3_time_shift.
 inline std::vector<double> shifted_linspace_sigmas(index_t steps, double shift = 3) {
   detail::check_steps("shifted_linspace_sigmas", steps);
+  detail::check_shift("shifted_linspace_sigmas", shift);
   std::vector<double> sigmas;
   for (index_t i = 0; i <= steps; ++i)
     sigmas.push_back(static_shift(detail::linspace(1, 0, steps + 1, i), shift));

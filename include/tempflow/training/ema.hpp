@@ -50,20 +50,20 @@ struct ema_block {
 
   void operator()(index_t block) const {
     using real = typename Arithmetic::template real<T>;
-    const auto share = static_cast<real>(1 - decay);
+    const auto kept = static_cast<real>(decay), share = static_cast<real>(1 - decay);
     const auto first = static_cast<std::size_t>(block * size);
     const std::size_t last = (std::min)(first + static_cast<std::size_t>(size), average.size());
     for (std::size_t i = first; i < last; ++i) {
-      const real old{load(average[i])};
-      average[i] = store<T>(fused_multiply_add(share, real{load(weights[i])} - old, old));
+      average[i] = store<T>(fused_multiply_add(kept, real{load(average[i])}, share * real{load(weights[i])}));
     }
   }
 };
 
 }  // namespace detail
 
-/// average += (1 - decay) (weights - average), element by element.
-/// Throws shape_error for sizes that differ, value_error for a decay outside [0, 1].
+/// average = decay average + (1 - decay) weights, element by element. Keep the average in fp32 or fp64: in 16
+/// bits it cannot move by less than its last place. Throws shape_error for sizes that differ, value_error for
+/// a decay outside [0, 1].
 template <backend B, storage_scalar T>
 void ema_update(const B& place, std::span<T> average, std::type_identity_t<std::span<const T>> weights,
                 double decay) {

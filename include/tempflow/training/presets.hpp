@@ -3,15 +3,20 @@
 #pragma once
 
 // The published hyper-parameters of TempFlow-GRPO for three models.
-// Source: config/dgx.py of Shredded-Pork/TempFlow-GRPO (geneval_sd3_pr, flux_pr, pickscore_qwenimage_pr), the
-// paper's appendix, and the authors' answers on the noise levels (0.7, 0.9, 1.2).
+// Source: config/dgx.py of Shredded-Pork/TempFlow-GRPO (geneval_sd3_pr, pickscore_sd3_pr, flux_pr,
+// pickscore_qwenimage_pr), the paper's appendix, and the authors' answers on the noise levels (0.7,
+// 0.9, 1.2).
 
 #include <string_view>
 #include <vector>
 
+#include "tempflow/advantage/group_advantages.hpp"
+#include "tempflow/objective/clipped_grpo.hpp"
+#include "tempflow/rollout/branch_plan.hpp"
 #include "tempflow/schedule/dynamics.hpp"
 #include "tempflow/schedule/sigmas.hpp"
 #include "tempflow/schedule/window.hpp"
+#include "tempflow/training/ema.hpp"
 
 namespace tempflow {
 
@@ -21,8 +26,8 @@ struct preset {
 
   // Sampling
   std::vector<double> (*make_sigmas)(index_t steps, index_t image_tokens);
-  index_t image_tokens;      ///< tokens of a training image (latent patches)
-  index_t train_steps = 10;  ///< T of a rollout
+  index_t image_tokens;        ///< tokens of a training image (latent patches)
+  index_t rollout_steps = 10;  ///< T of a rollout
   index_t trained_steps =
       9;  ///< leading steps that branch and train; the last step's density is near-singular
   index_t evaluation_steps;  ///< T of an evaluation
@@ -53,7 +58,7 @@ struct preset {
   index_t ema_interval = 8;  ///< optimiser steps between EMA updates
 
   /// Sigma grid of a rollout.
-  std::vector<double> sigmas() const { return make_sigmas(train_steps, image_tokens); }
+  std::vector<double> sigmas() const { return make_sigmas(rollout_steps, image_tokens); }
 
   /// Sigma grid of an evaluation.
   std::vector<double> evaluation_sigmas() const { return make_sigmas(evaluation_steps, image_tokens); }
@@ -63,6 +68,17 @@ struct preset {
 
   /// Steps that branch and are trained: 0 to trained_steps - 1.
   std::vector<index_t> branch_steps() const { return step_range(0, trained_steps); }
+
+  /// The rollout, the advantages, the objective and the EMA with these numbers.
+  branch_plan branching() const {
+    return {
+        .seeds_per_prompt = seeds_per_prompt, .explorations = explorations, .branch_steps = branch_steps()};
+  }
+  advantage_options advantages() const { return {.epsilon = advantage_epsilon}; }
+  clipped_grpo objective() const {
+    return {.clip = {clip, clip}, .advantage_clip = advantage_clip, .kl_beta = kl_beta};
+  }
+  ema_schedule ema() const { return {.decay = ema_decay, .interval = ema_interval}; }
 };
 
 namespace presets {
@@ -76,6 +92,14 @@ inline preset sd3_5_medium() {
           .guidance = 4.5,
           .noise_level = 0.7,
           .kl_beta = 0.004};
+}
+
+/// Stable Diffusion 3.5 Medium at 512 px, PickScore reward: a weaker pull to the reference.
+inline preset sd3_5_medium_pickscore() {
+  preset numbers = sd3_5_medium();
+  numbers.name = "SD3.5-M, PickScore";
+  numbers.kl_beta = 0.001;
+  return numbers;
 }
 
 /// FLUX.1-dev at 1,024 px, HPSv3 reward: guidance is embedded, one forward pass.
