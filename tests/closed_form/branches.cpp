@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Branches: one stochastic step, completed by the ODE. On a linear-Gaussian chain with a quadratic reward, the expected
-// gradient of each step is known in closed form, given the trunk's state.
+// Branches: one stochastic step, completed by the ODE. On a linear-Gaussian chain with a quadratic reward,
+// the expected gradient of each step is known in closed form, given the trunk's state.
 
 #include <cmath>
 #include <span>
@@ -51,12 +51,13 @@ std::vector<double> rewards_of(const tempflow::trajectories<double>& rollout) {
 
 // Sum over a group of siblings of the rows' -dL/dtheta, for each group in the order of rows.
 std::vector<linear_policy> gradients_of_groups(tempflow::trajectories<double>& rollout, index_t explorations,
-                                               std::span<const double> advantages, std::span<const double> weights,
-                                               const linear_policy& now) {
+                                               std::span<const double> advantages,
+                                               std::span<const double> weights, const linear_policy& now) {
   std::vector<linear_policy> groups(static_cast<std::size_t>(rollout.rows() / explorations));
   const index_t size = 777;
   batch_buffer<double> v(size, reward_dimension), gradient(size, reward_dimension);
-  for (const auto& batch : tempflow::minibatches(rollout, advantages, weights, {.size = size, .shuffle = key})) {
+  for (const auto& batch :
+       tempflow::minibatches(rollout, advantages, weights, {.size = size, .shuffle = key})) {
     const auto velocity = v.view().slice(0, batch.x.rows());
     support::linear_velocity(now, batch.x, velocity);
     tempflow::policy_loss(tempflow::cpu_backend(1), batch, velocity, {}, wide_open,
@@ -74,10 +75,12 @@ std::vector<linear_policy> gradients_of_groups(tempflow::trajectories<double>& r
 // The ODE's knots of a branch born at step i: all remaining ones, or straight to 0.
 std::vector<double> remaining(const tempflow::chain& steps, index_t i, bool straight) {
   const auto all = steps.sigmas().subspan(static_cast<std::size_t>(i + 1));
-  return straight ? std::vector<double>{all.front(), all.back()} : std::vector<double>(all.begin(), all.end());
+  return straight ? std::vector<double>{all.front(), all.back()}
+                  : std::vector<double>(all.begin(), all.end());
 }
 
-// Compares each group's gradient with its own expectation, and their sum with zero: trunk states are no noise here.
+// Compares each group's gradient with its own expectation, and their sum with zero: trunk states are no noise
+// here.
 template <class Expectation>
 void check_groups(const tempflow::trajectories<double>& rollout, index_t explorations,
                   const std::vector<linear_policy>& groups, const Expectation& expectation) {
@@ -96,7 +99,8 @@ void check_groups(const tempflow::trajectories<double>& rollout, index_t explora
 
 }  // namespace
 
-TEST_CASE("branches and seed groups estimate (K - 1) w_i times the policy gradient of their step", "[closed_form]") {
+TEST_CASE("branches and seed groups estimate (K - 1) w_i times the policy gradient of their step",
+          "[closed_form]") {
   const auto steps = stochastic_chain();
   for (const bool straight : {false, true}) {
     const branch_plan plan{.seeds_per_prompt = 50,
@@ -166,7 +170,8 @@ TEST_CASE("on old samples the ratio averages to 1 and the log-ratio to -KL", "[c
     const auto x = rollout.states().slice(row.x, 1);
     support::linear_velocity(moved, x, v.view());
     support::linear_velocity(policy, x, v_old.view());
-    tempflow::log_prob(tempflow::cpu_backend(1), x, v, rollout.states().slice(row.y, 1), steps[row.step], log_prob);
+    tempflow::log_prob(tempflow::cpu_backend(1), x, v, rollout.states().slice(row.y, 1), steps[row.step],
+                       log_prob);
     const double log_ratio = log_prob[0] - rollout.log_probs()[static_cast<std::size_t>(i)];
     double kl = 0;
     for (index_t d = 0; d < reward_dimension; ++d) {

@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Whether a sampler keeps the distribution of x_sigma = (1 - sigma) data + sigma noise, on normal data with the exact
-// velocity: mean and variance of the samples are propagated in closed form.
+// Whether a sampler keeps the distribution of x_sigma = (1 - sigma) data + sigma noise, on normal data with
+// the exact velocity: mean and variance of the samples are propagated in closed form.
 
 #include <cmath>
 #include <vector>
@@ -64,12 +64,14 @@ double variance_error(const Rule& rule, double first, index_t steps, double tau 
 // The order p of an error ~ T^-p, from T and 4 T.
 template <class Rule>
 double order_of(const Rule& rule, double first, index_t steps) {
-  return std::log(variance_error(rule, first, steps) / variance_error(rule, first, 4 * steps)) / std::log(4.0);
+  return std::log(variance_error(rule, first, steps) / variance_error(rule, first, 4 * steps)) /
+         std::log(4.0);
 }
 
 }  // namespace
 
-TEST_CASE("the ODE, Flow-SDE and Dance-SDE keep the variance of normal data with an error of 1 / T", "[closed_form]") {
+TEST_CASE("the ODE, Flow-SDE and Dance-SDE keep the variance of normal data with an error of 1 / T",
+          "[closed_form]") {
   CHECK(order_of(tempflow::ode{}, 1, 400) == Approx(1).margin(0.05));
   for (const double a : {0.3, 0.7, 1.2}) {
     INFO("noise level " << a);
@@ -78,9 +80,11 @@ TEST_CASE("the ODE, Flow-SDE and Dance-SDE keep the variance of normal data with
   }
 }
 
-TEST_CASE("Flow-SDE's rule at sigma == 1 leaves an error of T^-(a^2), which vanishes as steps grow", "[closed_form]") {
-  // There std = a and alpha = 1 - a^2 / 2: the variance after the first step is too large by a^4 / 4 as T grows. The
-  // Langevin drift -a^2 x / (2 (1 - sigma)) of the later steps lets it decay like (1 - sigma)^-(a^2), from 1 / T on.
+TEST_CASE("Flow-SDE's rule at sigma == 1 leaves an error of T^-(a^2), which vanishes as steps grow",
+          "[closed_form]") {
+  // There std = a and alpha = 1 - a^2 / 2: the variance after the first step is too large by a^4 / 4 as T
+  // grows. The Langevin drift -a^2 x / (2 (1 - sigma)) of the later steps lets it decay like (1 -
+  // sigma)^-(a^2), from 1 / T on.
   const auto first = tempflow::make_chain(even_grid(1, 100000), tempflow::flow_sde{0.7})[0];
   CHECK(first.alpha * first.alpha + first.std * first.std == Approx(1 + std::pow(0.7, 4) / 4).epsilon(1e-9));
   CHECK(order_of(tempflow::flow_sde{0.5}, 1, 100000) == Approx(0.25).margin(0.02));
@@ -96,18 +100,22 @@ TEST_CASE("every sampler keeps the mean exactly, at any number of steps", "[clos
                            tempflow::make_chain(tempflow::shifted_linspace_sigmas(4), tempflow::ddim{1}),
                            tempflow::make_chain(even_grid(1, 4), tempflow::ode{})}) {
     for (index_t i = 0; i < made.steps(); ++i) {
-      CHECK(made[i].alpha * (1 - made[i].sigma) - made[i].beta == Approx(1 - made[i].sigma_next).epsilon(1e-12));
+      CHECK(made[i].alpha * (1 - made[i].sigma) - made[i].beta ==
+            Approx(1 - made[i].sigma_next).epsilon(1e-12));
     }
     CHECK(sampled(made, 0.5).mean == Approx(data_mean).epsilon(1e-12));
   }
 }
 
-TEST_CASE("the coefficient-preserving samplers are exact in one step where the data is one point", "[closed_form]") {
-  // Then v tells noise and data apart without error: (alpha sigma + beta ... )^2 + std^2 = sigma'^2 at any step size.
+TEST_CASE("the coefficient-preserving samplers are exact in one step where the data is one point",
+          "[closed_form]") {
+  // Then v tells noise and data apart without error: (alpha sigma + beta ... )^2 + std^2 = sigma'^2 at any
+  // step size.
   for (const double next : {0.9, 0.5, 0.02}) {
     const std::vector<double> grid{0.95, next};
-    for (const auto& made : {tempflow::make_chain(grid, tempflow::flow_cps{0.7}),
-                             tempflow::make_chain(grid, tempflow::ddim{0.6}), tempflow::make_chain(grid, tempflow::ddim{1})}) {
+    for (const auto& made :
+         {tempflow::make_chain(grid, tempflow::flow_cps{0.7}),
+          tempflow::make_chain(grid, tempflow::ddim{0.6}), tempflow::make_chain(grid, tempflow::ddim{1})}) {
       const auto at = sampled(made, 0);
       CHECK(at.mean == Approx((1 - next) * data_mean).epsilon(1e-12));
       CHECK(at.variance == Approx(next * next).epsilon(1e-12));

@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Full trajectories: on a linear-Gaussian chain with a quadratic reward, the expected gradient of policy_loss is the
-// policy gradient -d E[R] / d theta, known in closed form.
+// Full trajectories: on a linear-Gaussian chain with a quadratic reward, the expected gradient of policy_loss
+// is the policy gradient -d E[R] / d theta, known in closed form.
 
 #include <cstdint>
 #include <vector>
@@ -138,7 +138,8 @@ TEST_CASE("flow_rollout, group advantages and minibatches estimate (G - 1) / G o
   std::vector<linear_policy> of_group(prompts);
   batch_buffer<double> v(1000, reward_dimension), gradient(1000, reward_dimension);
   const auto weights = tempflow::uniform_weights(steps);
-  for (const auto& batch : tempflow::minibatches(rollout, advantages, weights, {.size = 1000, .shuffle = key})) {
+  for (const auto& batch :
+       tempflow::minibatches(rollout, advantages, weights, {.size = 1000, .shuffle = key})) {
     const auto velocity = v.view().slice(0, batch.x.rows());
     model.velocity(batch.x, batch.sigma, batch.prompt, velocity);
     tempflow::policy_loss(cpu, batch, velocity, {}, wide_open, gradient.view().slice(0, batch.x.rows()));
@@ -153,6 +154,7 @@ TEST_CASE("flow_rollout, group advantages and minibatches estimate (G - 1) / G o
   }
   support::gradient_samples samples;
   for (const auto& sum : of_group) samples.add(sum);
-  const auto expected = scaled(support::trajectory_gradient(steps, policy).derivative, -(group - 1.0) / group);
+  const auto expected =
+      scaled(support::trajectory_gradient(steps, policy).derivative, -(group - 1.0) / group);
   samples.check(expected, expected);
 }

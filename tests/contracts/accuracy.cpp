@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
 // SPDX-License-Identifier: Apache-2.0
 
-// The cpu backend against the reference backend, which computes in double: each result within a bound that follows
-// from the roundings on its way.
+// The cpu backend against the reference backend, which computes in double: each result within a bound that
+// follows from the roundings on its way.
 
 #include <algorithm>
 #include <cmath>
@@ -46,9 +46,12 @@ struct row_bounds {
   row_bounds(const support::drawn_rows<T>& drawn, index_t row) {
     const transition& step = drawn.steps[static_cast<std::size_t>(row)];
     for (index_t e = 0; e < drawn.x.columns(); ++e) {
-      const auto at = [&](const batch_buffer<T>& batch) { return support::value_of(batch.view().row(row)[e]); };
+      const auto at = [&](const batch_buffer<T>& batch) {
+        return support::value_of(batch.view().row(row)[e]);
+      };
       const double ax = step.alpha * at(drawn.x), bv = step.beta * at(drawn.v), r = at(drawn.y) - ax - bv;
-      const double error = eps<T> * (std::abs(ax) + std::abs(bv) + std::abs(at(drawn.y) - ax) + std::abs(r)) * 1.001;
+      const double error =
+          eps<T> * (std::abs(ax) + std::abs(bv) + std::abs(at(drawn.y) - ax) + std::abs(r)) * 1.001;
       residual.push_back(r);
       residual_error.push_back(error);
       squared += r * r;
@@ -58,7 +61,8 @@ struct row_bounds {
     if (std::is_same_v<T, double>) squared_error += static_cast<double>(drawn.x.columns()) * eps<T> * squared;
   }
 
-  // -squared / divisor - constants: the sum's error over the divisor, and roundings of the double arithmetic around it.
+  // -squared / divisor - constants: the sum's error over the divisor, and roundings of the double arithmetic
+  // around it.
   double log_prob_error(const transition& step, index_t elements) const {
     const double scale = 1 / (2 * step.std * step.std * static_cast<double>(elements));
     return scale * squared_error + 8 * 0x1p-53 * (scale * squared + std::abs(std::log(step.std)) + 1);
@@ -67,8 +71,8 @@ struct row_bounds {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("log-probs of the cpu backend are within the stated bound of the reference", "[accuracy]", float,
-                   double, bfloat16, float16) {
+TEMPLATE_TEST_CASE("log-probs of the cpu backend are within the stated bound of the reference", "[accuracy]",
+                   float, double, bfloat16, float16) {
   const tempflow::reference_backend reference;
   for (const index_t columns : {1, 33, 1024, 2345, 20000}) {
     const support::drawn_rows<TestType> drawn(reference, 12, columns);
@@ -83,8 +87,8 @@ TEMPLATE_TEST_CASE("log-probs of the cpu backend are within the stated bound of 
   }
 }
 
-TEMPLATE_TEST_CASE("sampled states of the cpu backend are within three fp32 roundings of the reference", "[accuracy]",
-                   float, double, bfloat16, float16) {
+TEMPLATE_TEST_CASE("sampled states of the cpu backend are within three fp32 roundings of the reference",
+                   "[accuracy]", float, double, bfloat16, float16) {
   const index_t rows = 12, columns = 1025;
   const support::drawn_rows<TestType> exact(tempflow::reference_backend{}, rows, columns);
   const support::drawn_rows<TestType> computed(tempflow::cpu_backend(1), rows, columns);
@@ -92,9 +96,12 @@ TEMPLATE_TEST_CASE("sampled states of the cpu backend are within three fp32 roun
   for (index_t i = 0; i < rows; ++i) {
     const transition& step = exact.steps[static_cast<std::size_t>(i)];
     for (index_t e = 0; e < columns; ++e) {
-      const auto at = [&](const batch_buffer<TestType>& batch) { return support::value_of(batch.view().row(i)[e]); };
+      const auto at = [&](const batch_buffer<TestType>& batch) {
+        return support::value_of(batch.view().row(i)[e]);
+      };
       // Coefficients rounded, product and two fused multiply-adds; then both sides round to storage.
-      const double terms = std::abs(step.alpha * at(exact.x)) + std::abs(step.beta * at(exact.v)) + 6.6 * step.std;
+      const double terms =
+          std::abs(step.alpha * at(exact.x)) + std::abs(step.beta * at(exact.v)) + 6.6 * step.std;
       const double bound = 4 * eps<TestType> * terms + 2.01 * storage_rounding<TestType>(at(exact.y));
       worst = std::max(worst, std::abs(at(computed.y) - at(exact.y)) / bound);
     }
@@ -102,8 +109,8 @@ TEMPLATE_TEST_CASE("sampled states of the cpu backend are within three fp32 roun
   CHECK(worst <= 1);
 }
 
-TEMPLATE_TEST_CASE("gradients of the cpu backend are within the stated bound of the reference", "[accuracy]", float,
-                   double, bfloat16, float16) {
+TEMPLATE_TEST_CASE("gradients of the cpu backend are within the stated bound of the reference", "[accuracy]",
+                   float, double, bfloat16, float16) {
   const index_t rows = 12;
   const tempflow::clipped_grpo objective{.clip = {1e6, 1e6}, .kl_beta = 0.5};
   for (const index_t columns : {1, 33, 1025}) {
@@ -111,8 +118,8 @@ TEMPLATE_TEST_CASE("gradients of the cpu backend are within the stated bound of 
     for (double& old : drawn.log_probs) old += 0.1;  // off policy
     batch_buffer<double> exact(rows, columns), computed(rows, columns);
     std::vector<policy_row> table(static_cast<std::size_t>(rows));
-    tempflow::policy_loss(tempflow::reference_backend{}, drawn.batch(), drawn.v.view(), drawn.v_ref, objective,
-                          exact.view(), std::span<policy_row>(table));
+    tempflow::policy_loss(tempflow::reference_backend{}, drawn.batch(), drawn.v.view(), drawn.v_ref,
+                          objective, exact.view(), std::span<policy_row>(table));
     tempflow::policy_loss(tempflow::cpu_backend(1), drawn.batch(), drawn.v.view(), drawn.v_ref, objective,
                           computed.view());
     double worst = 0;
@@ -121,9 +128,10 @@ TEMPLATE_TEST_CASE("gradients of the cpu backend are within the stated bound of 
       const transition& step = drawn.steps[row];
       const row_bounds<TestType> bounds(drawn, i);
       const auto divisor = static_cast<double>(columns * rows);
-      // dL/dv = slope r + pull (v - v_ref) with slope = -w A ratio beta / (D std^2 N), pull = kl_beta beta^2 / (D std^2 N)
-      const double slope = drawn.weights[row] * std::abs(drawn.advantages[row] * step.beta) * table[row].ratio /
-                           (step.std * step.std * divisor);
+      // dL/dv = slope r + pull (v - v_ref) with slope = -w A ratio beta / (D std^2 N), pull = kl_beta beta^2
+      // / (D std^2 N)
+      const double slope = drawn.weights[row] * std::abs(drawn.advantages[row] * step.beta) *
+                           table[row].ratio / (step.std * step.std * divisor);
       const double pull = 0.5 * step.beta * step.beta / (step.std * step.std * divisor);
       const double slope_error = eps<TestType> + 1.01 * bounds.log_prob_error(step, columns) + 8 * 0x1p-53;
       for (index_t e = 0; e < columns; ++e) {
@@ -131,8 +139,9 @@ TEMPLATE_TEST_CASE("gradients of the cpu backend are within the stated bound of 
         const double away = std::abs(support::value_of(drawn.v.view().row(i)[e]) -
                                      support::value_of(drawn.v_ref.view().row(i)[e]));
         const double r = std::abs(bounds.residual[k]), expected = exact.view().row(i)[e];
-        const double bound = slope * (bounds.residual_error[k] + (r + bounds.residual_error[k]) * slope_error) +
-                             pull * away * 4 * eps<TestType> + 2 * eps<TestType> * (slope * r + pull * away);
+        const double bound =
+            slope * (bounds.residual_error[k] + (r + bounds.residual_error[k]) * slope_error) +
+            pull * away * 4 * eps<TestType> + 2 * eps<TestType> * (slope * r + pull * away);
         worst = std::max(worst, std::abs(computed.view().row(i)[e] - expected) / bound);
       }
     }
@@ -147,10 +156,12 @@ TEMPLATE_TEST_CASE("losses and KL of the cpu backend are those of the reference"
   support::drawn_rows<TestType> drawn(tempflow::reference_backend{}, rows, columns);
   const tempflow::clipped_grpo objective{.clip = {1e6, 1e6}, .kl_beta = 0.5};
   std::vector<policy_row> exact(static_cast<std::size_t>(rows)), computed(static_cast<std::size_t>(rows));
-  const auto total = tempflow::policy_loss(tempflow::reference_backend{}, drawn.batch(), drawn.v.view(), drawn.v_ref,
-                                           objective, tempflow::batch_view<float>(), std::span<policy_row>(exact));
-  const auto other = tempflow::policy_loss(tempflow::cpu_backend(1), drawn.batch(), drawn.v.view(), drawn.v_ref,
-                                           objective, tempflow::batch_view<float>(), std::span<policy_row>(computed));
+  const auto total =
+      tempflow::policy_loss(tempflow::reference_backend{}, drawn.batch(), drawn.v.view(), drawn.v_ref,
+                            objective, tempflow::batch_view<float>(), std::span<policy_row>(exact));
+  const auto other =
+      tempflow::policy_loss(tempflow::cpu_backend(1), drawn.batch(), drawn.v.view(), drawn.v_ref, objective,
+                            tempflow::batch_view<float>(), std::span<policy_row>(computed));
   double loss_bound = 0;
   for (index_t i = 0; i < rows; ++i) {
     const auto row = static_cast<std::size_t>(i);

@@ -23,7 +23,8 @@ using tempflow::value_error;
 namespace {
 
 constexpr index_t rows = 4, columns = 6;
-constexpr double infinity = std::numeric_limits<double>::infinity(), not_a_number = std::numeric_limits<double>::quiet_NaN();
+constexpr double infinity = std::numeric_limits<double>::infinity(),
+                 not_a_number = std::numeric_limits<double>::quiet_NaN();
 
 struct arguments {
   tempflow::cpu_backend place{1};
@@ -60,7 +61,8 @@ void rejects_after(const Change& change, const std::vector<std::string>& expecte
 
 }  // namespace
 
-TEST_CASE("extents that differ from v's are errors of policy_loss that name argument and both extents", "[bad_input]") {
+TEST_CASE("extents that differ from v's are errors of policy_loss that name argument and both extents",
+          "[bad_input]") {
   rejects_after<shape_error>([](auto& a) { a.drawn.x = batch_buffer<float>(3, columns); },
                              {"policy_loss: x is 3 x 6, expected 4 x 6"});
   rejects_after<shape_error>([](auto& a) { a.drawn.y = batch_buffer<float>(rows, 5); },
@@ -71,24 +73,35 @@ TEST_CASE("extents that differ from v's are errors of policy_loss that name argu
                              {"policy_loss: gradient is 2 x 6, expected 4 x 6"});
 }
 
-TEST_CASE("per-row arguments of another length are errors of policy_loss that name both lengths", "[bad_input]") {
-  rejects_after<shape_error>([](auto& a) { a.table.resize(3); }, {"policy_loss: rows has 3 entries, expected 4"});
-  rejects_after<shape_error>([](auto& a) { a.drawn.log_probs.resize(5); }, {"old_log_probs has 5 entries, expected 4"});
-  rejects_after<shape_error>([](auto& a) { a.drawn.advantages.clear(); }, {"advantages has 0 entries, expected 4"});
-  rejects_after<shape_error>([](auto& a) { a.drawn.weights.resize(2); }, {"weights has 2 entries, expected 4"});
-  rejects_after<shape_error>([](auto& a) { a.drawn.steps.resize(3); }, {"transitions has 3 entries, expected 4"});
+TEST_CASE("per-row arguments of another length are errors of policy_loss that name both lengths",
+          "[bad_input]") {
+  rejects_after<shape_error>([](auto& a) { a.table.resize(3); },
+                             {"policy_loss: rows has 3 entries, expected 4"});
+  rejects_after<shape_error>([](auto& a) { a.drawn.log_probs.resize(5); },
+                             {"old_log_probs has 5 entries, expected 4"});
+  rejects_after<shape_error>([](auto& a) { a.drawn.advantages.clear(); },
+                             {"advantages has 0 entries, expected 4"});
+  rejects_after<shape_error>([](auto& a) { a.drawn.weights.resize(2); },
+                             {"weights has 2 entries, expected 4"});
+  rejects_after<shape_error>([](auto& a) { a.drawn.steps.resize(3); },
+                             {"transitions has 3 entries, expected 4"});
 }
 
 TEST_CASE("old log-probs, advantages and weights that are not finite are errors that name entry and value",
           "[bad_input]") {
-  rejects_after<value_error>([](auto& a) { a.drawn.log_probs[1] = not_a_number; }, {"policy_loss: old_log_probs[1] = nan"});
-  rejects_after<value_error>([](auto& a) { a.drawn.advantages[3] = -infinity; }, {"policy_loss: advantages[3] = -inf"});
-  rejects_after<value_error>([](auto& a) { a.drawn.weights[0] = infinity; }, {"policy_loss: weights[0] = inf"});
+  rejects_after<value_error>([](auto& a) { a.drawn.log_probs[1] = not_a_number; },
+                             {"policy_loss: old_log_probs[1] = nan"});
+  rejects_after<value_error>([](auto& a) { a.drawn.advantages[3] = -infinity; },
+                             {"policy_loss: advantages[3] = -inf"});
+  rejects_after<value_error>([](auto& a) { a.drawn.weights[0] = infinity; },
+                             {"policy_loss: weights[0] = inf"});
 }
 
 TEST_CASE("transitions without a density are errors of policy_loss that name the row", "[bad_input]") {
-  rejects_after<schedule_error>([](auto& a) { a.drawn.steps[2].std = 0; }, {"policy_loss", "row 2", "std = 0"});
-  rejects_after<schedule_error>([](auto& a) { a.drawn.steps[3].alpha = not_a_number; }, {"policy_loss", "row 3", "alpha = nan"});
+  rejects_after<schedule_error>([](auto& a) { a.drawn.steps[2].std = 0; },
+                                {"policy_loss", "row 2", "std = 0"});
+  rejects_after<schedule_error>([](auto& a) { a.drawn.steps[3].alpha = not_a_number; },
+                                {"policy_loss", "row 3", "alpha = nan"});
 }
 
 TEST_CASE("an objective that makes no sense is an error of policy_loss", "[bad_input]") {
@@ -96,7 +109,8 @@ TEST_CASE("an objective that makes no sense is an error of policy_loss", "[bad_i
   rejects_after<value_error>([](auto& a) { a.objective.kl_beta = not_a_number; }, {"kl_beta = nan"});
 }
 
-TEST_CASE("a negative number of rows to average over and a scale that is not finite are errors", "[bad_input]") {
+TEST_CASE("a negative number of rows to average over and a scale that is not finite are errors",
+          "[bad_input]") {
   rejects_after<value_error>([](auto& a) { a.mean_over = -3; }, {"mean_over = -3"});
   rejects_after<value_error>([](auto& a) { a.gradient_scale = infinity; }, {"gradient_scale = inf"});
 }

@@ -28,10 +28,13 @@ using texts = std::vector<std::string>;
 using ids = std::vector<index_t>;
 
 tempflow::chain mixed_chain() {
-  return tempflow::make_chain({1, 0.75, 0.5, 0.25, 0}, tempflow::flow_sde{0.7}, std::vector<index_t>{0, 1, 3});
+  return tempflow::make_chain({1, 0.75, 0.5, 0.25, 0}, tempflow::flow_sde{0.7},
+                              std::vector<index_t>{0, 1, 3});
 }
 
-tempflow::chain stochastic_chain() { return tempflow::make_chain({1, 0.75, 0.5, 0.25, 0}, tempflow::flow_sde{0.7}); }
+tempflow::chain stochastic_chain() {
+  return tempflow::make_chain({1, 0.75, 0.5, 0.25, 0}, tempflow::flow_sde{0.7});
+}
 
 template <class Error>
 void branch_rejects(const branch_plan& plan, const ids& prompts, const texts& expected,
@@ -53,7 +56,8 @@ void flow_rejects(const flow_plan& plan, const ids& prompts, const texts& expect
 
 }  // namespace
 
-TEST_CASE("counts of a branch plan that make no sense are errors that name them, K = 0 included", "[bad_input]") {
+TEST_CASE("counts of a branch plan that make no sense are errors that name them, K = 0 included",
+          "[bad_input]") {
   branch_rejects<value_error>({.explorations = 0}, {1}, {"explorations = 0", "at least 1"});
   branch_rejects<value_error>({.explorations = 65537}, {1}, {"explorations = 65537", "65536"});
   branch_rejects<value_error>({.seeds_per_prompt = 0}, {1}, {"seeds_per_prompt = 0"});
@@ -68,6 +72,11 @@ TEST_CASE("branching steps that cannot branch are errors that name the step", "[
   branch_rejects<schedule_error>({.branch_steps = {4}}, {1}, {"steps[0] = 4", "[0, 4)"});
   branch_rejects<schedule_error>({}, {1}, {"no branching steps", "1 steps"},
                                  tempflow::make_chain({1, 0}, tempflow::flow_sde{0.7}));
+}
+
+TEST_CASE("without branching steps a plan takes the chain's trainable ones", "[bad_input]") {
+  CHECK(branch_plan{}.steps_on(mixed_chain()) == ids{0, 1});
+  CHECK(flow_plan{}.steps_on(mixed_chain()) == ids{0, 1});
 }
 
 TEST_CASE("prompts that are none, repeated or no ids are errors that name them", "[bad_input]") {
@@ -89,7 +98,8 @@ TEST_CASE("Flow-GRPO plans that make no sense are errors that name the values", 
   flow_rejects<value_error>({.max_batch = -1}, {1}, {"max_batch = -1"});
   flow_rejects<schedule_error>({.trained_steps = {2}}, {1}, {"step 2", "std = 0"}, mixed_chain());
   flow_rejects<schedule_error>({.trained_steps = {3, 1}}, {1}, {"steps[1] = 1"});
-  flow_rejects<schedule_error>({}, {1}, {"no trained steps"}, tempflow::make_chain({1, 0.5, 0}, tempflow::ode{}));
+  flow_rejects<schedule_error>({}, {1}, {"no trained steps"},
+                               tempflow::make_chain({1, 0.5, 0}, tempflow::ode{}));
 }
 
 TEST_CASE("what a plan costs can only be told of a plan that makes sense", "[bad_input]") {
@@ -100,7 +110,8 @@ TEST_CASE("what a plan costs can only be told of a plan that makes sense", "[bad
 }
 
 TEST_CASE("an exception of the model passes through", "[bad_input]") {
-  auto model = tempflow::flow_model<float>(3, [](auto, auto, auto, auto) { throw std::runtime_error("out of memory"); });
+  auto model = tempflow::flow_model<float>(
+      3, [](auto, auto, auto, auto) { throw std::runtime_error("out of memory"); });
   const ids prompts{1};
   support::check_throws<std::runtime_error>(
       [&] { tempflow::branch_rollout(tempflow::cpu_backend(1), model, prompts, stochastic_chain(), {}, {}); },

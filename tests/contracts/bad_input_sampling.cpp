@@ -28,23 +28,26 @@ using tempflow::transition;
 namespace {
 
 constexpr index_t rows = 4, columns = 6, explorations = 3;
-constexpr double infinity = std::numeric_limits<double>::infinity(), not_a_number = std::numeric_limits<double>::quiet_NaN();
+constexpr double infinity = std::numeric_limits<double>::infinity(),
+                 not_a_number = std::numeric_limits<double>::quiet_NaN();
 
 using texts = std::vector<std::string>;
 
 struct arguments {
   tempflow::cpu_backend place{1};
-  batch_buffer<float> x = support::random_batch<float>(rows, columns, 1), v = support::random_batch<float>(rows, columns, 2),
+  batch_buffer<float> x = support::random_batch<float>(rows, columns, 1),
+                      v = support::random_batch<float>(rows, columns, 2),
                       y = support::random_batch<float>(rows, columns, 3),
                       branches = support::random_batch<float>(rows * explorations, columns, 4);
   std::vector<transition> steps = support::mixed_transitions(rows);
   std::vector<noise_id> ids = support::mixed_ids(rows);
-  std::vector<double> log_probs = std::vector<double>(rows, 77), branch_log_probs = std::vector<double>(rows* explorations, 77);
+  std::vector<double> log_probs = std::vector<double>(rows, 77),
+                      branch_log_probs = std::vector<double>(rows * explorations, 77);
 
   void step() { tempflow::step(place, x.view(), v, steps, support::test_key, ids, y, log_probs); }
   void branch() {
-    tempflow::branch_step(place, x.view(), v, tempflow::ode{}({0.9, 0.5, 0.9}), steps, support::test_key, ids, y,
-                          branches, branch_log_probs);
+    tempflow::branch_step(place, x.view(), v, tempflow::ode{}({0.9, 0.5, 0.9}), steps, support::test_key, ids,
+                          y, branches, branch_log_probs);
   }
   void ode() { tempflow::ode_step(place, x.view(), v, steps, y); }
 
@@ -115,7 +118,8 @@ TEST_CASE("a deterministic row may be stepped when no log-probs are wanted", "[b
   CHECK(support::same_bits(a.y.view().slice(1, 1), expected.view()));
 }
 
-TEST_CASE("a sampled state in the memory of the state or the velocity is an error, in whole or in part", "[bad_input]") {
+TEST_CASE("a sampled state in the memory of the state or the velocity is an error, in whole or in part",
+          "[bad_input]") {
   arguments a;
   const auto into = [&](batch_view<float> y, index_t count) {
     a.rejects<shape_error>(
@@ -137,8 +141,8 @@ TEST_CASE("branches or a trunk in the memory of an input or of each other are er
   const auto into = [&](batch_view<float> trunk, batch_view<float> branches) {
     a.rejects<shape_error>(
         [&] {
-          tempflow::branch_step(a.place, a.x.view(), a.v, a.steps, a.steps, support::test_key, a.ids, trunk, branches,
-                                a.branch_log_probs);
+          tempflow::branch_step(a.place, a.x.view(), a.v, a.steps, a.steps, support::test_key, a.ids, trunk,
+                                branches, a.branch_log_probs);
         },
         {"branch_step"});
   };
@@ -150,7 +154,8 @@ TEST_CASE("branches or a trunk in the memory of an input or of each other are er
 TEST_CASE("slices of one tensor may be stepped from one into the next", "[bad_input]") {
   arguments a;
   std::vector<float> data(rows * 2 * columns);  // rows x 2 states x columns
-  const batch_view<float> now(data.data(), rows, columns, 2 * columns), next(data.data() + columns, rows, columns, 2 * columns);
+  const batch_view<float> now(data.data(), rows, columns, 2 * columns),
+      next(data.data() + columns, rows, columns, 2 * columns);
   for (index_t i = 0; i < rows; ++i) std::copy_n(a.x.view().row(i), columns, now.row(i));
   tempflow::step(a.place, now, a.v, a.steps, support::test_key, a.ids, next, a.log_probs);
   const auto expected = a.log_probs;
@@ -169,7 +174,9 @@ TEST_CASE("an ODE step may be written over its own state", "[bad_input]") {
 TEST_CASE("extents that differ are errors of ode_step and log_prob", "[bad_input]") {
   auto bad = with([](auto& a) { a.v = batch_buffer<float>(rows, 1); });
   bad.rejects<shape_error>([&] { bad.ode(); }, {"ode_step: v is 4 x 1, expected 4 x 6"});
-  const auto score = [&] { tempflow::log_prob(bad.place, bad.x.view(), bad.v, bad.y, bad.steps, bad.log_probs); };
+  const auto score = [&] {
+    tempflow::log_prob(bad.place, bad.x.view(), bad.v, bad.y, bad.steps, bad.log_probs);
+  };
   bad.rejects<shape_error>(score, {"log_prob: v is 4 x 1, expected 4 x 6"});
   bad.v = batch_buffer<float>(rows, columns);
   bad.y = batch_buffer<float>(rows + 1, columns);
@@ -193,6 +200,30 @@ TEST_CASE("branches that are not K times the rows are errors that name both, K =
   scores.rejects<shape_error>([&] { scores.branch(); }, {"log_probs has 11 entries, expected 12"});
   auto ids = with([](auto& a) { a.ids.resize(2); });
   ids.rejects<shape_error>([&] { ids.branch(); }, {"ids has 2 entries, expected 4"});
+}
+
+TEST_CASE("rows of no elements have no log-prob: an error", "[bad_input]") {
+  arguments a;
+  a.x = a.v = a.y = batch_buffer<float>(rows, 0);
+  a.branches = batch_buffer<float>(rows * explorations, 0);
+  a.rejects<shape_error>([&] { a.step(); }, {"step", "0 elements"});
+  a.rejects<shape_error>([&] { a.branch(); }, {"branch_step", "0 elements"});
+  a.rejects<shape_error>([&] { tempflow::log_prob(a.place, a.x.view(), a.v, a.y, a.steps, a.log_probs); },
+                         {"log_prob", "0 elements"});
+}
+
+TEST_CASE("coefficients beyond fp32 and a std beyond any density are errors", "[bad_input]") {
+  auto large = with([](auto& a) { a.steps[1].beta = -1e40; });
+  large.rejects<schedule_error>([&] { large.step(); }, {"row 1", "beta = -1e+40"});
+  auto small = with([](auto& a) { a.steps[1].std = 1e-200; });
+  small.rejects<schedule_error>([&] { small.step(); }, {"row 1", "std = 1e-200"});
+}
+
+TEST_CASE("explorations beyond the last branch identity are an error", "[bad_input]") {
+  auto a = with([](auto& given) { given.ids[2].branch = 65534; });
+  a.rejects<shape_error>([&] { a.branch(); }, {"ids[2]", "branch = 65534", "3 explorations"});
+  a.ids[2].branch = 65533;
+  CHECK_NOTHROW(a.branch());
 }
 
 TEST_CASE("noise with neither one id nor one a row is an error", "[bad_input]") {

@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
 // SPDX-License-Identifier: Apache-2.0
 
-// The cpu backend itself: every index once, exceptions of bodies, and use from inside and from several threads.
+// The cpu backend itself: every index once, exceptions of bodies, and use from inside and from several
+// threads.
 
 #include "tempflow/backend/cpu.hpp"
 
@@ -42,7 +43,8 @@ TEST_CASE("each index is visited once, whatever the threads and the count", "[ba
 
 TEST_CASE("zero threads take one for each of the machine's, a negative number is an error", "[backend]") {
   CHECK(cpu_backend().threads() >= 1);
-  CHECK_THROWS_MATCHES(cpu_backend(-2), tempflow::value_error, MessageMatches(ContainsSubstring("threads = -2")));
+  CHECK_THROWS_MATCHES(cpu_backend(-2), tempflow::value_error,
+                       MessageMatches(ContainsSubstring("threads = -2")));
 }
 
 TEST_CASE("an exception of a body reaches the caller, and the backend works on", "[backend]") {

@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
 // SPDX-License-Identifier: Apache-2.0
 
-// What is computed does not depend on the number of threads, on how a batch is split, or on where its rows lie.
+// What is computed does not depend on the number of threads, on how a batch is split, or on where its rows
+// lie.
 
 #include <algorithm>
 #include <span>
@@ -81,8 +82,9 @@ TEMPLATE_TEST_CASE("results have the same bits in strided views, and nothing bet
   support::operation_outputs<TestType> out;
   tempflow::step(cpu, x.view(rows), v.view(rows), given.steps, support::test_key, given.ids, y.view(rows),
                  out.log_probs);
-  tempflow::branch_step(cpu, x.view(rows), v.view(rows), given.steps, given.steps, support::test_key, given.ids,
-                        trunk.view(rows), branches.view(rows * explorations), out.branch_log_probs);
+  tempflow::branch_step(cpu, x.view(rows), v.view(rows), given.steps, given.steps, support::test_key,
+                        given.ids, trunk.view(rows), branches.view(rows * explorations),
+                        out.branch_log_probs);
   tempflow::fill_noise(cpu, support::test_key, given.ids, noise.view(rows));
   tempflow::ode_step(cpu, x.view(rows), v.view(rows), given.steps, mean.view(rows));
   tempflow::log_prob(cpu, x.view(rows), v.view(rows), y.view(rows), given.steps, out.scored);
@@ -94,9 +96,11 @@ TEMPLATE_TEST_CASE("results have the same bits in strided views, and nothing bet
   tempflow::policy_loss(cpu, batch, v.view(rows), v_ref.view(rows), given.objective, gradient.view(rows),
                         std::span(out.policy));
   const auto pack = [](auto& from, auto& to) {
-    for (index_t i = 0; i < to.rows(); ++i) std::copy_n(from.view(to.rows()).row(i), columns, to.view().row(i));
+    for (index_t i = 0; i < to.rows(); ++i)
+      std::copy_n(from.view(to.rows()).row(i), columns, to.view().row(i));
   };
-  pack(noise, out.noise), pack(mean, out.mean), pack(y, out.y), pack(trunk, out.trunk), pack(branches, out.branches), pack(gradient, out.gradient);
+  pack(noise, out.noise), pack(mean, out.mean), pack(y, out.y), pack(trunk, out.trunk),
+      pack(branches, out.branches), pack(gradient, out.gradient);
   CHECK(out.same_as(expected));
   CHECK(noise.gaps_are_untouched());
   CHECK(mean.gaps_are_untouched());

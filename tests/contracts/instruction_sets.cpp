@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
 // SPDX-License-Identifier: Apache-2.0
 
-// The cpu backend picks the processor's best instructions at run time; the bits are those of the portable code.
+// The cpu backend picks the processor's best instructions at run time; the bits are those of the portable
+// code.
 
 #include "support/all_operations.hpp"
 #include "support/catch.hpp"
@@ -23,8 +24,8 @@ struct portable_backend {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("results have the same bits as those of portable instructions", "[independence]", float, double,
-                   tempflow::bfloat16, tempflow::float16) {
+TEMPLATE_TEST_CASE("results have the same bits as those of portable instructions", "[independence]", float,
+                   double, tempflow::bfloat16, tempflow::float16) {
   STATIC_REQUIRE(tempflow::backend<portable_backend>);
   const support::operation_inputs<TestType> given;
   CHECK(given.compute(tempflow::cpu_backend(1)).same_as(given.compute(portable_backend{})));

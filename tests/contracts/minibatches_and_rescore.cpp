@@ -61,7 +61,8 @@ double largest_log_ratio(row_model<T>& model, tempflow::minibatch_range<T>& batc
   for (const auto& batch : batches) {
     batch_buffer<T> v(batch.x.rows(), dimension);
     model.velocity(batch.x, batch.sigma, batch.prompt, v.view());
-    total += tempflow::policy_loss(cpu, batch, v.view(), {}, tempflow::clipped_grpo{}, tempflow::batch_view<float>());
+    total += tempflow::policy_loss(cpu, batch, v.view(), {}, tempflow::clipped_grpo{},
+                                   tempflow::batch_view<float>());
   }
   return total.max_abs_log_ratio;
 }
@@ -111,22 +112,24 @@ TEST_CASE("a minibatch holds what its rows are made of", "[minibatches]") {
       const auto at = static_cast<std::size_t>(i);
       const auto& row = rollout.row(batch.rows[at]);
       const auto sample = static_cast<std::size_t>(row.sample), step = static_cast<std::size_t>(row.step);
-      wrong += support::same_bits(batch.x.slice(i, 1), rollout.states().slice(row.x, 1)) &&
-                       support::same_bits(batch.y.slice(i, 1), rollout.states().slice(row.y, 1)) &&
-                       batch.transitions[i] == rollout.steps()[row.step] &&
-                       batch.sigma[at] == rollout.steps().sigmas()[step] &&
-                       batch.old_log_probs[at] == rollout.log_probs()[static_cast<std::size_t>(batch.rows[at])] &&
-                       batch.advantages[at] == data.advantages[sample] && batch.weights[i] == data.weights[step] &&
-                       batch.prompt[at] == rollout.identities()[sample].prompt &&
-                       batch.convention == rollout.convention()
-                   ? 0
-                   : 1;
+      wrong +=
+          support::same_bits(batch.x.slice(i, 1), rollout.states().slice(row.x, 1)) &&
+                  support::same_bits(batch.y.slice(i, 1), rollout.states().slice(row.y, 1)) &&
+                  batch.transitions[i] == rollout.steps()[row.step] &&
+                  batch.sigma[at] == rollout.steps().sigmas()[step] &&
+                  batch.old_log_probs[at] == rollout.log_probs()[static_cast<std::size_t>(batch.rows[at])] &&
+                  batch.advantages[at] == data.advantages[sample] && batch.weights[i] == data.weights[step] &&
+                  batch.prompt[at] == rollout.identities()[sample].prompt &&
+                  batch.convention == rollout.convention()
+              ? 0
+              : 1;
     }
   }
   CHECK(wrong == 0);
 }
 
-TEST_CASE("rows are split evenly over the updates, and losses are means over an update's rows", "[minibatches]") {
+TEST_CASE("rows are split evenly over the updates, and losses are means over an update's rows",
+          "[minibatches]") {
   training_data data;
   auto batches = tempflow::minibatches(data.rollout, data.advantages, data.weights,
                                        {.size = 10, .updates = 3, .shuffle = tempflow::noise_key{}});
@@ -153,15 +156,17 @@ TEST_CASE("sizes that do not fit a rollout are errors that name both", "[minibat
                        MessageMatches(ContainsSubstring("advantages has 47 entries, expected 48")));
   CHECK_THROWS_MATCHES(cut(48, 4, {})(), tempflow::shape_error,
                        MessageMatches(ContainsSubstring("weights has 4 entries, expected 5")));
-  CHECK_THROWS_MATCHES(cut(48, 5, {.size = 0})(), tempflow::value_error, MessageMatches(ContainsSubstring("size = 0")));
+  CHECK_THROWS_MATCHES(cut(48, 5, {.size = 0})(), tempflow::value_error,
+                       MessageMatches(ContainsSubstring("size = 0")));
   CHECK_THROWS_MATCHES(cut(48, 5, {.updates = 0})(), tempflow::value_error,
                        MessageMatches(ContainsSubstring("updates = 0")));
   CHECK_THROWS_MATCHES(cut(48, 5, {.updates = 49})(), tempflow::value_error,
                        MessageMatches(ContainsSubstring("updates = 49") && ContainsSubstring("48 rows")));
 }
 
-TEST_CASE("a model whose rows do not feel their batch is on policy in any minibatch, and rescoring changes nothing",
-          "[rescore]") {
+TEST_CASE(
+    "a model whose rows do not feel their batch is on policy in any minibatch, and rescoring changes nothing",
+    "[rescore]") {
   training_data data;
   auto batches = tempflow::minibatches(data.rollout, data.advantages, data.weights,
                                        {.size = 7, .shuffle = noise_key{.seed = 1}});
@@ -172,8 +177,8 @@ TEST_CASE("a model whose rows do not feel their batch is on policy in any miniba
   CHECK(drift.mean_abs == 0.0);
 }
 
-TEMPLATE_TEST_CASE("after rescoring the ratio is exactly 1 for a model whose rows feel their batch", "[rescore]", float,
-                   double, bfloat16, float16) {
+TEMPLATE_TEST_CASE("after rescoring the ratio is exactly 1 for a model whose rows feel their batch",
+                   "[rescore]", float, double, bfloat16, float16) {
   row_model<TestType> model(dimension);
   model.batch_effect = 0.5;
   auto rollout = roll_out(model);

@@ -34,8 +34,8 @@ struct outcome {
   template <class B>
   outcome(const B& place, const support::drawn_rows<T>& drawn) {
     for (index_t i = 0; i < rows * columns; ++i) gradient.view().data()[i] = tempflow::store<T>(123.0f);
-    total = tempflow::policy_loss(place, drawn.batch(), drawn.v.view(), drawn.v_ref, objective, gradient.view(),
-                                  std::span(table));
+    total = tempflow::policy_loss(place, drawn.batch(), drawn.v.view(), drawn.v_ref, objective,
+                                  gradient.view(), std::span(table));
   }
 
   bool is_zero(index_t row) const {
@@ -58,7 +58,8 @@ void check_only_broken_row_is_dropped(const B& place, const support::drawn_rows<
     INFO("row " << i);
     CHECK(after.table[static_cast<std::size_t>(i)].finite == (i != broken));
     CHECK(after.is_zero(i) == (i == broken));
-    if (i != broken) CHECK(support::same_bits(after.gradient.view().slice(i, 1), before.gradient.view().slice(i, 1)));
+    if (i != broken)
+      CHECK(support::same_bits(after.gradient.view().slice(i, 1), before.gradient.view().slice(i, 1)));
   }
 }
 
@@ -136,5 +137,6 @@ TEST_CASE("sampling with a NaN velocity shows it in the row's log-prob and no ot
   const auto steps = support::mixed_transitions(rows);
   const auto ids = support::mixed_ids(rows);
   tempflow::step(cpu, x.view(), v, steps, support::test_key, ids, y, log_probs);
-  for (index_t i = 0; i < rows; ++i) CHECK(tempflow::is_finite(log_probs[static_cast<std::size_t>(i)]) == (i != broken));
+  for (index_t i = 0; i < rows; ++i)
+    CHECK(tempflow::is_finite(log_probs[static_cast<std::size_t>(i)]) == (i != broken));
 }

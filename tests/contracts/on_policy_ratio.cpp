@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Before the first update the ratio is exactly 1: rollout and training score the same stored bits in the same order,
-// in every storage type.
+// Before the first update the ratio is exactly 1: rollout and training score the same stored bits in the same
+// order, in every storage type.
 
 #include <algorithm>
 #include <span>
@@ -44,8 +44,8 @@ void check_ratio_is_one(const B& place, const support::drawn_rows<T>& drawn) {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("after step the log-ratio is exactly 0 and the ratio exactly 1", "[on_policy]", float, double,
-                   bfloat16, float16) {
+TEMPLATE_TEST_CASE("after step the log-ratio is exactly 0 and the ratio exactly 1", "[on_policy]", float,
+                   double, bfloat16, float16) {
   const tempflow::cpu_backend cpu(2);
   for (const index_t columns : sizes) {
     INFO(columns << " columns");
@@ -55,15 +55,16 @@ TEMPLATE_TEST_CASE("after step the log-ratio is exactly 0 and the ratio exactly 
   check_ratio_is_one(reference, support::drawn_rows<TestType>(reference, 24, 1025));
 }
 
-TEMPLATE_TEST_CASE("the ratio is exactly 1 in every convention of the log-prob", "[on_policy]", float, bfloat16) {
+TEMPLATE_TEST_CASE("the ratio is exactly 1 in every convention of the log-prob", "[on_policy]", float,
+                   bfloat16) {
   const tempflow::cpu_backend cpu(2);
   for (const auto convention : support::all_conventions()) {
     check_ratio_is_one(cpu, support::drawn_rows<TestType>(cpu, 24, 1025, convention));
   }
 }
 
-TEMPLATE_TEST_CASE("after branch_step the log-ratio is exactly 0 and the ratio exactly 1", "[on_policy]", float, double,
-                   bfloat16, float16) {
+TEMPLATE_TEST_CASE("after branch_step the log-ratio is exactly 0 and the ratio exactly 1", "[on_policy]",
+                   float, double, bfloat16, float16) {
   const tempflow::cpu_backend cpu(2);
   constexpr index_t seeds = 5, explorations = 6;
   for (const index_t columns : sizes) {
@@ -80,13 +81,14 @@ TEMPLATE_TEST_CASE("after branch_step the log-ratio is exactly 0 and the ratio e
     }
     batch_buffer<TestType> trunk(seeds, columns);
     const auto ids = support::mixed_ids(seeds);
-    tempflow::branch_step(cpu, x.view(), v, tempflow::transition{}, steps, support::test_key, ids, trunk, drawn.y,
-                          drawn.log_probs);
+    tempflow::branch_step(cpu, x.view(), v, tempflow::transition{}, steps, support::test_key, ids, trunk,
+                          drawn.y, drawn.log_probs);
     check_ratio_is_one(cpu, drawn);
   }
 }
 
-TEMPLATE_TEST_CASE("log_prob gives the bits that step gave", "[on_policy]", float, double, bfloat16, float16) {
+TEMPLATE_TEST_CASE("log_prob gives the bits that step gave", "[on_policy]", float, double, bfloat16,
+                   float16) {
   const tempflow::cpu_backend cpu(2);
   for (const index_t columns : sizes) {
     const support::drawn_rows<TestType> drawn(cpu, 24, columns);

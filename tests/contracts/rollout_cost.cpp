@@ -39,20 +39,23 @@ branch_plan one_seed(index_t branching) {
 void check_told_cost(const branch_plan& plan, const chain& steps, index_t prompts) {
   support::row_model<float> model(dimension);
   const auto ids = tempflow::step_range(5, prompts);
-  const auto rollout = tempflow::branch_rollout(tempflow::cpu_backend(1), model, ids, steps, plan, {.seed = 1});
+  const auto rollout =
+      tempflow::branch_rollout(tempflow::cpu_backend(1), model, ids, steps, plan, {.seed = 1});
   const auto cost = plan.cost(steps, prompts, dimension, sizeof(float));
   CHECK(cost.model_evaluations == model.evaluations);
   CHECK(cost.model_calls == model.calls);
   CHECK(cost.samples == rollout.samples().rows());
   if (plan.max_batch > 0) CHECK(model.largest_call <= plan.max_batch);
-  const index_t stored = (rollout.states().rows() + rollout.samples().rows() + rollout.trunk_samples().rows());
+  const index_t stored =
+      (rollout.states().rows() + rollout.samples().rows() + rollout.trunk_samples().rows());
   CHECK(cost.bytes == stored * dimension * index_t{sizeof(float)} +
                           static_cast<index_t>(rollout.log_probs().size() * sizeof(double)));
 }
 
 }  // namespace
 
-TEST_CASE("at T = 10 and K = 6 a seed takes 279 evaluations over nine branching steps, 280 over ten", "[plan]") {
+TEST_CASE("at T = 10 and K = 6 a seed takes 279 evaluations over nine branching steps, 280 over ten",
+          "[plan]") {
   // T_b + K sum_i (T - 1 - i): 9 + 6 * 45 and 10 + 6 * 45.
   CHECK(one_seed(9).cost(ten_steps(), 1).model_evaluations == 279);
   CHECK(one_seed(10).cost(ten_steps(), 1).model_evaluations == 280);
@@ -145,7 +148,8 @@ TEST_CASE("a rollout takes what its plan told: evaluations, calls, samples and b
   for (const index_t m : {1, 2, 5}) check_told_cost({.explorations = 2, .completion_steps = m}, steps, 2);
   for (const index_t limit : {1, 7, 24, 1000}) {
     check_told_cost({.seeds_per_prompt = 2, .explorations = 3, .max_batch = limit}, steps, 3);
-    check_told_cost({.explorations = 2, .completion_steps = 2, .max_batch = limit, .finish_trunk = true}, steps, 2);
+    check_told_cost({.explorations = 2, .completion_steps = 2, .max_batch = limit, .finish_trunk = true},
+                    steps, 2);
   }
 }
 
@@ -160,13 +164,15 @@ TEST_CASE("Flow-GRPO's rollout takes T evaluations a sample, as its plan tells",
     const tempflow::flow_plan plan{.samples_per_prompt = 24, .max_batch = limit};
     support::row_model<float> model(dimension);
     const std::vector<index_t> prompts{3, 4};
-    const auto rollout = tempflow::flow_rollout(tempflow::cpu_backend(1), model, prompts, steps, plan, {.seed = 1});
+    const auto rollout =
+        tempflow::flow_rollout(tempflow::cpu_backend(1), model, prompts, steps, plan, {.seed = 1});
     const auto cost = plan.cost(steps, 2, dimension, sizeof(float));
     CHECK(cost.model_evaluations == 2 * 24 * 10);
     CHECK(cost.model_evaluations == model.evaluations);
     CHECK(cost.model_calls == model.calls);
     CHECK(cost.samples == rollout.samples().rows());
-    CHECK(cost.bytes == (rollout.states().rows() + rollout.samples().rows()) * dimension * index_t{sizeof(float)} +
-                            static_cast<index_t>(rollout.log_probs().size() * sizeof(double)));
+    CHECK(cost.bytes ==
+          (rollout.states().rows() + rollout.samples().rows()) * dimension * index_t{sizeof(float)} +
+              static_cast<index_t>(rollout.log_probs().size() * sizeof(double)));
   }
 }

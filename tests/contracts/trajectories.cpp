@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
 // SPDX-License-Identifier: Apache-2.0
 
-// What a rollout leaves behind: rows, groups, and noise that can be drawn again; and Flow-GRPO's plain rollout.
+// What a rollout leaves behind: rows, groups, and noise that can be drawn again; and Flow-GRPO's plain
+// rollout.
 
 #include "tempflow/rollout/trajectories.hpp"
 
@@ -46,7 +47,8 @@ trajectories<float> flow(const chain& steps, const tempflow::flow_plan& plan, in
 
 // Two samples share a group exactly when `identity` is equal.
 template <class Identity>
-void check_groups(const trajectories<float>& rollout, const std::vector<std::int64_t>& groups, const Identity& identity) {
+void check_groups(const trajectories<float>& rollout, const std::vector<std::int64_t>& groups,
+                  const Identity& identity) {
   const auto who = rollout.identities();
   REQUIRE(groups.size() == who.size());
   int wrong = 0;
@@ -60,12 +62,16 @@ void check_groups(const trajectories<float>& rollout, const std::vector<std::int
 
 }  // namespace
 
-TEST_CASE("seed groups hold siblings, prompt groups a prompt's samples of a step, step groups a step's", "[rollout]") {
+TEST_CASE("seed groups hold siblings, prompt groups a prompt's samples of a step, step groups a step's",
+          "[rollout]") {
   const auto rollout = branches();
-  check_groups(rollout, rollout.seed_groups(), [](const auto& s) { return std::tuple(s.prompt, s.seed, s.step); });
+  check_groups(rollout, rollout.seed_groups(),
+               [](const auto& s) { return std::tuple(s.prompt, s.seed, s.step); });
   check_groups(rollout, rollout.prompt_groups(), [](const auto& s) { return std::tuple(s.prompt, s.step); });
   check_groups(rollout, rollout.step_groups(), [](const auto& s) { return s.step; });
-  const auto distinct = [](const std::vector<std::int64_t>& ids) { return std::set(ids.begin(), ids.end()).size(); };
+  const auto distinct = [](const std::vector<std::int64_t>& ids) {
+    return std::set(ids.begin(), ids.end()).size();
+  };
   CHECK(distinct(rollout.seed_groups()) == 3 * 2 * 4);
   CHECK(distinct(rollout.prompt_groups()) == 3 * 4);
   CHECK(distinct(rollout.step_groups()) == 4);
@@ -108,10 +114,12 @@ TEST_CASE("the noise of a row can be drawn again instead of stored", "[rollout]"
   }
 }
 
-TEST_CASE("Flow-GRPO's rollout is one stochastic trajectory a sample, with a row for each trained step", "[rollout]") {
+TEST_CASE("Flow-GRPO's rollout is one stochastic trajectory a sample, with a row for each trained step",
+          "[rollout]") {
   const std::vector<index_t> window{1, 2};
   const tempflow::cpu_backend cpu(1);
-  for (const auto& steps : {five_steps(), tempflow::make_chain(tempflow::flux_sigmas(5), tempflow::flow_sde{0.9}, window)}) {
+  for (const auto& steps :
+       {five_steps(), tempflow::make_chain(tempflow::flux_sigmas(5), tempflow::flow_sde{0.9}, window)}) {
     const tempflow::flow_plan plan{.samples_per_prompt = 2};
     const auto rollout = flow(steps, plan);
     const auto trained = plan.steps_on(steps);
@@ -141,7 +149,9 @@ TEST_CASE("Flow-GRPO's rollout is one stochastic trajectory a sample, with a row
             wrong += row.step == j && row.sample == sample ? 0 : 1;
             wrong += support::same_bits(x.view(), rollout.states().slice(row.x, 1)) ? 0 : 1;
             wrong += support::same_bits(y.view(), rollout.states().slice(row.y, 1)) ? 0 : 1;
-            wrong += log_prob == rollout.log_probs()[static_cast<std::size_t>(6 * trained_before + sample)] ? 0 : 1;
+            wrong += log_prob == rollout.log_probs()[static_cast<std::size_t>(6 * trained_before + sample)]
+                         ? 0
+                         : 1;
             ++trained_before;
           }
           x = y;
@@ -161,7 +171,8 @@ TEST_CASE("Flow-GRPO trains every stochastic step but the chain's last, unless t
   CHECK(tempflow::flow_plan{.trained_steps = {4}}.steps_on(five_steps()) == std::vector<index_t>{4});
 }
 
-TEST_CASE("Flow-GRPO's rollout has the same bits for chunks of any size and any number of threads", "[rollout]") {
+TEST_CASE("Flow-GRPO's rollout has the same bits for chunks of any size and any number of threads",
+          "[rollout]") {
   const auto expected = flow(five_steps(), {.samples_per_prompt = 5});
   for (const index_t threads : {1, 2, 3}) {
     for (const index_t limit : {1, 4, 15, 100}) {

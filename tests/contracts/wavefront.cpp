@@ -50,7 +50,9 @@ struct single {
             .branch = static_cast<std::uint16_t>(branch)};
   }
 
-  void evaluate(double sigma) { model.velocity(x.view(), std::span(&sigma, 1), std::span(&prompt, 1), v.view()); }
+  void evaluate(double sigma) {
+    model.velocity(x.view(), std::span(&sigma, 1), std::span(&prompt, 1), v.view());
+  }
 
   void ode(const chain& steps, index_t from, index_t to) {
     evaluate(steps.sigmas()[static_cast<std::size_t>(from)]);
@@ -86,7 +88,8 @@ void check_against_sequential(const trajectories<T>& rollout, const branch_plan&
           const double log_prob = walker.stochastic(steps, i, k);
           wrong += same(entry.y) && log_prob == rollout.log_probs()[static_cast<std::size_t>(row)] ? 0 : 1;
           const auto knots = plan.completion_knots(i, steps.steps());
-          for (std::size_t hop = 0; hop + 1 < knots.size(); ++hop) walker.ode(steps, knots[hop], knots[hop + 1]);
+          for (std::size_t hop = 0; hop + 1 < knots.size(); ++hop)
+            walker.ode(steps, knots[hop], knots[hop + 1]);
           wrong += support::same_bits(walker.x.view(), rollout.samples().slice(entry.sample, 1)) ? 0 : 1;
           const auto& who = rollout.identities()[static_cast<std::size_t>(entry.sample)];
           wrong += entry.step == i && entry.sample == row && who.prompt == prompt && who.seed == seed &&
@@ -110,7 +113,8 @@ trajectories<T> roll_out(const branch_plan& plan, const chain& steps, index_t th
 template <class T>
 bool same(const trajectories<T>& a, const trajectories<T>& b) {
   return support::same_bits(a.states(), b.states()) && support::same_bits(a.samples(), b.samples()) &&
-         support::same_bits(a.trunk_samples(), b.trunk_samples()) && support::same_bits(a.log_probs(), b.log_probs());
+         support::same_bits(a.trunk_samples(), b.trunk_samples()) &&
+         support::same_bits(a.log_probs(), b.log_probs());
 }
 
 }  // namespace
@@ -128,8 +132,10 @@ TEST_CASE("with coarse completion the wavefront gives the bits of the sequential
   }
 }
 
-TEST_CASE("with chosen branching steps the wavefront gives the bits of the sequential rollout", "[wavefront]") {
-  const branch_plan plan{.seeds_per_prompt = 1, .explorations = 2, .branch_steps = {0, 3, 5}, .finish_trunk = true};
+TEST_CASE("with chosen branching steps the wavefront gives the bits of the sequential rollout",
+          "[wavefront]") {
+  const branch_plan plan{
+      .seeds_per_prompt = 1, .explorations = 2, .branch_steps = {0, 3, 5}, .finish_trunk = true};
   check_against_sequential(roll_out<float>(plan, six_steps()), plan, six_steps());
 }
 
@@ -150,7 +156,8 @@ TEST_CASE("a finished trunk is the ODE's sample of each prompt and seed", "[wave
 }
 
 TEST_CASE("chunks of any size and any number of threads give the same bits", "[wavefront]") {
-  const branch_plan plan{.seeds_per_prompt = 2, .explorations = 3, .completion_steps = 2, .finish_trunk = true};
+  const branch_plan plan{
+      .seeds_per_prompt = 2, .explorations = 3, .completion_steps = 2, .finish_trunk = true};
   const auto expected = roll_out<float>(plan, six_steps());
   for (const index_t threads : {1, 2, 3}) {
     for (const index_t limit : {0, 1, 5, 18, 1000}) {
@@ -162,17 +169,20 @@ TEST_CASE("chunks of any size and any number of threads give the same bits", "[w
   }
 }
 
-TEST_CASE("a branch does not depend on which other prompts, seeds, steps or explorations are rolled out", "[wavefront]") {
+TEST_CASE("a branch does not depend on which other prompts, seeds, steps or explorations are rolled out",
+          "[wavefront]") {
   const auto all = roll_out<float>({.seeds_per_prompt = 3, .explorations = 4}, six_steps());
   row_model<float> model(dimension);
   const std::vector<index_t> alone{0};
-  const auto one = tempflow::branch_rollout(tempflow::cpu_backend(1), model, alone, six_steps(),
-                                            {.seeds_per_prompt = 1, .explorations = 2, .branch_steps = {2}}, key);
+  const auto one =
+      tempflow::branch_rollout(tempflow::cpu_backend(1), model, alone, six_steps(),
+                               {.seeds_per_prompt = 1, .explorations = 2, .branch_steps = {2}}, key);
   // Step 2, prompt 0 (second of three), seed 0: block 2 of 3 * 3 * 4 rows, seed block 3 of 4 rows.
   const index_t first = 2 * 36 + 3 * 4;
   for (index_t k = 0; k < 2; ++k) {
     CHECK(support::same_bits(one.samples().slice(k, 1), all.samples().slice(first + k, 1)));
-    CHECK(one.log_probs()[static_cast<std::size_t>(k)] == all.log_probs()[static_cast<std::size_t>(first + k)]);
+    CHECK(one.log_probs()[static_cast<std::size_t>(k)] ==
+          all.log_probs()[static_cast<std::size_t>(first + k)]);
   }
 }
 

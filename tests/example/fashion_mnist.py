@@ -12,8 +12,9 @@ from pathlib import Path
 HEADER = ("update,reward,judge,diversity,frechet,kl,clip_fraction,ratio_mean,zero_std_share,"
           "model_evaluations,model_calls,seconds").split(",")
 PICTURES = ["samples_before.png", "samples_after.png", "reward.png"]
-SMALL = """--classifier-epochs 1 --autoencoder-steps 300 --width 128 --blocks 1 --pretrain-steps 300
-           --updates 20 --evaluate-every 5 --evaluation-samples 24""".split()
+SMALL = """--classifier-epochs 1 --autoencoder-steps 300 --width 128 --blocks 1 --pretrain-steps 600
+           --updates 20 --seeds 2 --optimizer-steps 1 --kl-beta 0.1 --learning-rate 2e-3
+           --evaluate-every 5 --evaluation-samples 24""".split()
 
 
 def command(program, output, *options):

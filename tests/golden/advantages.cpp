@@ -29,7 +29,8 @@ struct recorded_advantages {
 
   void check(double computed, std::size_t i) const {
     INFO("entry " << i);
-    CHECK(std::abs(computed - advantages[i]) < 1e-13 * (1 + std::abs(advantages[i])));  // the references use fp64
+    CHECK(std::abs(computed - advantages[i]) <
+          1e-13 * (1 + std::abs(advantages[i])));  // the references use fp64
   }
 };
 
@@ -44,7 +45,8 @@ TEST_CASE("advantages of every step are those of the published implementations",
     // The references take all statistics along the samples, so a step is a problem of its own.
     for (std::size_t t = 0; t < golden.steps; ++t) {
       std::vector<double> rewards;
-      for (std::size_t i = 0; i < golden.prompts.size(); ++i) rewards.push_back(golden.rewards[i * golden.steps + t]);
+      for (std::size_t i = 0; i < golden.prompts.size(); ++i)
+        rewards.push_back(golden.rewards[i * golden.steps + t]);
       const auto computed = tempflow::group_advantages(rewards, golden.prompts, golden.options);
       for (std::size_t i = 0; i < rewards.size(); ++i) golden.check(computed.values[i], i * golden.steps + t);
     }
@@ -55,10 +57,12 @@ TEST_CASE("samples x steps are one call with a group for each prompt and step", 
   int compared = 0;
   for (const auto& recorded : support::golden("advantages")) {
     const recorded_advantages golden(recorded);
-    if (golden.options.scale == tempflow::advantage_scale::global_std && golden.steps > 1) continue;  // spans steps here
+    if (golden.options.scale == tempflow::advantage_scale::global_std && golden.steps > 1)
+      continue;  // spans steps here
     std::vector<std::int64_t> groups;
     for (const std::int64_t prompt : golden.prompts) {
-      for (std::size_t t = 0; t < golden.steps; ++t) groups.push_back(prompt * 1000 + static_cast<std::int64_t>(t));
+      for (std::size_t t = 0; t < golden.steps; ++t)
+        groups.push_back(prompt * 1000 + static_cast<std::int64_t>(t));
     }
     const auto computed = tempflow::group_advantages(golden.rewards, groups, golden.options);
     for (std::size_t i = 0; i < groups.size(); ++i) golden.check(computed.values[i], i);

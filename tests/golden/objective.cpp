@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
 // SPDX-License-Identifier: Apache-2.0
 
-// The objective of the published implementations in fp64: loss, KL, statistics and the gradient by the velocity.
+// The objective of the published implementations in fp64: loss, KL, statistics and the gradient by the
+// velocity.
 
 #include <algorithm>
 #include <cmath>
@@ -36,7 +37,8 @@ void check_recorded(const nlohmann::json& recorded, const B& place) {
   const auto v = support::batch_of<double>(batch, dim, read("v"));
   const auto v_ref = support::batch_of<double>(batch, dim, read("v_ref"));
   const auto old = read("log_prob_old"), advantages = read("advantages");
-  const auto steps = tempflow::make_chain(read("sigmas"), tempflow::flow_sde{recorded.at("noise_level").get<double>()});
+  const auto steps =
+      tempflow::make_chain(read("sigmas"), tempflow::flow_sde{recorded.at("noise_level").get<double>()});
   const auto& step = steps[recorded.at("step").get<index_t>()];
 
   tempflow::policy_batch<double> transitions{
@@ -84,8 +86,8 @@ TEMPLATE_TEST_CASE("losses, statistics and gradients are those of the published 
   const auto& cases = support::golden("objective");
   REQUIRE(cases.size() == 24);
   for (const auto& recorded : cases) {
-    INFO("step " << recorded.at("step") << ", clip " << recorded.at("clip_range") << ", beta " << recorded.at("beta")
-                 << ", KL over " << recorded.at("kl_std"));
+    INFO("step " << recorded.at("step") << ", clip " << recorded.at("clip_range") << ", beta "
+                 << recorded.at("beta") << ", KL over " << recorded.at("kl_std"));
     check_recorded(recorded, TestType{});
   }
 }

@@ -15,8 +15,9 @@ using tempflow::index_t;
 
 namespace {
 
-// The references compute in fp32 or round to it at the end: f(t) = k t / (1 + (k - 1) t), e^mu / (e^mu + 1/t - 1) and
-// a linspace before them are at most 8 roundings of relative size 2^-24, none of them amplified (t f' / f <= 1).
+// The references compute in fp32 or round to it at the end: f(t) = k t / (1 + (k - 1) t), e^mu / (e^mu + 1/t
+// - 1) and a linspace before them are at most 8 roundings of relative size 2^-24, none of them amplified (t
+// f' / f <= 1).
 constexpr double tolerance = 8 * 0x1p-24;
 
 std::vector<double> grid_of(const nlohmann::json& recorded) {

@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Steps of the published implementations: mean, std and log-prob of Flow-SDE, CPS and Dance-SDE, on both backends
-// and in fp32 and fp64 storage.
+// Steps of the published implementations: mean, std and log-prob of Flow-SDE, CPS and Dance-SDE, on both
+// backends and in fp32 and fp64 storage.
 
 #include <cmath>
 #include <string>
@@ -55,11 +55,12 @@ struct recorded_step {
   }
 
   tempflow::log_prob_convention convention() const {
-    return {.terms = kind == "flow_cps" ? tempflow::log_prob_terms::squared_error : tempflow::log_prob_terms::all};
+    return {.terms =
+                kind == "flow_cps" ? tempflow::log_prob_terms::squared_error : tempflow::log_prob_terms::all};
   }
 
-  // How far fp32 rounding can move the reference's mean of element e: at most 16 roundings along its formula, each
-  // relative to the largest intermediate there.
+  // How far fp32 rounding can move the reference's mean of element e: at most 16 roundings along its formula,
+  // each relative to the largest intermediate there.
   double mean_error(std::size_t e) const {
     const double sigma = step.sigma, next = step.sigma_next, g = step.diffusion;
     const double ax = std::abs(x[e]), av = std::abs(v[e]);
@@ -67,7 +68,8 @@ struct recorded_step {
       return 16 * eps * (ax * (1 + g * g * step.dt / (2 * sigma)) + av * std::abs(step.beta));
     }
     const double data = ax + sigma * av, noise = ax + (1 - sigma) * av;
-    if (kind == "flow_cps") {  // x0 (1 - sigma') + n sqrt(sigma'^2 - std^2): the root's rounding grows by 1 / kept
+    if (kind ==
+        "flow_cps") {  // x0 (1 - sigma') + n sqrt(sigma'^2 - std^2): the root's rounding grows by 1 / kept
       const double kept = std::sqrt(next * next - step.std * step.std);
       return 16 * eps * (data * (1 - next) + noise * (kept + next * next / kept));
     }
@@ -80,8 +82,8 @@ struct recorded_step {
     return fp32 ? 4 * eps * (std::abs(step.alpha * x[e]) + std::abs(step.beta * v[e])) : 0;
   }
 
-  // What those errors do to a log-prob -mean(r^2) / (2 s^2) - log s - log(2 pi) / 2: first and second order in the
-  // mean's error, and 24 roundings for s (10 of them), squares, quotient and sums.
+  // What those errors do to a log-prob -mean(r^2) / (2 s^2) - log s - log(2 pi) / 2: first and second order
+  // in the mean's error, and 24 roundings for s (10 of them), squares, quotient and sums.
   double log_prob_error(index_t row, bool fp32) const {
     double moved = 0, squared = 0;
     for (index_t k = 0; k < dim; ++k) {
@@ -90,8 +92,8 @@ struct recorded_step {
       moved += 2 * r * error + error * error;
       squared += r * r;
     }
-    const double scale =
-        kind == "flow_cps" ? 1 / static_cast<double>(dim) : 1 / (2 * step.std * step.std * static_cast<double>(dim));
+    const double scale = kind == "flow_cps" ? 1 / static_cast<double>(dim)
+                                            : 1 / (2 * step.std * step.std * static_cast<double>(dim));
     return scale * (moved + 24 * eps * squared) + 24 * eps * (std::abs(std::log(step.std)) + 1);
   }
 };
@@ -135,7 +137,8 @@ TEST_CASE("steps have the published means and log-probs in every storage and on 
   }
 }
 
-TEST_CASE("steps have the published std: the diffusion for Flow-SDE, the transition's own elsewhere", "[golden]") {
+TEST_CASE("steps have the published std: the diffusion for Flow-SDE, the transition's own elsewhere",
+          "[golden]") {
   for (const auto& recorded : support::golden("steps")) {
     const recorded_step golden(recorded);
     const double std = golden.kind == "flow_sde" ? golden.step.diffusion : golden.step.std;

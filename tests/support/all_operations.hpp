@@ -19,21 +19,23 @@ template <class T>
 struct operation_outputs {
   static constexpr index_t rows = 23, columns = 1025, explorations = 3;
 
-  batch_buffer<T> noise{rows, columns}, mean{rows, columns}, y{rows, columns}, trunk{rows, columns}, branches{rows * explorations, columns};
+  batch_buffer<T> noise{rows, columns}, mean{rows, columns}, y{rows, columns}, trunk{rows, columns},
+      branches{rows * explorations, columns};
   batch_buffer<float> gradient{rows, columns};
-  std::vector<double> log_probs = std::vector<double>(rows), branch_log_probs = std::vector<double>(rows* explorations),
+  std::vector<double> log_probs = std::vector<double>(rows),
+                      branch_log_probs = std::vector<double>(rows * explorations),
                       scored = std::vector<double>(rows);
   std::vector<tempflow::policy_row> policy = std::vector<tempflow::policy_row>(rows);
 
   bool same_as(const operation_outputs& other) const {
-    bool same = same_bits(noise, other.noise) && same_bits(mean, other.mean) && same_bits(y, other.y) && same_bits(trunk, other.trunk) &&
-                same_bits(branches, other.branches) && same_bits(gradient, other.gradient) &&
-                same_bits(log_probs, other.log_probs) &&
-                same_bits(branch_log_probs, other.branch_log_probs) &&
-                same_bits(scored, other.scored);
+    bool same = same_bits(noise, other.noise) && same_bits(mean, other.mean) && same_bits(y, other.y) &&
+                same_bits(trunk, other.trunk) && same_bits(branches, other.branches) &&
+                same_bits(gradient, other.gradient) && same_bits(log_probs, other.log_probs) &&
+                same_bits(branch_log_probs, other.branch_log_probs) && same_bits(scored, other.scored);
     for (std::size_t i = 0; i < policy.size(); ++i) {
       const auto &a = policy[i], &b = other.policy[i];
-      same = same && a.log_prob == b.log_prob && a.log_ratio == b.log_ratio && a.surrogate == b.surrogate && a.kl == b.kl;
+      same = same && a.log_prob == b.log_prob && a.log_ratio == b.log_ratio && a.surrogate == b.surrogate &&
+             a.kl == b.kl;
     }
     return same;
   }
@@ -43,7 +45,8 @@ struct operation_outputs {
 template <class T>
 struct operation_inputs {
   using outputs = operation_outputs<T>;
-  static constexpr index_t rows = outputs::rows, columns = outputs::columns, explorations = outputs::explorations;
+  static constexpr index_t rows = outputs::rows, columns = outputs::columns,
+                           explorations = outputs::explorations;
 
   batch_buffer<T> x = random_batch<T>(rows, columns, 1), v = random_batch<T>(rows, columns, 2),
                   v_ref = random_batch<T>(rows, columns, 3);

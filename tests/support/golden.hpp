@@ -23,6 +23,8 @@ inline const nlohmann::json& golden(const char* section) {
   return all.at(section);
 }
 
-inline std::vector<double> numbers_of(const nlohmann::json& value) { return value.get<std::vector<double>>(); }
+inline std::vector<double> numbers_of(const nlohmann::json& value) {
+  return value.get<std::vector<double>>();
+}
 
 }  // namespace support

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// A model whose policy gradient is known: v = w x + b in every element and at every sigma, and a reward that is
-// quadratic in the finished sample.
+// A model whose policy gradient is known: v = w x + b in every element and at every sigma, and a reward that
+// is quadratic in the finished sample.
 
 #include <cmath>
 #include <span>
@@ -55,8 +55,8 @@ linear_policy backward(const T* x, const G* gradient) {
   return sum;
 }
 
-/// E[R] and its derivatives when every step of the chain is drawn from x_0 ~ N(0, 1): mean and variance of an element
-/// obey m' = k m + beta b, V' = k^2 V + std^2 with k = alpha + beta w, and so do their derivatives.
+/// E[R] and its derivatives when every step of the chain is drawn from x_0 ~ N(0, 1): mean and variance of an
+/// element obey m' = k m + beta b, V' = k^2 V + std^2 with k = alpha + beta w, and so do their derivatives.
 struct trajectory_gradient {
   double reward = 0;
   linear_policy derivative;
@@ -100,7 +100,8 @@ linear_policy branch_gradient(const tempflow::transition& step, const T* x, cons
   linear_policy sum;
   for (index_t d = 0; d < reward_dimension; ++d) {
     const double at = value_of(x[d]), mean = step.alpha * at + step.beta * (policy.w * at + policy.b);
-    const double slope = -2 * (to_the_end.p * mean + to_the_end.q - reward_targets[d]) * to_the_end.p * step.beta;
+    const double slope =
+        -2 * (to_the_end.p * mean + to_the_end.q - reward_targets[d]) * to_the_end.p * step.beta;
     sum.w += slope * at;
     sum.b += slope;
   }
@@ -113,7 +114,8 @@ struct gradient_samples {
 
   void add(const linear_policy& sample) { w.push_back(sample.w), b.push_back(sample.b); }
 
-  /// The mean of the samples is `expected` within four standard errors, and known to 2 per cent of `size` at least.
+  /// The mean of the samples is `expected` within four standard errors, and known to 2 per cent of `size` at
+  /// least.
   void check(const linear_policy& expected, const linear_policy& size) const {
     const auto check_one = [](const char* name, const estimate& found, double value, double scale) {
       INFO(name << ": " << found.mean << " +- " << found.standard_error << ", expected " << value);

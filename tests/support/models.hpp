@@ -33,7 +33,8 @@ class row_model {
       for (index_t e = 0; e < dimension_; ++e) {
         const double at = value_of(x.row(i)[e]), next = value_of(x.row(i)[(e + 1) % dimension_]);
         const double condition = 0.1 * static_cast<double>(prompts[row] % 7);
-        v.row(i)[e] = tempflow::store<T>(std::sin(at + 0.3 * next + condition) + sigma[row] * at + disturbance(x.rows(), i));
+        v.row(i)[e] = tempflow::store<T>(std::sin(at + 0.3 * next + condition) + sigma[row] * at +
+                                         disturbance(x.rows(), i));
       }
     }
   }

@@ -24,7 +24,8 @@ class unchanged {
       : memory_(std::as_bytes(memory)), before_(memory_.begin(), memory_.end()) {}
   template <class T>
   explicit unchanged(batch_buffer<T>& batch)
-      : unchanged(std::span<T>(batch.view().data(), static_cast<std::size_t>(batch.rows() * batch.columns()))) {}
+      : unchanged(
+            std::span<T>(batch.view().data(), static_cast<std::size_t>(batch.rows() * batch.columns()))) {}
 
   explicit operator bool() const {
     return memory_.empty() || std::memcmp(memory_.data(), before_.data(), before_.size()) == 0;

@@ -61,7 +61,8 @@ inline std::vector<log_prob_convention> all_conventions() {
   using tempflow::log_prob_terms;
   std::vector<log_prob_convention> all;
   for (const auto reduction : {log_prob_reduction::mean, log_prob_reduction::sum}) {
-    for (const auto terms : {log_prob_terms::all, log_prob_terms::without_constants, log_prob_terms::squared_error}) {
+    for (const auto terms :
+         {log_prob_terms::all, log_prob_terms::without_constants, log_prob_terms::squared_error}) {
       all.push_back({reduction, terms});
     }
   }

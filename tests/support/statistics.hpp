@@ -29,7 +29,8 @@ inline estimate mean_of(std::span<const double> samples) {
 template <class T>
 double correlation_z(std::span<const T> a, std::span<const T> b) {
   double products = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) products += static_cast<double>(a[i]) * static_cast<double>(b[i]);
+  for (std::size_t i = 0; i < a.size(); ++i)
+    products += static_cast<double>(a[i]) * static_cast<double>(b[i]);
   return products / std::sqrt(static_cast<double>(a.size()));
 }
 

@@ -65,7 +65,8 @@ TEST_CASE("sums of whole numbers are exact in every arithmetic and at every leng
   }
 }
 
-TEST_CASE("a tiled fp32 sum of squares is within 40 x 2^-24 of the double sum, whatever the length", "[arithmetic]") {
+TEST_CASE("a tiled fp32 sum of squares is within 40 x 2^-24 of the double sum, whatever the length",
+          "[arithmetic]") {
   support::numbers source(3);
   for (const index_t size : {1, 7, 32, 1000, 1024, 10000, 262144}) {
     for (const double spread : {0.0, 3.0}) {

@@ -51,7 +51,8 @@ TEST_CASE("a slice is a view of some of the samples", "[batch_view]") {
 TEST_CASE("a slice past the end is an error that names both", "[batch_view]") {
   std::vector<float> data(20);
   const batch_view<float> view(data.data(), 4, 5);
-  CHECK_THROWS_MATCHES(view.slice(2, 3), shape_error, MessageMatches(ContainsSubstring("3 rows from row 2 of 4")));
+  CHECK_THROWS_MATCHES(view.slice(2, 3), shape_error,
+                       MessageMatches(ContainsSubstring("3 rows from row 2 of 4")));
   CHECK_THROWS_AS(view.slice(-1, 2), shape_error);
   CHECK_THROWS_AS(view.slice(0, -1), shape_error);
   CHECK_THROWS_AS(view.slice(5, 0), shape_error);
@@ -72,7 +73,8 @@ TEST_CASE("extents that are negative or rows that overlap are errors that name t
 
 TEST_CASE("a null pointer is an error only where there are elements", "[batch_view]") {
   float* const nothing = nullptr;
-  CHECK_THROWS_MATCHES(batch_view<float>(nothing, 2, 3), shape_error, MessageMatches(ContainsSubstring("2 x 3")));
+  CHECK_THROWS_MATCHES(batch_view<float>(nothing, 2, 3), shape_error,
+                       MessageMatches(ContainsSubstring("2 x 3")));
   CHECK(batch_view<float>(nothing, 0, 3).empty());
   CHECK(batch_view<float>(nothing, 2, 0).empty());
   CHECK(batch_view<float>().rows() == 0);

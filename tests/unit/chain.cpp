@@ -38,11 +38,13 @@ TEST_CASE("a chain with chosen steps follows its dynamics there and the ODE else
   CHECK(made[0] == tempflow::ode{}({1, 0.75, 0.75}));
   CHECK(made[1] == tempflow::flow_sde{0.7}({0.75, 0.5, 0.75}));
   CHECK(made[3] == tempflow::ode{}({0.25, 0, 0.75}));
-  CHECK(tempflow::make_chain(grid, tempflow::flow_sde{0.7}, std::vector<index_t>{}).stochastic_steps().empty());
+  CHECK(
+      tempflow::make_chain(grid, tempflow::flow_sde{0.7}, std::vector<index_t>{}).stochastic_steps().empty());
 }
 
 TEST_CASE("a chain's last step is deterministic where its dynamics is", "[chain]") {
-  CHECK(tempflow::make_chain(grid, tempflow::flow_cps{0.7}).stochastic_steps() == std::vector<index_t>{0, 1, 2});
+  CHECK(tempflow::make_chain(grid, tempflow::flow_cps{0.7}).stochastic_steps() ==
+        std::vector<index_t>{0, 1, 2});
 }
 
 TEST_CASE("a chain's ODE steps reach the next knot or any later one", "[chain]") {
@@ -75,8 +77,19 @@ TEST_CASE("a chain over a grid that does not descend is an error", "[chain]") {
                        MessageMatches(ContainsSubstring("sigmas[2] = 0.75")));
   CHECK_THROWS_AS(tempflow::make_chain({}, tempflow::ode{}), schedule_error);
   CHECK_THROWS_AS(tempflow::make_chain({1}, tempflow::ode{}), schedule_error);
-  CHECK_THROWS_MATCHES(tempflow::make_chain(grid, tempflow::flow_sde{0.7}, std::vector<index_t>{1, 4}), schedule_error,
-                       MessageMatches(ContainsSubstring("steps[1] = 4")));
+  CHECK_THROWS_MATCHES(tempflow::make_chain(grid, tempflow::flow_sde{0.7}, std::vector<index_t>{1, 4}),
+                       schedule_error, MessageMatches(ContainsSubstring("steps[1] = 4")));
+}
+
+TEST_CASE("a chain's trainable steps are the stochastic ones but its last", "[chain]") {
+  CHECK(tempflow::make_chain(grid, tempflow::flow_sde{0.7}).trainable_steps() ==
+        std::vector<index_t>{0, 1, 2});
+  CHECK(tempflow::make_chain(grid, tempflow::flow_cps{0.7}).trainable_steps() ==
+        std::vector<index_t>{0, 1, 2});
+  const std::vector<index_t> chosen{1, 3};
+  CHECK(tempflow::make_chain(grid, tempflow::flow_sde{0.7}, chosen).trainable_steps() ==
+        std::vector<index_t>{1});
+  CHECK(tempflow::make_chain(grid, tempflow::ode{}).trainable_steps().empty());
 }
 
 TEST_CASE("transitions that do not fit the grid are an error that names both counts", "[chain]") {
@@ -86,7 +99,8 @@ TEST_CASE("transitions that do not fit the grid are an error that names both cou
 
 TEST_CASE("dynamics of the user's own need one function", "[chain]") {
   const auto half = [](const tempflow::sigma_step& at) {
-    return tempflow::transition{.alpha = 0.5, .beta = -1, .std = 0.25, .sigma = at.sigma, .sigma_next = at.sigma_next};
+    return tempflow::transition{
+        .alpha = 0.5, .beta = -1, .std = 0.25, .sigma = at.sigma, .sigma_next = at.sigma_next};
   };
   STATIC_REQUIRE(tempflow::dynamics<decltype(half)>);
   CHECK(tempflow::make_chain(grid, half)[2].std == 0.25);

@@ -60,7 +60,8 @@ TEST_CASE("the slope is the loss's derivative wherever the loss has one", "[obje
   }
 }
 
-TEST_CASE("the gradient stops beyond the trust region only where the advantage pushes outwards", "[objective]") {
+TEST_CASE("the gradient stops beyond the trust region only where the advantage pushes outwards",
+          "[objective]") {
   const double above = std::log(1.25), below = std::log(0.75);
   CHECK(symmetric(above, 1, 1).slope == 0);
   CHECK(symmetric(above, -1, 1).slope == Approx(1.25));
@@ -89,7 +90,8 @@ TEST_CASE("exactly on the edge of the clip range the gradient flows", "[objectiv
   CHECK_FALSE(lower(-log_ratio, -2, 1).below);
 }
 
-TEST_CASE("an advantage of zero has no loss and no gradient, inside and outside the trust region", "[objective]") {
+TEST_CASE("an advantage of zero has no loss and no gradient, inside and outside the trust region",
+          "[objective]") {
   for (const double log_ratio : {-1.0, 0.0, 1.0}) {
     CHECK(symmetric(log_ratio, 0, 1).loss == 0);
     CHECK(symmetric(log_ratio, 0, 1).slope == 0);
@@ -103,7 +105,8 @@ TEST_CASE("advantages are clamped to the advantage clip on both sides", "[object
   CHECK(clipped_grpo{.advantage_clip = 2}(0, 3, 1).loss == -2);
 }
 
-TEST_CASE("below and above tell on which side the ratio left the trust region, whatever the advantage", "[objective]") {
+TEST_CASE("below and above tell on which side the ratio left the trust region, whatever the advantage",
+          "[objective]") {
   for (const double advantage : {-1.0, 0.0, 1.0}) {
     CHECK(symmetric(std::log(1.21), advantage, 1).above);
     CHECK_FALSE(symmetric(std::log(1.21), advantage, 1).below);

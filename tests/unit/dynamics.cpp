@@ -25,8 +25,9 @@ constexpr double pi = std::numbers::pi;
 // Every step of the grids of three models, and some of nobody's.
 std::vector<sigma_step> steps_of_all_grids() {
   std::vector<sigma_step> steps;
-  for (const auto& grid : {tempflow::sd3_sigmas(10), tempflow::flux_sigmas(10, 4096), tempflow::qwen_image_sigmas(10),
-                           tempflow::shifted_linspace_sigmas(16), std::vector<double>{0.95, 0.6, 0.59, 0.1}}) {
+  for (const auto& grid :
+       {tempflow::sd3_sigmas(10), tempflow::flux_sigmas(10, 4096), tempflow::qwen_image_sigmas(10),
+        tempflow::shifted_linspace_sigmas(16), std::vector<double>{0.95, 0.6, 0.59, 0.1}}) {
     for (std::size_t i = 0; i + 1 < grid.size(); ++i) {
       steps.push_back({.sigma = grid[i], .sigma_next = grid[i + 1], .second_sigma = grid[1]});
     }
@@ -53,14 +54,15 @@ TEST_CASE("the ODE's step is Euler's: y = x - Dt v", "[dynamics]") {
   }
 }
 
-TEST_CASE("a Flow-SDE step inside the grid has alpha = 1 - a^2 Dt / (2 (1 - sigma)) and beta = -Dt (1 + a^2 / 2)",
-          "[dynamics]") {
+TEST_CASE(
+    "a Flow-SDE step inside the grid has alpha = 1 - a^2 Dt / (2 (1 - sigma)) and beta = -Dt (1 + a^2 / 2)",
+    "[dynamics]") {
   for (const double a : {0.3, 0.7, 0.9, 1.2}) {
     for (const auto& at : steps_of_all_grids()) {
       if (at.sigma == 1) continue;
       const double dt = at.sigma - at.sigma_next;
-      check_coefficients(tempflow::flow_sde{a}(at), 1 - a * a * dt / (2 * (1 - at.sigma)), -dt * (1 + a * a / 2),
-                         a * std::sqrt(at.sigma / (1 - at.sigma) * dt));
+      check_coefficients(tempflow::flow_sde{a}(at), 1 - a * a * dt / (2 * (1 - at.sigma)),
+                         -dt * (1 + a * a / 2), a * std::sqrt(at.sigma / (1 - at.sigma) * dt));
     }
   }
 }
@@ -77,14 +79,15 @@ TEST_CASE("at sigma == 1 Flow-SDE divides by 1 - sigmas[1] and keeps 1 - sigma e
   const double sigma = 1 - 1e-5;
   const auto below = tempflow::flow_sde{a}({.sigma = sigma, .sigma_next = 0.4, .second_sigma = 0.4});
   CHECK(below.diffusion == Approx(a * std::sqrt(sigma / (1 - sigma))).epsilon(1e-12));
-  CHECK_THROWS_AS(tempflow::flow_sde{a}({.sigma = std::nextafter(1.0, 0.0), .sigma_next = 0.4, .second_sigma = 0.4}),
-                  tempflow::schedule_error);
+  CHECK_THROWS_AS(
+      tempflow::flow_sde{a}({.sigma = std::nextafter(1.0, 0.0), .sigma_next = 0.4, .second_sigma = 0.4}),
+      tempflow::schedule_error);
 }
 
 TEST_CASE("on the usual grids Flow-SDE's first step has std = a and alpha = 1 - a^2 / 2", "[dynamics]") {
   for (const double a : {0.3, 0.7, 0.9, 1.2}) {
-    for (const auto& grid : {tempflow::sd3_sigmas(10), tempflow::flux_sigmas(10, 4096), tempflow::qwen_image_sigmas(10),
-                             tempflow::shifted_linspace_sigmas(16)}) {
+    for (const auto& grid : {tempflow::sd3_sigmas(10), tempflow::flux_sigmas(10, 4096),
+                             tempflow::qwen_image_sigmas(10), tempflow::shifted_linspace_sigmas(16)}) {
       const sigma_step at{.sigma = grid[0], .sigma_next = grid[1], .second_sigma = grid[1]};
       check_coefficients(tempflow::flow_sde{a}(at), 1 - a * a / 2, -(1 - grid[1]), a);
     }
@@ -115,8 +118,9 @@ TEST_CASE("CPS recombines predicted data and noise with std = sigma' sin(a pi / 
       CHECK(made.std == near(next * std::sin(a * pi / 2)));
       // cos(a pi / 2) = sqrt(1 - sin^2) loses digits as a nears 1, where it vanishes.
       CHECK(made.alpha == Approx(1 - next + kept).epsilon(1e-13).margin(1e-8 * (a == 1.0 ? 1 : 1e-6)));
-      CHECK(made.beta == Approx(-at.sigma * (1 - next) + (1 - at.sigma) * kept).epsilon(1e-13).margin(
-                             1e-8 * (a == 1.0 ? 1 : 1e-6)));
+      CHECK(made.beta == Approx(-at.sigma * (1 - next) + (1 - at.sigma) * kept)
+                             .epsilon(1e-13)
+                             .margin(1e-8 * (a == 1.0 ? 1 : 1e-6)));
     }
   }
 }
@@ -124,7 +128,8 @@ TEST_CASE("CPS recombines predicted data and noise with std = sigma' sin(a pi / 
 TEST_CASE("DDIM with eta keeps alpha and beta consistent with its std", "[dynamics]") {
   for (const double eta : {0.0, 0.5, 1.0}) {
     for (const auto& at : steps_of_all_grids()) {
-      // kept = sqrt(sigma'^2 - std^2) with std = eta sigma' sqrt(1 - ratio^2), without its cancellation at eta = 1.
+      // kept = sqrt(sigma'^2 - std^2) with std = eta sigma' sqrt(1 - ratio^2), without its cancellation at
+      // eta = 1.
       const double ratio = at.sigma_next * (1 - at.sigma) / (at.sigma * (1 - at.sigma_next));
       const double std = eta * at.sigma_next * std::sqrt(1 - ratio * ratio);
       const double kept = at.sigma_next * std::sqrt(1 - eta * eta + eta * eta * ratio * ratio);
@@ -139,7 +144,8 @@ TEST_CASE("DDIM with eta = 1 is the first-order SDE of DPM-Solver++", "[dynamics
     if (at.sigma == 1 || at.sigma_next == 0) continue;  // log-SNRs are finite in between
     const auto log_snr = [](double sigma) { return std::log((1 - sigma) / sigma); };
     const double h = log_snr(at.sigma_next) - log_snr(at.sigma);
-    // mean = (sigma'/sigma) e^-h x + (1 - sigma') (1 - e^-2h) x0, x0 = x - sigma v; std = sigma' sqrt(1 - e^-2h).
+    // mean = (sigma'/sigma) e^-h x + (1 - sigma') (1 - e^-2h) x0, x0 = x - sigma v; std = sigma' sqrt(1 -
+    // e^-2h).
     const double of_x = at.sigma_next / at.sigma * std::exp(-h);
     const double of_data = (1 - at.sigma_next) * -std::expm1(-2 * h);
     const auto made = tempflow::ddim{1}(at);
@@ -168,8 +174,8 @@ TEST_CASE("the coefficient-preserving samplers are deterministic where they reac
 
 TEST_CASE("a transition carries its noise levels, its Dt and g = std / sqrt(Dt)", "[dynamics]") {
   for (const auto& at : steps_of_all_grids()) {
-    for (const auto& made : {tempflow::flow_sde{0.7}(at), tempflow::dance_sde{0.3}(at), tempflow::flow_cps{0.7}(at),
-                             tempflow::ddim{0.5}(at)}) {
+    for (const auto& made : {tempflow::flow_sde{0.7}(at), tempflow::dance_sde{0.3}(at),
+                             tempflow::flow_cps{0.7}(at), tempflow::ddim{0.5}(at)}) {
       CHECK(made.sigma == at.sigma);
       CHECK(made.sigma_next == at.sigma_next);
       CHECK(made.dt == at.sigma - at.sigma_next);
@@ -178,11 +184,22 @@ TEST_CASE("a transition carries its noise levels, its Dt and g = std / sqrt(Dt)"
   }
 }
 
+TEST_CASE("a sigma that is almost 1 has unbounded Flow-SDE noise: an error that names it", "[dynamics]") {
+  const double almost = std::nextafter(1.0, 0.0);
+  CHECK_THROWS_MATCHES(tempflow::flow_sde{0.7}({.sigma = almost, .sigma_next = 0.4, .second_sigma = 0.4}),
+                       tempflow::schedule_error,
+                       MessageMatches(ContainsSubstring("sigma = 0.9999999999999999")));
+  CHECK_THROWS_MATCHES(tempflow::flow_sde{0.7}({.sigma = 1, .sigma_next = almost, .second_sigma = almost}),
+                       tempflow::schedule_error,
+                       MessageMatches(ContainsSubstring("second_sigma = 0.9999999999999999")));
+}
+
 TEST_CASE("noise levels outside their range are errors that name level and value", "[dynamics]") {
   const sigma_step at{.sigma = 0.5, .sigma_next = 0.25, .second_sigma = 0.9};
   CHECK_THROWS_MATCHES(tempflow::flow_sde{-0.5}(at), value_error,
                        MessageMatches(ContainsSubstring("flow_sde") && ContainsSubstring("-0.5")));
-  CHECK_THROWS_MATCHES(tempflow::flow_sde{std::nan("")}(at), value_error, MessageMatches(ContainsSubstring("nan")));
+  CHECK_THROWS_MATCHES(tempflow::flow_sde{std::nan("")}(at), value_error,
+                       MessageMatches(ContainsSubstring("nan")));
   CHECK_THROWS_MATCHES(tempflow::dance_sde{-1}(at), value_error,
                        MessageMatches(ContainsSubstring("dance_sde") && ContainsSubstring("-1")));
   CHECK_THROWS_MATCHES(tempflow::flow_cps{1.25}(at), value_error,

@@ -16,7 +16,8 @@
 
 TEST_CASE("a message joins texts and numbers, and its numbers read back exactly", "[error]") {
   const double third = 1.0 / 3;
-  const std::string text = tempflow::detail::message("third = ", third, ", row ", 12, " of ", std::size_t{34});
+  const std::string text =
+      tempflow::detail::message("third = ", third, ", row ", 12, " of ", std::size_t{34});
   CHECK(text == "third = 0.3333333333333333, row 12 of 34");
   CHECK(std::stod(tempflow::detail::message(third)) == third);
   CHECK(tempflow::detail::message(0.7) == "0.7");

@@ -62,7 +62,8 @@ TEST_CASE("the summed log-prob is the log-density of the whole sample", "[gaussi
 }
 
 TEST_CASE("the mean log-prob is the summed one divided by the elements, constants included", "[gaussian]") {
-  for (const auto terms : {log_prob_terms::all, log_prob_terms::without_constants, log_prob_terms::squared_error}) {
+  for (const auto terms :
+       {log_prob_terms::all, log_prob_terms::without_constants, log_prob_terms::squared_error}) {
     const sample drawn(7);
     CHECK(drawn.log_prob({log_prob_reduction::mean, terms}) ==
           Approx(drawn.log_prob({log_prob_reduction::sum, terms}) / 7).epsilon(1e-14));
@@ -91,7 +92,8 @@ TEST_CASE("the field's convention is the default: mean, with constants", "[gauss
 TEST_CASE("the slope times the residual is the derivative of the log-prob by the velocity", "[gaussian]") {
   const double h = 1e-5;
   for (const auto reduction : {log_prob_reduction::mean, log_prob_reduction::sum}) {
-    for (const auto terms : {log_prob_terms::all, log_prob_terms::without_constants, log_prob_terms::squared_error}) {
+    for (const auto terms :
+         {log_prob_terms::all, log_prob_terms::without_constants, log_prob_terms::squared_error}) {
       const log_prob_convention convention{reduction, terms};
       const sample at(5);
       for (std::size_t e = 0; e < 5; ++e) {
@@ -107,7 +109,8 @@ TEST_CASE("the slope times the residual is the derivative of the log-prob by the
 }
 
 TEST_CASE("the KL over the transition variance is the KL of two normals with that variance", "[kl]") {
-  // KL(N(m1, s^2) || N(m2, s^2)) = (m1 - m2)^2 / (2 s^2), averaged over the elements; m1 - m2 = beta (v - v_ref).
+  // KL(N(m1, s^2) || N(m2, s^2)) = (m1 - m2)^2 / (2 s^2), averaged over the elements; m1 - m2 = beta (v -
+  // v_ref).
   support::numbers source(2);
   const auto v = source.take(6), reference = source.take(6);
   double squared = 0, expected = 0;
@@ -128,12 +131,14 @@ TEST_CASE("over the diffusion coefficient the KL is Dt times the KL of the trans
   transition exact = step;
   exact.diffusion = exact.std / std::sqrt(exact.dt);
   CHECK(tempflow::gaussian_kl(3, exact, 6, kl_denominator::diffusion) ==
-        Approx(exact.dt * tempflow::gaussian_kl(3, exact, 6, kl_denominator::transition_variance)).epsilon(1e-13));
+        Approx(exact.dt * tempflow::gaussian_kl(3, exact, 6, kl_denominator::transition_variance))
+            .epsilon(1e-13));
 }
 
 TEST_CASE("the KL's slope times the difference is its derivative by the velocity", "[kl]") {
   const double h = 1e-5, difference = 0.37;
-  for (const auto over : {kl_denominator::transition_variance, kl_denominator::diffusion, kl_denominator::unit}) {
+  for (const auto over :
+       {kl_denominator::transition_variance, kl_denominator::diffusion, kl_denominator::unit}) {
     const auto kl = [&](double d) { return tempflow::gaussian_kl(d * d + 1.5, step, 6, over); };
     const double numeric = (kl(difference + h) - kl(difference - h)) / (2 * h);
     CHECK(tempflow::kl_slope(step, 6, over) * difference == Approx(numeric).epsilon(1e-8));

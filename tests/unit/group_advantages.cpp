@@ -56,19 +56,22 @@ problem scattered() {
   return made;
 }
 
-void check_against(const advantage_options& options, double (*divisor)(const rewards& group, const rewards& all)) {
+void check_against(const advantage_options& options,
+                   double (*divisor)(const rewards& group, const rewards& all)) {
   const auto p = scattered();
   const auto result = group_advantages(p.r, p.g, options);
   REQUIRE(result.values.size() == p.r.size());
   for (std::size_t i = 0; i < p.r.size(); ++i) {
     const auto& group = p.members.at(p.g[i]);
-    CHECK(result.values[i] == Approx((p.r[i] - mean_of(group)) / divisor(group, p.r)).epsilon(1e-12).margin(1e-13));
+    CHECK(result.values[i] ==
+          Approx((p.r[i] - mean_of(group)) / divisor(group, p.r)).epsilon(1e-12).margin(1e-13));
   }
 }
 
 }  // namespace
 
-TEST_CASE("advantages are z-scores within groups by population std + 1e-4 unless told otherwise", "[advantage]") {
+TEST_CASE("advantages are z-scores within groups by population std + 1e-4 unless told otherwise",
+          "[advantage]") {
   check_against({}, [](const rewards& group, const rewards&) { return std_of(group, 0) + 1e-4; });
 }
 
@@ -106,8 +109,8 @@ TEST_CASE("advantages of a group add up to zero", "[advantage]") {
 TEST_CASE("a singleton gets zero under every rule, and is counted", "[advantage]") {
   for (const auto scale : {advantage_scale::group_std, advantage_scale::global_std, advantage_scale::none}) {
     for (const auto estimate : {std_estimate::population, std_estimate::sample}) {
-      const auto result =
-          group_advantages(rewards{0.5, 0.9, 0.25}, ids{1, 2, 2}, {.scale = scale, .std = estimate, .epsilon = 0});
+      const auto result = group_advantages(rewards{0.5, 0.9, 0.25}, ids{1, 2, 2},
+                                           {.scale = scale, .std = estimate, .epsilon = 0});
       CHECK(result.values[0] == 0);
       CHECK(result.values[1] > 0);
       CHECK(result.statistics.singletons == 1);
@@ -117,10 +120,11 @@ TEST_CASE("a singleton gets zero under every rule, and is counted", "[advantage]
   CHECK(group_advantages(rewards{0.5}, ids{7}, {.std = std_estimate::sample}).values[0] == 0);
 }
 
-TEST_CASE("a group of equal rewards gets exactly zero, even where their mean rounds, and is counted", "[advantage]") {
+TEST_CASE("a group of equal rewards gets exactly zero, even where their mean rounds, and is counted",
+          "[advantage]") {
   // The sum of six times 0.1 is not 0.6.
-  const auto result = group_advantages(rewards{0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 1, 2}, ids{3, 3, 3, 3, 3, 3, 4, 4},
-                                       {.epsilon = 0});
+  const auto result = group_advantages(rewards{0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 1, 2},
+                                       ids{3, 3, 3, 3, 3, 3, 4, 4}, {.epsilon = 0});
   for (std::size_t i = 0; i < 6; ++i) CHECK(result.values[i] == 0);
   CHECK(result.values[7] == Approx(1));
   CHECK(result.statistics.zero_std_groups == 1);

@@ -56,7 +56,9 @@ std::vector<stream> neighbours() {
 
 }  // namespace
 
-TEST_CASE("the same identity draws the same noise", "[noise]") { CHECK(draw(key, id, 64) == draw(key, id, 64)); }
+TEST_CASE("the same identity draws the same noise", "[noise]") {
+  CHECK(draw(key, id, 64) == draw(key, id, 64));
+}
 
 TEST_CASE("another key, prompt, seed, step or branch draws independent noise", "[noise]") {
   const auto base = draw(key, id, 1 << 14);
@@ -101,8 +103,8 @@ TEST_CASE("every bit of prompt, seed, key and block counts", "[noise]") {
   CHECK(first.size() == 1 + 5 * 32);
 }
 
-TEMPLATE_TEST_CASE("fill_noise writes the normals of each row's identity, whatever the row's length", "[noise]",
-                   tempflow::reference_backend, tempflow::cpu_backend) {
+TEMPLATE_TEST_CASE("fill_noise writes the normals of each row's identity, whatever the row's length",
+                   "[noise]", tempflow::reference_backend, tempflow::cpu_backend) {
   const std::vector<noise_id> ids{{.prompt = 1}, {.prompt = 2}, {.prompt = 1, .branch = 3}};
   for (const index_t columns : {1, 2, 3, 4, 5, 1023, 1024, 1025}) {
     tempflow::batch_buffer<float> noise(3, columns);

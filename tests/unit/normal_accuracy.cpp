@@ -40,12 +40,14 @@ double error_of(std::uint32_t radius_bits, std::uint32_t angle_bits) {
 std::vector<std::uint32_t> awkward_words() {
   std::vector<std::uint32_t> words;
   for (std::uint64_t eighth = 0; eighth <= 8; ++eighth) {
-    for (std::uint64_t near = 0; near < 5; ++near) words.push_back(static_cast<std::uint32_t>((eighth << 29) + near - 2));
+    for (std::uint64_t near = 0; near < 5; ++near)
+      words.push_back(static_cast<std::uint32_t>((eighth << 29) + near - 2));
   }
   for (unsigned bit = 0; bit < 32; ++bit) {
     for (std::uint32_t near = 0; near < 3; ++near) words.push_back((1u << bit) + near - 1);
   }
-  for (const double u : {std::numbers::sqrt2 / 2, std::numbers::sqrt2 / 4}) {  // the logarithm's range ends here
+  for (const double u :
+       {std::numbers::sqrt2 / 2, std::numbers::sqrt2 / 4}) {  // the logarithm's range ends here
     for (std::uint32_t near = 0; near < 1024; ++near) {
       words.push_back(static_cast<std::uint32_t>(u * 0x1p32) + 16 * near - 8192);
     }

@@ -19,7 +19,8 @@ const std::vector<float>& sample() {
   static const std::vector<float> drawn = [] {
     std::vector<float> values;
     for (tempflow::index_t block = 0; block < (1 << 18); ++block) {
-      const auto four = tempflow::noise_block({.seed = 42, .update = 7}, {.prompt = 3, .seed = 1, .step = 2}, block);
+      const auto four =
+          tempflow::noise_block({.seed = 42, .update = 7}, {.prompt = 3, .seed = 1, .step = 2}, block);
       values.insert(values.end(), std::begin(four.value), std::end(four.value));
     }
     return values;
@@ -47,7 +48,8 @@ TEST_CASE("a million normals have the moments of the normal distribution", "[nor
   CHECK(std::abs(moment(6) - 15) < 4 * std::sqrt((10395.0 - 225) / n));
 }
 
-TEST_CASE("skewness and excess kurtosis of a million normals are those of the normal distribution", "[normal]") {
+TEST_CASE("skewness and excess kurtosis of a million normals are those of the normal distribution",
+          "[normal]") {
   const auto n = static_cast<double>(sample().size());
   const double mean = moment(1);
   double second = 0, third = 0, fourth = 0;
@@ -77,8 +79,8 @@ TEST_CASE("the tails of a million normals are as heavy as they should be", "[nor
   const auto n = static_cast<double>(sample().size());
   for (const double bound : {2.0, 3.0, 4.0}) {
     const double expected = 2 * support::normal_cdf(-bound) * n;
-    const auto beyond = static_cast<double>(
-        std::ranges::count_if(sample(), [bound](float z) { return std::abs(static_cast<double>(z)) > bound; }));
+    const auto beyond = static_cast<double>(std::ranges::count_if(
+        sample(), [bound](float z) { return std::abs(static_cast<double>(z)) > bound; }));
     INFO("beyond " << bound << ": " << beyond << ", expected " << expected);
     CHECK(std::abs(beyond - expected) < 4 * std::sqrt(expected));
   }
@@ -95,7 +97,8 @@ TEST_CASE("normals of one row are uncorrelated at every small lag", "[normal]") 
 TEST_CASE("squares of neighbouring normals are uncorrelated", "[normal]") {
   // Both halves of a Box-Muller pair share their radius: their squares would be correlated if it went wrong.
   std::vector<double> squares;
-  for (const float z : sample()) squares.push_back((static_cast<double>(z) * static_cast<double>(z) - 1) / std::sqrt(2.0));
+  for (const float z : sample())
+    squares.push_back((static_cast<double>(z) * static_cast<double>(z) - 1) / std::sqrt(2.0));
   const std::span<const double> all = squares;
   for (const std::size_t lag : {1u, 2u, 3u, 4u}) {
     INFO("lag " << lag);

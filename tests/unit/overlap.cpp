@@ -38,7 +38,8 @@ TEST_CASE("batches overlap exactly when they share an element, whatever their st
   for (const index_t offset : {0, 1, 2, 3, 5, 8, 20}) {
     for (const index_t rows : {0, 1, 2, 4}) {
       for (const index_t columns : {1, 2, 3}) {
-        for (const index_t stride : {3, 4, 7, 9}) views.emplace_back(data.data() + offset, rows, columns, stride);
+        for (const index_t stride : {3, 4, 7, 9})
+          views.emplace_back(data.data() + offset, rows, columns, stride);
       }
     }
   }

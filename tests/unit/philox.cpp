@@ -20,7 +20,8 @@ using tempflow::philox_words;
 
 TEST_CASE("philox4x32-10 gives Random123's known answers", "[philox]") {
   // The three philox4x32 10 lines of Random123's tests/kat_vectors: counter, key, output.
-  CHECK(philox4x32({{0, 0, 0, 0}}, {{0, 0}}) == philox_words{{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}});
+  CHECK(philox4x32({{0, 0, 0, 0}}, {{0, 0}}) ==
+        philox_words{{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}});
   CHECK(philox4x32({{0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff}}, {{0xffffffff, 0xffffffff}}) ==
         philox_words{{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}});
   CHECK(philox4x32({{0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}}, {{0xa4093822, 0x299f31d0}}) ==
@@ -51,7 +52,8 @@ TEST_CASE("one changed bit of counter or key changes about half of philox's outp
     least = std::min(least, bits);
     most = std::max(most, bits);
   }
-  // 128 fair coins a change: standard deviation 5.66 bits; 192 changes stay within 5 of them, their mean within 4.
+  // 128 fair coins a change: standard deviation 5.66 bits; 192 changes stay within 5 of them, their mean
+  // within 4.
   CHECK(least > 64 - 29);
   CHECK(most < 64 + 29);
   CHECK(std::abs(total / 192.0 - 64) < 4 * 5.66 / std::sqrt(192.0));

@@ -13,6 +13,7 @@
 
 #include "support/batches.hpp"
 #include "support/catch.hpp"
+#include "tempflow/core/numeric.hpp"
 
 using tempflow::policy_row;
 using tempflow::policy_statistics;
@@ -74,6 +75,44 @@ TEST_CASE("a summary sums the losses of all rows and averages the finite ones", 
   CHECK(total.non_finite_rows == 1);
 }
 
+TEST_CASE("rows that are not finite change no mean", "[statistics]") {
+  const auto rows = random_rows(20);
+  std::vector<policy_row> finite;
+  for (const auto& row : rows) {
+    if (row.finite) finite.push_back(row);
+  }
+  const auto total = tempflow::summarize(rows, 0.3, 20), without = tempflow::summarize(finite, 0.3, 20);
+  CHECK(total.non_finite_rows == 3);
+  CHECK(total.finite_rows() == without.rows);
+  CHECK(total.kl == without.kl);
+  CHECK(total.approx_kl == without.approx_kl);
+  CHECK(total.ratio_mean == without.ratio_mean);
+  CHECK(total.ratio_min == without.ratio_min);
+  CHECK(total.ratio_max == without.ratio_max);
+  CHECK(total.clip_fraction() == without.clip_fraction());
+  CHECK(total.max_abs_log_ratio == without.max_abs_log_ratio);
+}
+
+TEST_CASE("a batch without a finite row adds to counts and losses of a joined summary alone",
+          "[statistics]") {
+  auto broken = random_rows(1);
+  broken[0].finite = false;
+  const auto rows = random_rows(3);  // all finite
+  auto right = tempflow::summarize(rows, 0, 4), left = tempflow::summarize(broken, 0, 4);
+  const auto good = right, bad = left;
+  right += bad;
+  left += good;
+  for (const auto& joined : {right, left}) {
+    CHECK(joined.rows == 4);
+    CHECK(joined.non_finite_rows == 1);
+    CHECK(joined.ratio_mean == Approx(good.ratio_mean).epsilon(1e-14));
+    CHECK(joined.ratio_min == good.ratio_min);
+    CHECK(joined.ratio_max == good.ratio_max);
+    CHECK(joined.kl == Approx(good.kl).epsilon(1e-14));
+    CHECK(joined.loss == Approx(good.loss + bad.loss).epsilon(1e-14));
+  }
+}
+
 TEST_CASE("no rows have an empty summary", "[statistics]") {
   const auto total = tempflow::summarize({}, 0.1, 8);
   CHECK(total.rows == 0);
@@ -105,10 +144,14 @@ TEST_CASE("joining an empty summary changes nothing", "[statistics]") {
   check_equal(left, expected);
 }
 
-TEST_CASE("a NaN among the rows shows in the losses and means of the summary", "[statistics]") {
+TEST_CASE("a NaN in a dropped row shows in the losses, and leaves the means alone", "[statistics]") {
   auto rows = random_rows(5);
-  rows[2].surrogate = rows[2].ratio = rows[2].log_ratio = std::numeric_limits<double>::quiet_NaN();
-  const auto total = tempflow::summarize(rows, 0, 5);
-  CHECK(std::isnan(total.loss));
-  CHECK(std::isnan(total.ratio_mean));
+  rows[3].surrogate = rows[3].ratio = rows[3].log_ratio = rows[3].kl =
+      std::numeric_limits<double>::quiet_NaN();
+  REQUIRE_FALSE(rows[3].finite);
+  const auto total = tempflow::summarize(rows, 0.5, 5);
+  CHECK_FALSE(tempflow::is_finite(total.loss));
+  CHECK_FALSE(tempflow::is_finite(total.surrogate));
+  CHECK(tempflow::is_finite(total.ratio_mean));
+  CHECK(tempflow::is_finite(total.kl));
 }

@@ -16,7 +16,8 @@ using tempflow::preset;
 namespace {
 
 std::vector<preset> all() {
-  return {tempflow::presets::sd3_5_medium(), tempflow::presets::flux_1_dev(), tempflow::presets::qwen_image()};
+  return {tempflow::presets::sd3_5_medium(), tempflow::presets::flux_1_dev(),
+          tempflow::presets::qwen_image()};
 }
 
 }  // namespace
@@ -92,6 +93,35 @@ TEST_CASE("a preset's branching steps are its trained ones, and its chain draws 
     CHECK(steps.stochastic_steps() == p.branch_steps());
     CHECK(p.dynamics().noise_level == p.noise_level);
     CHECK(steps[0].std == Approx(p.noise_level).epsilon(1e-14));
+  }
+}
+
+TEST_CASE("Stable Diffusion 3.5's PickScore configuration differs in its KL alone", "[presets]") {
+  const auto p = tempflow::presets::sd3_5_medium_pickscore(), geneval = tempflow::presets::sd3_5_medium();
+  CHECK(p.kl_beta == 0.001);
+  CHECK(p.sigmas() == geneval.sigmas());
+  CHECK(p.noise_level == geneval.noise_level);
+  CHECK(p.guidance == geneval.guidance);
+  CHECK(p.evaluation_steps == geneval.evaluation_steps);
+  CHECK(p.use_ema);
+}
+
+TEST_CASE("a preset's plan, advantages, objective and EMA carry its numbers", "[presets]") {
+  for (const auto& p : all()) {
+    INFO(p.name);
+    CHECK(p.branching().seeds_per_prompt == 4);
+    CHECK(p.branching().explorations == 6);
+    CHECK(p.branching().branch_steps == p.branch_steps());
+    CHECK(p.advantages().epsilon == 1e-4);
+    CHECK(p.advantages().scale == tempflow::advantage_scale::group_std);
+    CHECK(p.advantages().std == tempflow::std_estimate::population);
+    CHECK(p.objective().clip.low == 1e-4);
+    CHECK(p.objective().clip.high == 1e-4);
+    CHECK(p.objective().advantage_clip == 5);
+    CHECK(p.objective().kl_beta == p.kl_beta);
+    CHECK(p.objective().kl_over == tempflow::kl_denominator::transition_variance);
+    CHECK(p.ema().decay == 0.9);
+    CHECK(p.ema().interval == 8);
   }
 }
 

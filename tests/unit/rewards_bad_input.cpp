@@ -29,11 +29,14 @@ constexpr double infinity = std::numeric_limits<double>::infinity();
 
 }  // namespace
 
-TEST_CASE("a reward that is not finite is an error that names sample, value and group", "[advantage][bad_input]") {
-  CHECK_THROWS_MATCHES(group_advantages(rewards{1, 2, std::nan("")}, ids{7, 7, 42}), value_error,
-                       MessageMatches(ContainsSubstring("rewards[2] = nan") && ContainsSubstring("group 42")));
-  CHECK_THROWS_MATCHES(group_advantages(rewards{1, -infinity}, ids{7, 7}), value_error,
-                       MessageMatches(ContainsSubstring("rewards[1] = -inf") && ContainsSubstring("group 7")));
+TEST_CASE("a reward that is not finite is an error that names sample, value and group",
+          "[advantage][bad_input]") {
+  CHECK_THROWS_MATCHES(
+      group_advantages(rewards{1, 2, std::nan("")}, ids{7, 7, 42}), value_error,
+      MessageMatches(ContainsSubstring("rewards[2] = nan") && ContainsSubstring("group 42")));
+  CHECK_THROWS_MATCHES(
+      group_advantages(rewards{1, -infinity}, ids{7, 7}), value_error,
+      MessageMatches(ContainsSubstring("rewards[1] = -inf") && ContainsSubstring("group 7")));
 }
 
 TEST_CASE("no samples are an error", "[advantage][bad_input]") {
@@ -41,9 +44,16 @@ TEST_CASE("no samples are an error", "[advantage][bad_input]") {
                        MessageMatches(ContainsSubstring("no samples")));
 }
 
-TEST_CASE("group ids that do not match the rewards are an error that names both sizes", "[advantage][bad_input]") {
-  CHECK_THROWS_MATCHES(group_advantages(rewards{1, 2, 3}, ids{0, 0}), shape_error,
-                       MessageMatches(ContainsSubstring("groups has 2") && ContainsSubstring("rewards has 3")));
+TEST_CASE("rewards whose spread overflows are an error", "[advantage][bad_input]") {
+  CHECK_THROWS_MATCHES(group_advantages(rewards{1e300, -1e300}, ids{0, 0}), value_error,
+                       MessageMatches(ContainsSubstring("too far apart")));
+}
+
+TEST_CASE("group ids that do not match the rewards are an error that names both sizes",
+          "[advantage][bad_input]") {
+  CHECK_THROWS_MATCHES(
+      group_advantages(rewards{1, 2, 3}, ids{0, 0}), shape_error,
+      MessageMatches(ContainsSubstring("groups has 2") && ContainsSubstring("rewards has 3")));
 }
 
 TEST_CASE("an epsilon that is negative or not finite is an error that names it", "[advantage][bad_input]") {
@@ -74,7 +84,14 @@ TEST_CASE("several rewards become one by their weighted sum", "[advantage]") {
   CHECK(weighted_sum({{aesthetic}}) == aesthetic);
 }
 
-TEST_CASE("rewards that cannot be added are errors that name the reward and the sample", "[advantage][bad_input]") {
+TEST_CASE("a weighted sum that overflows is an error that names the sample", "[advantage][bad_input]") {
+  const rewards large{1, 1e308};
+  CHECK_THROWS_MATCHES(weighted_sum({{large, 1}, {large, 1}}), value_error,
+                       MessageMatches(ContainsSubstring("sample 1")));
+}
+
+TEST_CASE("rewards that cannot be added are errors that name the reward and the sample",
+          "[advantage][bad_input]") {
   const rewards three{1, 2, 3}, two{1, 2}, broken{1, std::nan(""), 3};
   CHECK_THROWS_AS(weighted_sum({}), shape_error);
   CHECK_THROWS_MATCHES(weighted_sum({{three, 1}, {two, 1}}), shape_error,

@@ -33,23 +33,24 @@ struct format<bfloat16> {
 };
 
 template <class T>
-constexpr std::uint16_t infinity_bits =
-    static_cast<std::uint16_t>(((1u << format<T>::exponent_bits) - 1) << format<T>::fraction_bits);
+constexpr std::uint16_t infinity_bits = static_cast<std::uint16_t>(((1u << format<T>::exponent_bits) - 1)
+                                                                   << format<T>::fraction_bits);
 
 template <class T>
 T from_bits(unsigned bits) {
   return T{static_cast<std::uint16_t>(bits)};
 }
 
-// The number that non-negative finite bits stand for, by the definition of the format. The bits of infinity give
-// 2^(largest exponent + 1), which is the place of infinity in rounding.
+// The number that non-negative finite bits stand for, by the definition of the format. The bits of infinity
+// give 2^(largest exponent + 1), which is the place of infinity in rounding.
 template <class T>
 double defined_value(unsigned bits) {
   using f = format<T>;
   const int exponent = static_cast<int>(bits >> f::fraction_bits);
   const auto fraction = static_cast<int>(bits & ((1u << f::fraction_bits) - 1));
-  return exponent == 0 ? std::ldexp(fraction, 1 - f::bias - f::fraction_bits)
-                       : std::ldexp(fraction + (1 << f::fraction_bits), exponent - f::bias - f::fraction_bits);
+  return exponent == 0
+             ? std::ldexp(fraction, 1 - f::bias - f::fraction_bits)
+             : std::ldexp(fraction + (1 << f::fraction_bits), exponent - f::bias - f::fraction_bits);
 }
 
 float next_up(float value) { return std::nextafter(value, std::numeric_limits<float>::infinity()); }
@@ -57,8 +58,8 @@ float next_down(float value) { return std::nextafter(value, -std::numeric_limits
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("each of the 65,536 bit patterns has the value that its format defines", "[scalar]", float16,
-                   bfloat16) {
+TEMPLATE_TEST_CASE("each of the 65,536 bit patterns has the value that its format defines", "[scalar]",
+                   float16, bfloat16) {
   int wrong = 0;
   for (unsigned bits = 0; bits < 65536; ++bits) {
     const float loaded = tempflow::load(from_bits<TestType>(bits));
@@ -84,8 +85,8 @@ TEMPLATE_TEST_CASE("each of the 65,536 bit patterns comes back from fp32 and fro
   for (unsigned bits = 0; bits < 65536; ++bits) {
     const auto original = from_bits<TestType>(bits);
     const float loaded = tempflow::load(original);
-    for (const TestType stored : {tempflow::store<TestType>(loaded),
-                                  tempflow::store<TestType>(static_cast<double>(loaded))}) {
+    for (const TestType stored :
+         {tempflow::store<TestType>(loaded), tempflow::store<TestType>(static_cast<double>(loaded))}) {
       const bool right = std::isnan(loaded) ? std::isnan(tempflow::load(stored)) : stored == original;
       wrong += right ? 0 : 1;
     }
@@ -93,7 +94,8 @@ TEMPLATE_TEST_CASE("each of the 65,536 bit patterns comes back from fp32 and fro
   CHECK(wrong == 0);
 }
 
-TEMPLATE_TEST_CASE("fp32 rounds to the nearest neighbour and ties to the even one", "[scalar]", float16, bfloat16) {
+TEMPLATE_TEST_CASE("fp32 rounds to the nearest neighbour and ties to the even one", "[scalar]", float16,
+                   bfloat16) {
   int wrong = 0;
   for (unsigned low = 0; low < infinity_bits<TestType>; ++low) {
     const unsigned high = low + 1, even = low % 2 == 0 ? low : high;
@@ -127,8 +129,8 @@ TEMPLATE_TEST_CASE("fp64 rounds once, also where fp32 would land on a tie", "[sc
   CHECK(wrong == 0);
 }
 
-TEMPLATE_TEST_CASE("numbers beyond the range become infinite, tiny ones zero with their sign", "[scalar]", float16,
-                   bfloat16) {
+TEMPLATE_TEST_CASE("numbers beyond the range become infinite, tiny ones zero with their sign", "[scalar]",
+                   float16, bfloat16) {
   const auto infinity = from_bits<TestType>(infinity_bits<TestType>);
   const auto negative_infinity = from_bits<TestType>(infinity_bits<TestType> | 0x8000u);
   CHECK(tempflow::store<TestType>(std::numeric_limits<float>::infinity()) == infinity);
@@ -143,7 +145,8 @@ TEMPLATE_TEST_CASE("numbers beyond the range become infinite, tiny ones zero wit
 }
 
 TEMPLATE_TEST_CASE("a NaN stays a NaN, whatever its payload", "[scalar]", float16, bfloat16) {
-  for (const std::uint32_t bits : {0x7fc00000u, 0x7f800001u, 0x7fffffffu, 0xffc00000u, 0xff800001u, 0xffffffffu}) {
+  for (const std::uint32_t bits :
+       {0x7fc00000u, 0x7f800001u, 0x7fffffffu, 0xffc00000u, 0xff800001u, 0xffffffffu}) {
     INFO("bits " << bits);
     CHECK(std::isnan(tempflow::load(tempflow::store<TestType>(std::bit_cast<float>(bits)))));
   }

@@ -111,9 +111,27 @@ TEST_CASE("a grid of no steps is an error that names the grid and the number", "
                        MessageMatches(ContainsSubstring("shifted_linspace_sigmas")));
 }
 
+TEST_CASE("a shift that is not positive is an error that names the grid and the value", "[sigmas]") {
+  CHECK_THROWS_MATCHES(tempflow::sd3_sigmas(10, 0), value_error,
+                       MessageMatches(ContainsSubstring("sd3_sigmas") && ContainsSubstring("shift = 0")));
+  CHECK_THROWS_MATCHES(
+      tempflow::shifted_linspace_sigmas(10, -3), value_error,
+      MessageMatches(ContainsSubstring("shifted_linspace_sigmas") && ContainsSubstring("shift = -3")));
+  CHECK_THROWS_AS(tempflow::sd3_sigmas(10, std::nan("")), value_error);
+}
+
+TEST_CASE("the static shift maps 0 to 0 and 1 to 1 exactly, whatever its strength", "[sigmas]") {
+  for (const double k : {0.1, 0.7, 1.0, 3.0, 7.0, 13.37}) {
+    CHECK(tempflow::static_shift(0, k) == 0);
+    CHECK(tempflow::static_shift(1, k) == 1);
+    CHECK(tempflow::static_shift(0.25, k) == Approx(k * 0.25 / (1 + (k - 1) * 0.25)).epsilon(1e-15));
+  }
+}
+
 TEST_CASE("sigmas that no sampler can follow are errors that name the knot", "[sigmas]") {
   const auto rejects = [](std::vector<double> grid, const char* text) {
-    CHECK_THROWS_MATCHES(tempflow::check_sigmas(grid), schedule_error, MessageMatches(ContainsSubstring(text)));
+    CHECK_THROWS_MATCHES(tempflow::check_sigmas(grid), schedule_error,
+                         MessageMatches(ContainsSubstring(text)));
   };
   rejects({}, "0 knots");
   rejects({1}, "1 knots");

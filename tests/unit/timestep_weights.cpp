@@ -76,7 +76,8 @@ TEST_CASE("uniform weights are 1 at every step of the chain", "[weights]") {
 }
 
 TEST_CASE("trained steps that make no weights are errors that name the step", "[weights]") {
-  const auto steps = tempflow::make_chain({1, 0.75, 0.5, 0}, tempflow::flow_sde{0.7}, std::vector<index_t>{0, 2});
+  const auto steps =
+      tempflow::make_chain({1, 0.75, 0.5, 0}, tempflow::flow_sde{0.7}, std::vector<index_t>{0, 2});
   CHECK_THROWS_MATCHES(tempflow::noise_aware_weights(steps, std::vector<index_t>{0, 1}), schedule_error,
                        MessageMatches(ContainsSubstring("step 1") && ContainsSubstring("std = 0")));
   CHECK_THROWS_MATCHES(tempflow::noise_aware_weights(steps, std::vector<index_t>{}), schedule_error,

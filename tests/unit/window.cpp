@@ -36,7 +36,8 @@ TEST_CASE("step lists must ascend within the chain, and errors name the entry", 
   rejects({5, 2}, "steps[1] = 2");
 }
 
-TEST_CASE("MixGRPO's window slides by its stride every so many updates and starts over at the end", "[window]") {
+TEST_CASE("MixGRPO's window slides by its stride every so many updates and starts over at the end",
+          "[window]") {
   const tempflow::sliding_window window{.size = 4, .stride = 1, .iterations_per_window = 25};
   CHECK(window.at(0, 10) == steps{0, 1, 2, 3});
   CHECK(window.at(24, 10) == steps{0, 1, 2, 3});
@@ -69,7 +70,8 @@ TEST_CASE("sliding windows that do not fit are errors that name the numbers", "[
   CHECK_THROWS_AS(sliding_window{.size = 0}.at(0, 4), schedule_error);
   CHECK_THROWS_AS((sliding_window{.size = 2, .stride = 0}.at(0, 4)), schedule_error);
   CHECK_THROWS_AS((sliding_window{.size = 2, .iterations_per_window = 0}.at(0, 4)), schedule_error);
-  CHECK_THROWS_MATCHES(sliding_window{.size = 2}.at(-1, 4), schedule_error, MessageMatches(ContainsSubstring("-1")));
+  CHECK_THROWS_MATCHES(sliding_window{.size = 2}.at(-1, 4), schedule_error,
+                       MessageMatches(ContainsSubstring("-1")));
 }
 
 TEST_CASE("a random window lies anywhere in its range, equally often", "[window]") {

@@ -1,0 +1,153 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+#include "checkpoint.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <sstream>
+#include <system_error>
+
+namespace fashion {
+namespace {
+
+constexpr std::string_view magic = "tempflow fashion\n";
+constexpr std::uint32_t format_version = 1;
+
+std::uint32_t checksum(std::string_view bytes) {
+  return static_cast<std::uint32_t>(
+      crc32_z(0, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size()));
+}
+
+/// An open file for writing. Closes itself.
+class descriptor {
+ public:
+  explicit descriptor(const std::filesystem::path& path, int flags)
+      : path_{path}, value_{open(path.c_str(), flags, 0644)} {
+    if (value_ < 0) fail("open");
+  }
+  descriptor(const descriptor&) = delete;
+  descriptor& operator=(const descriptor&) = delete;
+  ~descriptor() { close(value_); }
+
+  void write_all(std::string_view bytes) {
+    while (!bytes.empty()) {
+      const auto written = ::write(value_, bytes.data(), bytes.size());
+      if (written < 0 && errno != EINTR) fail("write");
+      if (written > 0) bytes.remove_prefix(static_cast<std::size_t>(written));
+    }
+  }
+  void flush() {
+    if (fsync(value_) != 0) fail("flush");
+  }
+
+ private:
+  [[noreturn]] void fail(const char* action) const {
+    throw output_error(std::string("cannot ") + action + ' ' + path_.string() + ": " + std::strerror(errno));
+  }
+  std::filesystem::path path_;
+  int value_;
+};
+
+/// Which line of two fingerprints differs first, for people.
+std::string first_difference(std::string_view theirs, std::string_view ours) {
+  std::istringstream a{std::string(theirs)}, b{std::string(ours)};
+  std::string line_a, line_b;
+  while (true) {
+    const bool more_a = static_cast<bool>(std::getline(a, line_a)),
+               more_b = static_cast<bool>(std::getline(b, line_b));
+    if (!more_a && !more_b) return "the settings differ";
+    if (!more_a) line_a = "nothing";
+    if (!more_b) line_b = "nothing";
+    if (line_a != line_b) return "it was written with " + line_a + ", this run has " + line_b;
+  }
+}
+
+}  // namespace
+
+void write_file_atomically(const std::filesystem::path& path, std::string_view bytes) {
+  auto temporary = path;
+  temporary += ".tmp";
+  {
+    descriptor file(temporary, O_WRONLY | O_CREAT | O_TRUNC);
+    file.write_all(bytes);
+    file.flush();
+  }
+  std::error_code error;
+  std::filesystem::rename(temporary, path, error);
+  if (error) throw output_error("cannot rename " + temporary.string() + ": " + error.message());
+  // The rename itself lives in the folder: flush that too.
+  descriptor(path.has_parent_path() ? path.parent_path() : ".", O_RDONLY | O_DIRECTORY).flush();
+}
+
+checkpoint_writer::checkpoint_writer(std::string_view fingerprint) : bytes_{magic} {
+  *this << format_version << std::uint64_t{fingerprint.size()};
+  append(fingerprint.data(), fingerprint.size());
+}
+
+checkpoint_writer& checkpoint_writer::append(const void* data, std::size_t size) {
+  bytes_.append(static_cast<const char*>(data), size);
+  return *this;
+}
+
+void checkpoint_writer::write(const std::filesystem::path& path) const {
+  const auto sum = checksum(bytes_);
+  write_file_atomically(path, bytes_ + std::string(reinterpret_cast<const char*>(&sum), sizeof sum));
+}
+
+checkpoint_reader::checkpoint_reader(const std::filesystem::path& path, std::string_view fingerprint)
+    : name_{path.string()} {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) fail("cannot be opened");
+  bytes_.assign(std::istreambuf_iterator<char>(file), {});
+  std::uint32_t sum = 0, version = 0;
+  if (!std::string_view(bytes_).starts_with(magic)) fail("is not a checkpoint of this program");
+  if (bytes_.size() < magic.size() + sizeof version + sizeof sum)
+    fail("is damaged (it ends too early); remove it to begin afresh");
+  std::memcpy(&sum, bytes_.data() + bytes_.size() - sizeof sum, sizeof sum);
+  bytes_.resize(bytes_.size() - sizeof sum);
+  position_ = magic.size();
+  *this >> version;
+  if (version != format_version)
+    fail("has format version " + std::to_string(version) + ", expected " + std::to_string(format_version));
+  if (sum != checksum(bytes_)) fail("is damaged (its checksum does not match); remove it to begin afresh");
+  std::vector<char> stored;
+  *this >> stored;
+  const std::string_view theirs(stored.data(), stored.size());
+  if (theirs != fingerprint) fail("belongs to other settings: " + first_difference(theirs, fingerprint));
+}
+
+checkpoint_reader& checkpoint_reader::extract(void* data, std::size_t size) {
+  if (size > bytes_.size() - position_) fail("is damaged (it ends too early); remove it to begin afresh");
+  if (size > 0) std::memcpy(data, bytes_.data() + position_, size);
+  position_ += size;
+  return *this;
+}
+
+void checkpoint_reader::check_count(std::uint64_t count, std::size_t size) const {
+  if (count > (bytes_.size() - position_) / size)
+    fail("is damaged (it ends too early); remove it to begin afresh");
+}
+
+void checkpoint_reader::check_shape(std::int64_t rows, std::int64_t columns, std::int64_t expected_rows,
+                                    std::int64_t expected_columns, std::size_t size) const {
+  const bool fits =
+      expected_rows * expected_columns == 0 || (rows == expected_rows && columns == expected_columns);
+  if (rows < 0 || columns < 0 || !fits)
+    fail("holds a " + std::to_string(rows) + " x " + std::to_string(columns) + " array where a " +
+         std::to_string(expected_rows) + " x " + std::to_string(expected_columns) + " one belongs");
+  if (columns > 0) check_count(static_cast<std::uint64_t>(rows), size * static_cast<std::size_t>(columns));
+}
+
+void checkpoint_reader::expect_end() const {
+  if (position_ != bytes_.size()) fail("holds more than it should");
+}
+
+void checkpoint_reader::fail(const std::string& what) const { throw checkpoint_error(name_ + ' ' + what); }
+
+}  // namespace fashion

@@ -1,0 +1,24 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <stdexcept>
+
+namespace fashion {
+
+/// The data set is missing, truncated or not what it claims to be.
+struct data_error : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+/// A checkpoint or cache file is damaged, foreign, or belongs to another configuration.
+struct checkpoint_error : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+/// A result could not be written.
+struct output_error : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+}  // namespace fashion

@@ -1,0 +1,138 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+#include "options.hpp"
+
+#include <CLI/CLI.hpp>
+#include <cstdlib>
+#include <sstream>
+
+namespace fashion {
+namespace {
+
+/// Calls visit(scope, group, name, value, check, help) for each setting: the one list behind the command
+/// line, its help and the fingerprints.
+template <class Options, class Visit>
+void for_each_setting(Options& o, const Visit& visit) {
+  using CLI::IsMember, CLI::NonNegativeNumber, CLI::PositiveNumber, CLI::Range;
+  const auto any = CLI::Validator{};
+  const auto fraction = Range(0.0, 1.0);
+  const auto multiple_of_16 = CLI::Validator(
+      [](const std::string& text) {
+        const int n = std::atoi(text.c_str());
+        return n > 0 && n % 16 == 0 ? std::string{} : "must be a positive multiple of 16, is " + text;
+      },
+      "MULTIPLE OF 16");
+
+  const char* group = "Files and machine (no effect on results)";
+  visit(scope::nothing, group, "--data", o.data, any, "folder of the four Fashion-MNIST files");
+  visit(scope::nothing, group, "--output", o.output, any, "folder for results and the checkpoint");
+  visit(scope::nothing, group, "--cache", o.cache, any, "folder for pre-trained networks [OUTPUT/cache]");
+  visit(scope::nothing, group, "--threads", o.threads, NonNegativeNumber,
+        "threads; 0: one per hardware thread");
+
+  group = "Pre-training";
+  visit(scope::classifiers, group, "--seed", o.seed, NonNegativeNumber, "seed of everything random");
+  visit(scope::classifiers, group, "--classifier-epochs", o.classifier_epochs, PositiveNumber,
+        "epochs of the reward and judge classifiers");
+  visit(scope::autoencoder, group, "--latents", o.latents, multiple_of_16, "dimension of the latents");
+  visit(scope::autoencoder, group, "--autoencoder-steps", o.autoencoder_steps, PositiveNumber,
+        "optimiser steps of 256 images");
+  visit(scope::flow, group, "--width", o.width, multiple_of_16, "width of the residual blocks");
+  visit(scope::flow, group, "--blocks", o.blocks, NonNegativeNumber, "number of residual blocks");
+  visit(scope::flow, group, "--pretrain-steps", o.pretrain_steps, PositiveNumber,
+        "optimiser steps of the flow model");
+  visit(scope::flow, group, "--pretrain-batch", o.pretrain_batch, PositiveNumber, "images a step");
+  visit(scope::flow, group, "--pretrain-rate", o.pretrain_rate, PositiveNumber, "peak learning rate");
+  visit(scope::flow, group, "--pretrain-ema", o.pretrain_ema, fraction, "decay of the weights' average");
+  visit(scope::flow, group, "--label-noise", o.label_noise, fraction,
+        "share of labels replaced by a random class, so that the model follows its prompt imperfectly");
+
+  visit(scope::flow, group, "--shift", o.shift, PositiveNumber,
+        "shift of the noise levels, also of the sampler (SD3: 3)");
+
+  group = "Fine-tuning";
+  visit(scope::run, group, "--method", o.method, IsMember({"tempflow-grpo", "flow-grpo"}),
+        "branches with process rewards, or full trajectories with one reward");
+  visit(scope::run, group, "--reward", o.reward, IsMember({"classifier", "jpeg"}),
+        "the prompt's probability, or the negative JPEG size in kilobytes");
+  visit(scope::run, group, "--jpeg-quality", o.jpeg_quality, Range(1, 100), "of --reward jpeg");
+  visit(scope::run, group, "--updates", o.updates, NonNegativeNumber, "policy updates");
+  visit(scope::run, group, "--seeds", o.seeds, PositiveNumber, "initial noises a prompt and update");
+  visit(scope::run, group, "--explorations", o.explorations, PositiveNumber,
+        "K: branches at each step of a seed (flow-grpo: samples a prompt are seeds x K)");
+  visit(scope::run, group, "--completion", o.completion,
+        CLI::Validator(
+            [](const std::string& text) {
+              return text == "full" || std::atoi(text.c_str()) > 0 ? std::string{}
+                                                                   : "must be full or a number of steps";
+            },
+            "full|STEPS"),
+        "how a branch is finished: every remaining step, or at most so many coarse ones");
+  visit(scope::run, group, "--groups", o.groups, IsMember({"seed", "prompt"}),
+        "whom a sample is compared with: siblings of its seed and step, or all of its prompt and step");
+  visit(
+      scope::run, group, "--advantage-scale", o.advantage_scale, IsMember({"group", "global", "none"}),
+      "what a reward's lead over its group is divided by: the group's std, that of all samples, or nothing");
+  visit(scope::run, group, "--weights", o.weights, IsMember({"noise-aware", "uniform"}),
+        "weights of the steps");
+  visit(scope::run, group, "--steps", o.steps, Range(2, 1000), "T: steps of a rollout and of an evaluation");
+  visit(scope::run, group, "--trained-steps", o.trained_steps, PositiveNumber,
+        "leading steps that explore and train; the last one is nearly deterministic");
+  visit(scope::run, group, "--noise-level", o.noise_level, PositiveNumber, "a of Flow-SDE");
+  visit(scope::run, group, "--clip", o.clip, NonNegativeNumber, "trust region of the ratio, 1 +- clip");
+  visit(scope::run, group, "--advantage-clip", o.advantage_clip, PositiveNumber, "bound of an advantage");
+  visit(scope::run, group, "--kl-beta", o.kl_beta, NonNegativeNumber, "weight of the KL to the frozen model");
+  visit(scope::run, group, "--learning-rate", o.learning_rate, PositiveNumber, "AdamW");
+  visit(scope::run, group, "--weight-decay", o.weight_decay, NonNegativeNumber, "AdamW");
+  visit(scope::run, group, "--max-gradient-norm", o.max_gradient_norm, PositiveNumber, "global norm clip");
+  visit(scope::run, group, "--minibatch", o.minibatch, PositiveNumber, "rows a forward and backward pass");
+  visit(scope::run, group, "--optimizer-steps", o.optimizer_steps, PositiveNumber,
+        "optimiser steps a rollout");
+  visit(scope::run, group, "--ema-decay", o.ema_decay, fraction,
+        "decay of the evaluated average of the weights");
+  visit(scope::run, group, "--ema-interval", o.ema_interval, PositiveNumber,
+        "optimiser steps between its updates");
+
+  group = "Evaluation";
+  visit(scope::run, group, "--evaluate-every", o.evaluate_every, PositiveNumber,
+        "updates between evaluations, each followed by a checkpoint");
+  visit(scope::run, group, "--evaluation-samples", o.evaluation_samples, Range(12, 100000),
+        "images a prompt");
+}
+
+}  // namespace
+
+std::string options::fingerprint(scope product) const {
+  std::ostringstream out;
+  out.precision(12);
+  for_each_setting(
+      *this, [&](scope which, const char*, const char* name, const auto& value, const auto&, const char*) {
+        if (which != scope::nothing && which <= product) out << name << '=' << value << '\n';
+      });
+  return out.str();
+}
+
+options parse_options(int argc, char** argv) {
+  options o;
+  CLI::App app{
+      "Pre-trains a flow model on Fashion-MNIST, then fine-tunes it by TempFlow-GRPO so that it follows its "
+      "prompts. "
+      "Killed and started again it continues where it was."};
+  app.get_formatter()->column_width(36);
+  for_each_setting(
+      o, [&](scope, const char* group, const char* name, auto& value, const auto& check, const char* help) {
+        app.add_option(name, value, help)->group(group)->capture_default_str()->take_last()->check(check);
+      });
+  app.add_flag("--restart", o.restart, "discard the checkpoint in OUTPUT and fine-tune afresh")
+      ->group("Files and machine (no effect on results)");
+  try {
+    app.parse(argc, argv);
+    if (o.trained_steps > o.steps) throw CLI::ValidationError("--trained-steps", "must be at most --steps");
+  } catch (const CLI::ParseError& error) {
+    std::exit(app.exit(error));
+  }
+  if (app.count("--cache") == 0) o.cache = o.output / "cache";
+  return o;
+}
+
+}  // namespace fashion

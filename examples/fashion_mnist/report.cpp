@@ -1,0 +1,88 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+#include "report.hpp"
+
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+
+#include "checkpoint.hpp"
+
+namespace fashion {
+
+void write_metrics(const std::filesystem::path& path, const std::vector<metrics_row>& rows) {
+  std::string text =
+      "update,reward,judge,diversity,frechet,kl,clip_fraction,ratio_mean,zero_std_share,model_evaluations,"
+      "model_calls,"
+      "seconds\n";
+  for (const auto& r : rows) {
+    char line[400];
+    // 9 digits tell any two runs apart whose bits differ where it matters.
+    std::snprintf(line, sizeof line, "%lld,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%lld,%lld,%.2f\n",
+                  static_cast<long long>(r.update), r.quality.reward, r.quality.judge, r.quality.diversity,
+                  r.quality.frechet, r.kl, r.clip_fraction, r.ratio_mean, r.zero_std_share,
+                  static_cast<long long>(r.model_evaluations), static_cast<long long>(r.model_calls),
+                  r.seconds);
+    text += line;
+  }
+  write_file_atomically(path, text);
+}
+
+namespace {
+
+/// A string in gnuplot's single quotes.
+std::string quoted(const std::filesystem::path& path) {
+  std::string out = "'";
+  for (const char c : path.string()) out += c == '\'' ? std::string("''") : std::string(1, c);
+  return out + "'";
+}
+
+}  // namespace
+
+void draw_reward(const std::filesystem::path& metrics, const std::filesystem::path& picture,
+                 bool probability) {
+  const auto warn = [&] {
+    std::printf("%s is not drawn: gnuplot is not installed (Debian: gnuplot-nox) or failed\n",
+                picture.c_str());
+  };
+  if (std::system("command -v gnuplot >/dev/null 2>&1") != 0) return warn();
+  std::signal(SIGPIPE, SIG_IGN);  // a gnuplot that dies early must not end this program too
+  FILE* gnuplot = popen("gnuplot 2>/dev/null", "w");
+  if (gnuplot == nullptr) return warn();
+  std::fprintf(gnuplot,
+               "set terminal pngcairo size 800,480 font 'sans,11'\n"
+               "set output %s\n"
+               "set datafile separator ','\n"
+               "set key bottom right\n"
+               "set grid lc rgb '#dddddd'\n"
+               "set xlabel 'model evaluations of the rollouts, thousands'\n"
+               "set ylabel 'reward'\n"
+               "%s"
+               "set ytics nomirror\n"
+               "set y2label 'judge accuracy'\n"
+               "set y2tics\n"
+               "set y2range [0:1]\n"
+               "plot %s using ($10/1000):2 with linespoints lw 2 pt 7 ps 0.6 lc rgb '#4c72b0' title 'reward "
+               "(training)', \\\n"
+               "     '' using ($10/1000):3 axes x1y2 with linespoints lw 2 pt 5 ps 0.6 lc rgb '#dd8452' "
+               "title 'judge (held out)'\n",
+               quoted(picture).c_str(), probability ? "set yrange [0:1]\n" : "", quoted(metrics).c_str());
+  if (pclose(gnuplot) != 0) warn();
+}
+
+void print_comparison(const metrics_row& before, const metrics_row& after, const evaluation& test_images) {
+  const auto line = [&](const char* what, double evaluation::*number) {
+    std::printf("%-34s %9.3f %9.3f %12.3f\n", what, before.quality.*number, after.quality.*number,
+                test_images.*number);
+  };
+  std::printf("\n%-34s %9s %9s %12s\n", "", "before", "after", "test images");
+  line("judge accuracy (never trained on)", &evaluation::judge);
+  line("reward", &evaluation::reward);
+  line("diversity within a prompt", &evaluation::diversity);
+  line("Frechet distance to test images", &evaluation::frechet);
+  std::printf("%lld updates, %lld model evaluations in %lld calls, %.0f s\n",
+              static_cast<long long>(after.update), static_cast<long long>(after.model_evaluations),
+              static_cast<long long>(after.model_calls), after.seconds);
+}
+
+}  // namespace fashion

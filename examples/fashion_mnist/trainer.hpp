@@ -1,0 +1,62 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <tempflow/tempflow.hpp>
+
+#include "adamw.hpp"
+#include "checkpoint.hpp"
+#include "options.hpp"
+#include "pretrain.hpp"
+#include "rewards.hpp"
+
+namespace fashion {
+
+/// What one policy update reports.
+struct update_report {
+  tempflow::policy_statistics policy;
+  tempflow::group_statistics groups;
+  tempflow::rollout_cost cost;
+};
+
+/// Fine-tunes the flow model by policy gradient: the part of this example that shows how the library is used.
+class trainer {
+ public:
+  /// Refers to its arguments.
+  trainer(const tempflow::cpu_backend& cpu, const options& settings, const pretrained& start,
+          const reward_function& reward);
+
+  /// One update: explore, score, credit, descend.
+  update_report update();
+
+  /// Updates done.
+  int updates() const { return updates_; }
+
+  /// The average of the weights over training: what is evaluated and kept.
+  const vector& average() const { return average_; }
+
+  void save(checkpoint_writer& file);
+  void load(checkpoint_reader& file);
+
+ private:
+  tempflow::trajectories<float> explore();
+  tempflow::rollout_cost cost() const;
+
+  const tempflow::cpu_backend& cpu_;
+  const options& settings_;
+  const pretrained& start_;
+  const reward_function& reward_;
+
+  tempflow::chain chain_;
+  tempflow::branch_plan branch_plan_;
+  tempflow::flow_plan flow_plan_;
+  tempflow::advantage_options credit_;
+  tempflow::clipped_grpo objective_;
+
+  int updates_ = 0;
+  vector weights_, average_;
+  adamw optimiser_;
+  velocity_network::tapes tapes_;
+};
+
+}  // namespace fashion
