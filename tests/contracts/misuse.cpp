@@ -27,7 +27,8 @@ tempflow::chain ten_steps() { return tempflow::make_chain(tempflow::sd3_sigmas(1
 auto noisy_model() {
   return tempflow::flow_model<float>(3, [](auto x, auto sigma, auto, auto v) {
     for (index_t i = 0; i < x.rows(); ++i) {
-      for (index_t e = 0; e < 3; ++e) v.row(i)[e] = x.row(i)[e] * static_cast<float>(sigma[static_cast<std::size_t>(i)]);
+      for (index_t e = 0; e < 3; ++e)
+        v.row(i)[e] = x.row(i)[e] * static_cast<float>(sigma[static_cast<std::size_t>(i)]);
     }
   });
 }
@@ -35,7 +36,8 @@ auto noisy_model() {
 tempflow::trajectories<float> some_rollout() {
   auto model = noisy_model();
   const std::vector<index_t> prompts{0, 1};
-  return tempflow::branch_rollout(tempflow::cpu_backend(2), model, prompts, ten_steps(), {.seeds_per_prompt = 1}, {});
+  return tempflow::branch_rollout(tempflow::cpu_backend(2), model, prompts, ten_steps(),
+                                  {.seeds_per_prompt = 1}, {});
 }
 
 }  // namespace
@@ -79,7 +81,8 @@ TEST_CASE("unlimited means unlimited: the largest index is no overflow", "[misus
   const std::vector<double> advantages(108, 1.0);
   const auto weights = tempflow::uniform_weights(ten_steps());
   CHECK(tempflow::minibatches(rollout, advantages, weights,
-                              {.size = huge, .updates = 2, .shuffle = tempflow::noise_key{}}).size() == 2);
+                              {.size = huge, .updates = 2, .shuffle = tempflow::noise_key{}})
+            .size() == 2);
   CHECK_THROWS_AS((tempflow::random_window{.size = 1, .last = huge}.at({}, 10)), tempflow::schedule_error);
 }
 
@@ -95,8 +98,9 @@ TEST_CASE("a deterministic step may be written over its state, but not beside it
   batch_buffer<float> x(3, 4), v(3, 4), longer(4, 4);
   const tempflow::cpu_backend cpu(1);
   tempflow::ode_step(cpu, x.view(), v, transition{}, x);
-  CHECK_THROWS_MATCHES(tempflow::ode_step(cpu, longer.view().slice(0, 3), v, transition{}, longer.view().slice(1, 3)),
-                       tempflow::shape_error, MessageMatches(ContainsSubstring("shares memory")));
+  CHECK_THROWS_MATCHES(
+      tempflow::ode_step(cpu, longer.view().slice(0, 3), v, transition{}, longer.view().slice(1, 3)),
+      tempflow::shape_error, MessageMatches(ContainsSubstring("shares memory")));
 }
 
 TEST_CASE("several updates of an unshuffled rollout are an error: each would see other steps", "[misuse]") {
@@ -112,7 +116,8 @@ TEST_CASE("batches may be kept: each owns what it shows", "[misuse]") {
   const std::vector<double> advantages(108, 1.0);
   const auto weights = tempflow::uniform_weights(ten_steps());
   std::vector<tempflow::minibatch<float>> kept;
-  for (const auto& batch : tempflow::minibatches(rollout, advantages, weights, {.size = 12})) kept.push_back(batch);
+  for (const auto& batch : tempflow::minibatches(rollout, advantages, weights, {.size = 12}))
+    kept.push_back(batch);
   REQUIRE(kept.size() == 9);
   for (std::size_t b = 0; b < kept.size(); ++b) {
     CHECK(kept[b].rows[0] == static_cast<index_t>(12 * b));
@@ -160,11 +165,11 @@ TEST_CASE("a KL over the diffusion needs a diffusion", "[misuse]") {
   batch_buffer<float> x(1, 3), v(1, 3);
   const transition without{.alpha = 1, .beta = -0.1, .std = 0.2};
   CHECK_THROWS_MATCHES(
-      tempflow::policy_loss(tempflow::cpu_backend(1),
-                            tempflow::policy_batch<float>{
-                                .x = x, .y = x, .transitions = without, .old_log_probs = old, .advantages = advantages},
-                            v, v, tempflow::clipped_grpo{.kl_beta = 1, .kl_over = tempflow::kl_denominator::diffusion},
-                            {}),
+      tempflow::policy_loss(
+          tempflow::cpu_backend(1),
+          tempflow::policy_batch<float>{
+              .x = x, .y = x, .transitions = without, .old_log_probs = old, .advantages = advantages},
+          v, v, tempflow::clipped_grpo{.kl_beta = 1, .kl_over = tempflow::kl_denominator::diffusion}, {}),
       tempflow::schedule_error, MessageMatches(ContainsSubstring("diffusion = 0")));
 }
 

@@ -58,7 +58,7 @@ class wavefront {
     result_.samples = batch_buffer<T>(points * block_rows_, dimension);
     result_.log_probs.resize(static_cast<std::size_t>(points * block_rows_));
     trunk_ = batch_buffer<T>(seeds_, dimension);
-    const index_t largest_call = std::ranges::max(plan.rows_at(steps, seeds_));
+    const index_t largest_call = (std::ranges::max)(plan.rows_at(steps, seeds_));
     x_ = batch_buffer<T>(largest_call, dimension);
     v_ = batch_buffer<T>(largest_call, dimension);
     for (index_t b = 0; b < points; ++b) describe_block(b);
