@@ -98,7 +98,7 @@ update_report trainer::update() {
         grad_v(batch.x.rows(), batch.x.columns());
     network.forward(cpu_, weights_, batch.x, batch.sigma, batch.prompt, v, tapes_);
     network.velocity(cpu_, start_.weights, batch.x, batch.sigma, batch.prompt, v_ref);
-    report.policy += tf::policy_loss(cpu_, batch, v.view(), v_ref.view(), objective_, grad_v.view());
+    report.policy += tf::policy_loss(cpu_, batch, v, v_ref, objective_, grad_v);
     network.backward(cpu_, weights_, batch.sigma, grad_v, tapes_, gradient);
     if (!batch.completes_update) continue;
     optimiser_.step(cpu_, rule, gradient, weights_);

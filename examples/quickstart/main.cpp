@@ -70,7 +70,7 @@ int main() {
     for (const auto& batch : tf::minibatches(rollout, advantages, weights, {.size = 512})) {
       tf::batch_buffer<float> v(batch.x.rows(), 2), grad_v(batch.x.rows(), 2);
       model.velocity(batch.x, batch.sigma, batch.prompt, v);
-      tf::policy_loss(cpu, batch, v.view(), {}, tf::clipped_grpo{}, grad_v.view());
+      tf::policy_loss(cpu, batch, v, {}, tf::clipped_grpo{}, grad_v);
       model.backward(batch, grad_v, gradient);
     }
     for (int k = 0; k < 4; ++k) model.logits[k] -= 10 * gradient[k];
