@@ -5,6 +5,7 @@
 // Noise with an identity. A draw is a function of (seed, update, prompt, seed index, step, branch, element):
 // a branch sees the same noise on any thread, in any chunk and on any machine, and can be drawn again.
 
+#include <cmath>
 #include <cstdint>
 
 #include "tempflow/config.hpp"
@@ -46,13 +47,44 @@ constexpr std::uint64_t uniform_choice(noise_key key, std::uint32_t index, std::
   return ((std::uint64_t{bits.word[0]} << 32) | bits.word[1]) % count;
 }
 
+/// Normals for 4 * Blocks elements of a row, from element 4 * first_block on. Element 4 b + k is normal k of the
+/// Box-Muller transform of Philox block b. The loops run over blocks, so that a compiler can vectorise them.
+template <int Blocks>
+TEMPFLOW_HD inline void fill_noise_blocks(noise_key key, noise_id id, index_t first_block,
+                                          float (&normal)[4 * Blocks]) {
+  std::uint32_t word[4][Blocks];
+  for (int b = 0; b < Blocks; ++b) {
+    word[0][b] = static_cast<std::uint32_t>(first_block) + static_cast<std::uint32_t>(b);
+    word[1][b] = static_cast<std::uint32_t>(id.step) | (static_cast<std::uint32_t>(id.branch) << 16);
+    word[2][b] = id.seed;
+    word[3][b] = id.prompt;
+  }
+  philox_key round_key{{key.seed, key.update}};
+  for (int round = 0; round < 10; ++round) {
+    for (int b = 0; b < Blocks; ++b) {
+      detail::philox_round(word[0][b], word[1][b], word[2][b], word[3][b], round_key);
+    }
+    round_key = detail::next_round(round_key);
+  }
+  for (int pair = 0; pair < 4; pair += 2) {
+    float radius[Blocks], x[Blocks], y[Blocks];
+    for (int b = 0; b < Blocks; ++b) radius[b] = detail::squared_radius(word[pair][b]);
+    for (int b = 0; b < Blocks; ++b) radius[b] = std::sqrt(radius[b]);
+    for (int b = 0; b < Blocks; ++b) {
+      const normal_pair direction = detail::unit_circle(word[pair + 1][b]);
+      x[b] = direction.first;
+      y[b] = direction.second;
+    }
+    for (int b = 0; b < Blocks; ++b) normal[4 * b + pair] = radius[b] * x[b];
+    for (int b = 0; b < Blocks; ++b) normal[4 * b + pair + 1] = radius[b] * y[b];
+  }
+}
+
 /// Normals for elements 4 * block to 4 * block + 3 of a row.
 TEMPFLOW_HD inline normal_quad noise_block(noise_key key, noise_id id, index_t block) {
-  const philox_words counter{
-      {static_cast<std::uint32_t>(block),
-       static_cast<std::uint32_t>(id.step) | (static_cast<std::uint32_t>(id.branch) << 16), id.seed,
-       id.prompt}};
-  return box_muller(philox4x32(counter, philox_key{{key.seed, key.update}}));
+  normal_quad normals;
+  fill_noise_blocks<1>(key, id, block, normals.value);
+  return normals;
 }
 
 }  // namespace tempflow

@@ -32,8 +32,9 @@ struct normal_quad {
 
 namespace detail {
 
-/// -2 ln u for u = bits * 2^-31, bits in [1, 2^31].
-TEMPFLOW_HD inline float minus_two_log(std::uint32_t bits) {
+/// -2 ln u for the u in (0, 1] that a word stands for.
+TEMPFLOW_HD inline float squared_radius(std::uint32_t word) {
+  const std::uint32_t bits = (word >> 1) | 1u;
   const auto u = static_cast<float>(bits) * 0x1p-31f;
   // u = m 2^e with m in [sqrt(1/2), sqrt(2)): the offset makes the exponent field roll over at sqrt(1/2).
   const auto raw = bit_cast<std::uint32_t>(u) - 0x3f3504f3u;
@@ -82,7 +83,7 @@ TEMPFLOW_HD inline normal_pair unit_circle(std::uint32_t bits) {
 
 /// Two normals from two uniform words.
 TEMPFLOW_HD inline normal_pair box_muller(std::uint32_t radius_bits, std::uint32_t angle_bits) {
-  const float radius = std::sqrt(detail::minus_two_log((radius_bits >> 1) | 1u));
+  const float radius = std::sqrt(detail::squared_radius(radius_bits));
   const normal_pair direction = detail::unit_circle(angle_bits);
   return {radius * direction.first, radius * direction.second};
 }

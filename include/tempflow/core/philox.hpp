@@ -26,21 +26,31 @@ struct philox_key {
   friend constexpr bool operator==(const philox_key&, const philox_key&) = default;
 };
 
+namespace detail {
+
+/// One round of Philox4x32 on a counter, and its key's step to the next round.
+TEMPFLOW_HD constexpr void philox_round(std::uint32_t& c0, std::uint32_t& c1, std::uint32_t& c2,
+                                        std::uint32_t& c3, philox_key key) {
+  const std::uint64_t product0 = std::uint64_t{0xD2511F53u} * c0;
+  const std::uint64_t product1 = std::uint64_t{0xCD9E8D57u} * c2;
+  c0 = static_cast<std::uint32_t>(product1 >> 32) ^ c1 ^ key.word[0];
+  c1 = static_cast<std::uint32_t>(product1);
+  c2 = static_cast<std::uint32_t>(product0 >> 32) ^ c3 ^ key.word[1];
+  c3 = static_cast<std::uint32_t>(product0);
+}
+TEMPFLOW_HD constexpr philox_key next_round(philox_key key) {
+  return {{key.word[0] + 0x9E3779B9u, key.word[1] + 0xBB67AE85u}};
+}
+
+}  // namespace detail
+
 /// Philox4x32-10: four uniform 32-bit words for a counter under a key. Matches Random123's known answers.
 TEMPFLOW_HD constexpr philox_words philox4x32(philox_words counter, philox_key key) {
-  std::uint32_t c0 = counter.word[0], c1 = counter.word[1], c2 = counter.word[2], c3 = counter.word[3];
-  std::uint32_t k0 = key.word[0], k1 = key.word[1];
   for (int round = 0; round < 10; ++round) {
-    const std::uint64_t product0 = std::uint64_t{0xD2511F53u} * c0;
-    const std::uint64_t product1 = std::uint64_t{0xCD9E8D57u} * c2;
-    c0 = static_cast<std::uint32_t>(product1 >> 32) ^ c1 ^ k0;
-    c1 = static_cast<std::uint32_t>(product1);
-    c2 = static_cast<std::uint32_t>(product0 >> 32) ^ c3 ^ k1;
-    c3 = static_cast<std::uint32_t>(product0);
-    k0 += 0x9E3779B9u;
-    k1 += 0xBB67AE85u;
+    detail::philox_round(counter.word[0], counter.word[1], counter.word[2], counter.word[3], key);
+    key = detail::next_round(key);
   }
-  return {{c0, c1, c2, c3}};
+  return counter;
 }
 
 }  // namespace tempflow

@@ -8,6 +8,7 @@
 #include "tempflow/core/noise.hpp"
 #include "tempflow/detail/kernel.hpp"
 #include "tempflow/ops/checks.hpp"
+#include "tempflow/ops/row.hpp"
 
 namespace tempflow {
 namespace detail {
@@ -21,11 +22,8 @@ struct fill_noise_row {
   per_row<noise_id> ids;
 
   void operator()(index_t i) const {
-    T* const row = out.row(i);
-    for (index_t e = 0; e < out.columns(); e += 4) {
-      const normal_quad noise = noise_block(key, ids[i], e / 4);
-      for (index_t k = 0; k < 4 && e + k < out.columns(); ++k) row[e + k] = store<T>(noise.value[k]);
-    }
+    write_with_noise<compute_t<T>>(out.row(i), key, ids[i], 0, out.columns(),
+                                   [](index_t, compute_t<T> z) { return z; });
   }
 };
 

@@ -94,19 +94,34 @@ TEMPFLOW_HD void advance(const T* x, const T* v, T* y,
                        [=](index_t e) { return step.mean(real{load(x[e])}, real{load(v[e])}); });
 }
 
+/// out[e] = compute(e, z_e) for e in [first, last), z the noise of a row; `first` is a multiple of 4.
+template <class Real, storage_scalar T, class Compute>
+TEMPFLOW_HD void write_with_noise(T* out, noise_key key, noise_id id, index_t first, index_t last,
+                                  const Compute& compute) {
+  constexpr int blocks = 16, width = 4 * blocks;
+  index_t e = first;
+  for (; e + width <= last; e += width) {
+    float noise[width];
+    fill_noise_blocks<blocks>(key, id, e / 4, noise);
+    write_elements<Real>(out, e, e + width, [&](index_t at) { return compute(at, Real{noise[at - e]}); });
+  }
+  for (; e < last; e += 4) {
+    const normal_quad noise = noise_block(key, id, e / 4);
+    for (index_t k = 0; k < 4 && e + k < last; ++k) {
+      out[e + k] = store<T>(compute(e + k, Real{noise.value[k]}));
+    }
+  }
+}
+
 /// y = alpha x + beta v + std z over a tile that starts at a multiple of 4.
 template <class Arithmetic, storage_scalar T>
 TEMPFLOW_HD void sample(const T* x, const T* v, T* y,
                         const row_coefficients<typename Arithmetic::template real<T>>& step, noise_key key,
                         noise_id id, index_t first, index_t last) {
   using real = typename Arithmetic::template real<T>;
-  for (index_t e = first; e < last; e += 4) {
-    const normal_quad noise = noise_block(key, id, e / 4);
-    for (index_t k = 0; k < 4 && e + k < last; ++k) {
-      const real mean = step.mean(real{load(x[e + k])}, real{load(v[e + k])});
-      y[e + k] = store<T>(fused_multiply_add(step.std, real{noise.value[k]}, mean));
-    }
-  }
+  write_with_noise<real>(y, key, id, first, last, [=](index_t e, real z) {
+    return fused_multiply_add(step.std, z, step.mean(real{load(x[e])}, real{load(v[e])}));
+  });
 }
 
 }  // namespace tempflow::detail
