@@ -7,6 +7,7 @@
 
 #include <benchmark/benchmark.h>
 #include <cmath>
+#include <cstdint>
 #include <vector>
 
 #include <tempflow/tempflow.hpp>
@@ -16,7 +17,7 @@ namespace {
 namespace tf = tempflow;
 
 constexpr tf::index_t rows = 64, elements = 65536, explorations = 6;
-constexpr tf::noise_key key{.seed = 1};
+constexpr tf::noise_key key{.seed = 3};
 
 template <class T>
 struct batches {
@@ -29,11 +30,15 @@ struct batches {
   tf::transition step =
       tf::flow_sde{.noise_level = 0.7}({.sigma = 0.8, .sigma_next = 0.7, .second_sigma = 0.9});
 
+  std::vector<tf::noise_id> ids = std::vector<tf::noise_id>(rows);
+
   /// threads: 0 takes all.
   explicit batches(tf::index_t threads) : cpu(threads) {
-    tf::fill_noise(cpu, key, tf::noise_id{.step = 1}, x.view());
-    tf::fill_noise(cpu, key, tf::noise_id{.step = 2}, v.view());
-    tf::step(cpu, x.view(), v, step, key, tf::noise_id{}, y, log_probs);
+    for (tf::index_t i = 0; i < rows; ++i)
+      ids[static_cast<std::size_t>(i)].seed = static_cast<std::uint32_t>(i);
+    tf::fill_noise(cpu, {.seed = 1}, ids, x.view());
+    tf::fill_noise(cpu, {.seed = 2}, ids, v.view());
+    tf::step(cpu, x.view(), v, step, key, ids, y, log_probs);
   }
 };
 
@@ -52,14 +57,14 @@ template <class T>
 void step(benchmark::State& state) {
   batches<T> data(state.range(0));
   measure(state, data, 3,
-          [](auto& d) { tf::step(d.cpu, d.x.view(), d.v, d.step, key, tf::noise_id{}, d.out, d.log_probs); });
+          [](auto& d) { tf::step(d.cpu, d.x.view(), d.v, d.step, key, d.ids, d.out, d.log_probs); });
 }
 
 template <class T>
 void branch_step(benchmark::State& state) {
   batches<T> data(state.range(0));
   measure(state, data, 3 + explorations, [](auto& d) {
-    tf::branch_step(d.cpu, d.x.view(), d.v, d.step, d.step, key, tf::noise_id{}, d.out, d.branches,
+    tf::branch_step(d.cpu, d.x.view(), d.v, d.step, d.step, key, d.ids, d.out, d.branches,
                     d.branch_log_probs);
   });
 }
