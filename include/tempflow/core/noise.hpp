@@ -5,7 +5,6 @@
 // Noise with an identity. A draw is a function of (seed, update, prompt, seed index, step, branch, element):
 // a branch sees the same noise on any thread, in any chunk and on any machine, and can be drawn again.
 
-#include <cmath>
 #include <cstdint>
 
 #include "tempflow/config.hpp"
@@ -47,8 +46,8 @@ constexpr std::uint64_t uniform_choice(noise_key key, std::uint32_t index, std::
   return ((std::uint64_t{bits.word[0]} << 32) | bits.word[1]) % count;
 }
 
-/// Normals for 4 * Blocks elements of a row, from element 4 * first_block on. Element 4 b + k is normal k of the
-/// Box-Muller transform of Philox block b. The loops run over blocks, so that a compiler can vectorise them.
+/// Normals for 4 * Blocks elements of a row, from element 4 * first_block on. Normal 4 b + k is the k-th
+/// of Philox block first_block + b. The loops run over blocks, so that a compiler can vectorise them.
 template <int Blocks>
 TEMPFLOW_HD inline void fill_noise_blocks(noise_key key, noise_id id, index_t first_block,
                                           float (&normal)[4 * Blocks]) {
@@ -67,16 +66,10 @@ TEMPFLOW_HD inline void fill_noise_blocks(noise_key key, noise_id id, index_t fi
     round_key = detail::next_round(round_key);
   }
   for (int pair = 0; pair < 4; pair += 2) {
-    float radius[Blocks], x[Blocks], y[Blocks];
-    for (int b = 0; b < Blocks; ++b) radius[b] = detail::squared_radius(word[pair][b]);
-    for (int b = 0; b < Blocks; ++b) radius[b] = std::sqrt(radius[b]);
-    for (int b = 0; b < Blocks; ++b) {
-      const normal_pair direction = detail::unit_circle(word[pair + 1][b]);
-      x[b] = direction.first;
-      y[b] = direction.second;
-    }
-    for (int b = 0; b < Blocks; ++b) normal[4 * b + pair] = radius[b] * x[b];
-    for (int b = 0; b < Blocks; ++b) normal[4 * b + pair + 1] = radius[b] * y[b];
+    float first[Blocks], second[Blocks];
+    box_muller(word[pair], word[pair + 1], first, second);
+    for (int b = 0; b < Blocks; ++b) normal[4 * b + pair] = first[b];
+    for (int b = 0; b < Blocks; ++b) normal[4 * b + pair + 1] = second[b];
   }
 }
 

@@ -81,11 +81,28 @@ TEMPFLOW_HD inline normal_pair unit_circle(std::uint32_t bits) {
 
 }  // namespace detail
 
+/// N pairs of normals from N pairs of uniform words, in loops that a compiler can vectorise.
+template <int N>
+TEMPFLOW_HD inline void box_muller(const std::uint32_t (&radius_word)[N],
+                                   const std::uint32_t (&angle_word)[N], float (&first)[N],
+                                   float (&second)[N]) {
+  float radius[N];
+  for (int i = 0; i < N; ++i) radius[i] = detail::squared_radius(radius_word[i]);
+  for (int i = 0; i < N; ++i) radius[i] = std::sqrt(radius[i]);
+  for (int i = 0; i < N; ++i) {
+    const normal_pair direction = detail::unit_circle(angle_word[i]);
+    first[i] = direction.first;
+    second[i] = direction.second;
+  }
+  for (int i = 0; i < N; ++i) first[i] *= radius[i];
+  for (int i = 0; i < N; ++i) second[i] *= radius[i];
+}
+
 /// Two normals from two uniform words.
-TEMPFLOW_HD inline normal_pair box_muller(std::uint32_t radius_bits, std::uint32_t angle_bits) {
-  const float radius = std::sqrt(detail::squared_radius(radius_bits));
-  const normal_pair direction = detail::unit_circle(angle_bits);
-  return {radius * direction.first, radius * direction.second};
+TEMPFLOW_HD inline normal_pair box_muller(std::uint32_t radius_word, std::uint32_t angle_word) {
+  float first[1], second[1];
+  box_muller({radius_word}, {angle_word}, first, second);
+  return {first[0], second[0]};
 }
 
 /// Four normals from one Philox output: words (0, 1) give normals 0 and 1, words (2, 3) give 2 and 3.
