@@ -81,21 +81,21 @@ TEMPFLOW_HD inline normal_pair unit_circle(std::uint32_t bits) {
 
 }  // namespace detail
 
-/// N pairs of normals from N pairs of uniform words, in loops that a compiler can vectorise.
-template <int N>
-TEMPFLOW_HD inline void box_muller(const std::uint32_t (&radius_word)[N],
-                                   const std::uint32_t (&angle_word)[N], float (&first)[N],
-                                   float (&second)[N]) {
-  float radius[N];
-  for (int i = 0; i < N; ++i) radius[i] = detail::squared_radius(radius_word[i]);
-  for (int i = 0; i < N; ++i) radius[i] = std::sqrt(radius[i]);
-  for (int i = 0; i < N; ++i) {
+/// Pairs of normals from pairs of uniform words, in loops that a compiler can vectorise.
+template <int Pairs>
+TEMPFLOW_HD inline void box_muller(const std::uint32_t (&radius_word)[Pairs],
+                                   const std::uint32_t (&angle_word)[Pairs], float (&first)[Pairs],
+                                   float (&second)[Pairs]) {
+  float radius[Pairs];
+  for (int i = 0; i < Pairs; ++i) radius[i] = detail::squared_radius(radius_word[i]);
+  for (int i = 0; i < Pairs; ++i) radius[i] = std::sqrt(radius[i]);
+  for (int i = 0; i < Pairs; ++i) {
     const normal_pair direction = detail::unit_circle(angle_word[i]);
     first[i] = direction.first;
     second[i] = direction.second;
   }
-  for (int i = 0; i < N; ++i) first[i] *= radius[i];
-  for (int i = 0; i < N; ++i) second[i] *= radius[i];
+  for (int i = 0; i < Pairs; ++i) first[i] *= radius[i];
+  for (int i = 0; i < Pairs; ++i) second[i] *= radius[i];
 }
 
 /// Two normals from two uniform words.
