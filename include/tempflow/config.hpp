@@ -25,22 +25,46 @@
 #define TEMPFLOW_HD
 #endif
 
+// TEMPFLOW_INLINE           marks a function to be part of its caller, whose instruction set it is compiled for.
 // TEMPFLOW_NOINLINE         marks a function to be compiled once, apart from its callers, so that its bits are
 //                           the same wherever it is called from.
+#if defined(__GNUC__)
+#define TEMPFLOW_INLINE [[gnu::always_inline]] TEMPFLOW_HD inline
+#define TEMPFLOW_INLINE_LAMBDA __attribute__((always_inline))
+#else
+#define TEMPFLOW_INLINE TEMPFLOW_HD inline
+#define TEMPFLOW_INLINE_LAMBDA
+#endif
 #if defined(__clang__) || !defined(__GNUC__)
 #define TEMPFLOW_NOINLINE
 #else
 #define TEMPFLOW_NOINLINE [[gnu::noipa]]
 #endif
 
-// TEMPFLOW_AVX2_VERSION     marks a function to be compiled for AVX2, with all it calls, whatever its file.
-// TEMPFLOW_CPU_HAS_AVX2()   whether such a function may run on this processor.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__CUDA_ARCH__)
-#define TEMPFLOW_AVX2_VERSION [[gnu::target("avx2,fma"), gnu::flatten]]
+// TEMPFLOW_AVX2, _AVX512           mark a function that is compiled for these instructions, whatever its file.
+// TEMPFLOW_CPU_HAS_AVX2(), _AVX512 whether such a function may run on this processor.
+// TEMPFLOW_VECTOR_TYPES            whether the compiler has the vector types that core/lanes.hpp is made of.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__CUDA_ARCH__)
+#define TEMPFLOW_AVX2 [[gnu::target("avx2,fma")]]
+#define TEMPFLOW_AVX512 [[gnu::target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]]
+#define TEMPFLOW_FLATTEN [[gnu::flatten]]
 #define TEMPFLOW_CPU_HAS_AVX2() (__builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0)
+#define TEMPFLOW_CPU_HAS_AVX512()                                                        \
+  (TEMPFLOW_CPU_HAS_AVX2() && __builtin_cpu_supports("avx512f") != 0 &&                  \
+   __builtin_cpu_supports("avx512bw") != 0 && __builtin_cpu_supports("avx512dq") != 0 && \
+   __builtin_cpu_supports("avx512vl") != 0)
 #else
-#define TEMPFLOW_AVX2_VERSION
+#define TEMPFLOW_AVX2
+#define TEMPFLOW_AVX512
+#define TEMPFLOW_FLATTEN
 #define TEMPFLOW_CPU_HAS_AVX2() false
+#define TEMPFLOW_CPU_HAS_AVX512() false
+#endif
+#if defined(__x86_64__) && !defined(__CUDACC__) && \
+    (defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 12))
+#define TEMPFLOW_VECTOR_TYPES 1
+#else
+#define TEMPFLOW_VECTOR_TYPES 0
 #endif
 
 #if defined(TEMPFLOW_ENABLE_ASSERTS)

@@ -4,29 +4,28 @@
 // The cpu backend picks the processor's best instructions at run time; the bits are those of the portable
 // code.
 
+#include "tempflow/core/instruction_set.hpp"
+
 #include "support/all_operations.hpp"
 #include "support/catch.hpp"
 #include "tempflow/backend/cpu.hpp"
 
-using tempflow::index_t;
+using tempflow::cpu_backend;
+using tempflow::instruction_set;
 
-namespace {
-
-// The cpu backend's arithmetic on the calling thread, in the instructions that this file is compiled for.
-struct portable_backend {
-  using arithmetic = tempflow::cpu_backend::arithmetic;
-
-  template <class Body>
-  void for_each_index(index_t count, const Body& body) const {
-    for (index_t i = 0; i < count; ++i) body(i);
-  }
-};
-
-}  // namespace
-
-TEMPLATE_TEST_CASE("results have the same bits as those of portable instructions", "[independence]", float,
-                   double, tempflow::bfloat16, tempflow::float16) {
-  STATIC_REQUIRE(tempflow::backend<portable_backend>);
+TEMPLATE_TEST_CASE("results have the same bits in all instruction sets", "[independence]", float, double,
+                   tempflow::bfloat16, tempflow::float16) {
   const support::operation_inputs<TestType> given;
-  CHECK(given.compute(tempflow::cpu_backend(1)).same_as(given.compute(portable_backend{})));
+  const auto portable = given.compute(cpu_backend(1, instruction_set::portable));
+  for (const auto instructions : {instruction_set::avx2, instruction_set::avx512}) {
+    const cpu_backend cpu(1, instructions);
+    INFO("asked for " << to_string(instructions) << ", got " << to_string(cpu.instructions()));
+    CHECK(given.compute(cpu).same_as(portable));
+  }
+}
+
+TEST_CASE("a backend uses no more instructions than it was told", "[backend]") {
+  CHECK(cpu_backend(1).instructions() == tempflow::best_instruction_set());
+  CHECK(cpu_backend(1, instruction_set::portable).instructions() == instruction_set::portable);
+  CHECK(cpu_backend(1, instruction_set::avx2).instructions() <= instruction_set::avx2);
 }

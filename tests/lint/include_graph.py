@@ -19,6 +19,7 @@ LAYERS = [
 ]
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 MACRO_FOLDERS = LAYERS[0] | {"interop"}
+MACRO_HEADERS = {"tempflow/core/x86_lanes.hpp"}  # made of compilers' builtins
 MAX_LINES = 300
 HEAD = """// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
 // SPDX-License-Identifier: Apache-2.0
@@ -38,6 +39,7 @@ def problems(headers):
     edges = set()
     for path, text in headers.items():
         here = part(path)
+        may_branch = here in MACRO_FOLDERS or path in MACRO_HEADERS
         if here not in RANK:
             yield f"{path}: '{here}' is in no layer"
             continue
@@ -46,7 +48,7 @@ def problems(headers):
         if text.count("\n") > MAX_LINES:
             yield f"{path}: {text.count(chr(10))} lines, at most {MAX_LINES}"
         for line in re.findall(r"^\s*#\s*(.*)", text, re.M):
-            if re.match(r"(if|define|undef)", line) and path.endswith(".hpp") and here not in MACRO_FOLDERS:
+            if re.match(r"(if|define|undef)", line) and path.endswith(".hpp") and not may_branch:
                 yield f"{path}: '#{line}': preprocessor work belongs in config.hpp"
             if not (include := re.match(r'include\s*(["<])(.*)[">]', line)):
                 continue

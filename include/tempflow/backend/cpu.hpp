@@ -18,6 +18,7 @@
 #include "tempflow/core/arithmetic.hpp"
 #include "tempflow/core/error.hpp"
 #include "tempflow/core/index.hpp"
+#include "tempflow/core/instruction_set.hpp"
 #include "tempflow/detail/kernel.hpp"
 
 namespace tempflow {
@@ -124,9 +125,11 @@ class cpu_backend {
  public:
   using arithmetic = tiled_arithmetic;
 
-  /// Uses `threads` threads, the caller's included; 0 takes one per hardware thread.
+  /// Uses `threads` threads, the caller's included; 0 takes one per hardware thread. `at_most` caps what
+  /// kernels use: to compare instruction sets, whose results have the same bits.
   /// Throws value_error for a count that is negative or above 4,096.
-  explicit cpu_backend(index_t threads = 0) {
+  explicit cpu_backend(index_t threads = 0, instruction_set at_most = instruction_set::avx512)
+      : instructions_(std::min(at_most, best_instruction_set())) {
     if (threads < 0 || threads > 4096)
       throw value_error(detail::message("cpu_backend: threads = ", threads, ", must lie in [0, 4096]"));
     if (threads == 0)
@@ -137,18 +140,22 @@ class cpu_backend {
   /// Threads that share the work.
   index_t threads() const { return pool_->threads(); }
 
+  /// Instructions that the library's kernels use.
+  instruction_set instructions() const { return instructions_; }
+
   /// Calls body(i) for each i in [0, count), in parallel and in no given order; returns when all are done.
   /// The first exception of a body is rethrown. Called from inside a body it runs serially.
   template <class Body>
   void for_each_index(index_t count, const Body& body) const {
     if constexpr (detail::is_kernel<Body>) {
-      pool_->for_each(count, detail::best_call<Body>(), &body);
+      pool_->for_each(count, detail::call_version<Body>(instructions_), &body);
     } else {
       pool_->for_each(count, &detail::call_portable<Body>, &body);
     }
   }
 
  private:
+  instruction_set instructions_;
   std::shared_ptr<detail::thread_pool> pool_;
 };
 

@@ -29,7 +29,7 @@ struct tiled_arithmetic {
 
   /// Sum over e in [first, last) of term(e), where accumulate(e, partial) returns partial + term(e).
   template <class Real, class Accumulate>
-  TEMPFLOW_HD static double sum(index_t first, index_t last, const Accumulate& accumulate) {
+  TEMPFLOW_INLINE static double sum(index_t first, index_t last, const Accumulate& accumulate) {
     Real lane[lanes] = {};
     index_t e = first;
     for (; e + lanes <= last; e += lanes) {
@@ -51,7 +51,7 @@ struct plain_double_arithmetic {
   static constexpr index_t tile = (std::numeric_limits<index_t>::max)();
 
   template <class Real, class Accumulate>
-  TEMPFLOW_HD static double sum(index_t first, index_t last, const Accumulate& accumulate) {
+  TEMPFLOW_INLINE static double sum(index_t first, index_t last, const Accumulate& accumulate) {
     double total = 0;
     for (index_t e = first; e < last; ++e) total = accumulate(e, total);
     return total;

@@ -40,44 +40,26 @@ inline constexpr std::uint16_t choice_step = 0xfffe;
 /// Chains have fewer steps than this.
 inline constexpr index_t step_limit = choice_step;
 
+namespace detail {
+
+/// Philox's counter for a block of four elements.
+TEMPFLOW_HD constexpr philox_words noise_counter(noise_id id, index_t block) {
+  return {{static_cast<std::uint32_t>(block),
+           static_cast<std::uint32_t>(id.step) | (static_cast<std::uint32_t>(id.branch) << 16), id.seed,
+           id.prompt}};
+}
+
+}  // namespace detail
+
 /// A uniform integer in [0, count) for a choice; `index` tells the choices under one key apart.
 constexpr std::uint64_t uniform_choice(noise_key key, std::uint32_t index, std::uint64_t count) {
   const philox_words bits = philox4x32({{index, choice_step, 0, 0}}, {{key.seed, key.update}});
   return ((std::uint64_t{bits.word[0]} << 32) | bits.word[1]) % count;
 }
 
-/// Normals for 4 * Blocks elements of a row, from element 4 * first_block on. Normal 4 b + k is the k-th
-/// of Philox block first_block + b. The loops run over blocks, so that a compiler can vectorise them.
-template <int Blocks>
-TEMPFLOW_HD inline void fill_noise_blocks(noise_key key, noise_id id, index_t first_block,
-                                          float (&normal)[4 * Blocks]) {
-  std::uint32_t word[4][Blocks];
-  for (int b = 0; b < Blocks; ++b) {
-    word[0][b] = static_cast<std::uint32_t>(first_block) + static_cast<std::uint32_t>(b);
-    word[1][b] = static_cast<std::uint32_t>(id.step) | (static_cast<std::uint32_t>(id.branch) << 16);
-    word[2][b] = id.seed;
-    word[3][b] = id.prompt;
-  }
-  philox_key round_key{{key.seed, key.update}};
-  for (int round = 0; round < 10; ++round) {
-    for (int b = 0; b < Blocks; ++b) {
-      detail::philox_round(word[0][b], word[1][b], word[2][b], word[3][b], round_key);
-    }
-    round_key = detail::next_round(round_key);
-  }
-  for (int pair = 0; pair < 4; pair += 2) {
-    float first[Blocks], second[Blocks];
-    box_muller(word[pair], word[pair + 1], first, second);
-    for (int b = 0; b < Blocks; ++b) normal[4 * b + pair] = first[b];
-    for (int b = 0; b < Blocks; ++b) normal[4 * b + pair + 1] = second[b];
-  }
-}
-
 /// Normals for elements 4 * block to 4 * block + 3 of a row.
 TEMPFLOW_HD inline normal_quad noise_block(noise_key key, noise_id id, index_t block) {
-  normal_quad normals;
-  fill_noise_blocks<1>(key, id, block, normals.value);
-  return normals;
+  return box_muller(philox4x32(detail::noise_counter(id, block), {{key.seed, key.update}}));
 }
 
 }  // namespace tempflow

@@ -11,9 +11,9 @@
 // within 1.5e-6 of exact arithmetic on the same u and t.
 // Polynomials: Cephes logf, sinf and cosf (Moshier), valid on the reduced ranges used here.
 
-#include <cmath>
 #include <cstdint>
 
+#include "tempflow/core/lanes.hpp"
 #include "tempflow/core/numeric.hpp"
 #include "tempflow/core/philox.hpp"
 
@@ -32,15 +32,16 @@ struct normal_quad {
 
 namespace detail {
 
-/// -2 ln u for the u in (0, 1] that a word stands for.
-TEMPFLOW_HD inline float squared_radius(std::uint32_t word) {
-  const std::uint32_t bits = (word >> 1) | 1u;
-  const auto u = static_cast<float>(bits) * 0x1p-31f;
+/// -2 ln u for the u in (0, 1] that a word stands for. Word: std::uint32_t, or lanes of it.
+template <class Word>
+TEMPFLOW_INLINE auto squared_radius(const Word& word) {
+  using Real = decltype(as_float(word));
+  const Real u = signed_to_float((word >> 1) | 1u) * 0x1p-31f;
   // u = m 2^e with m in [sqrt(1/2), sqrt(2)): the offset makes the exponent field roll over at sqrt(1/2).
-  const auto raw = bit_cast<std::uint32_t>(u) - 0x3f3504f3u;
-  const auto exponent = static_cast<float>(static_cast<std::int32_t>(raw) >> 23);
-  const auto f = bit_cast<float>((raw & 0x007fffffu) + 0x3f3504f3u) - 1.0f;
-  float p = 7.0376836292e-2f;
+  const Word raw = as_word(u) - 0x3f3504f3u;
+  const Real exponent = signed_to_float(signed_shift_right(raw, 23));
+  const Real f = as_float((raw & 0x007fffffu) + 0x3f3504f3u) - 1.0f;
+  Real p = 7.0376836292e-2f;
   p = fused_multiply_add(p, f, -1.1514610310e-1f);
   p = fused_multiply_add(p, f, 1.1676998740e-1f);
   p = fused_multiply_add(p, f, -1.2420140846e-1f);
@@ -49,60 +50,53 @@ TEMPFLOW_HD inline float squared_radius(std::uint32_t word) {
   p = fused_multiply_add(p, f, 2.0000714765e-1f);
   p = fused_multiply_add(p, f, -2.4999993993e-1f);
   p = fused_multiply_add(p, f, 3.3333331174e-1f);
-  const float square = f * f;
-  float log = p * f * square;
+  const Real square = f * f;
+  Real log = p * f * square;
   log = fused_multiply_add(exponent, -2.12194440e-4f, log);  // ln 2 in two parts
   log = fused_multiply_add(-0.5f, square, log);
-  log += f;
+  log = log + f;
   log = fused_multiply_add(exponent, 0.693359375f, log);
-  return -2.0f * log;
+  return Real(log * -2.0f);
 }
 
 /// cos and sin of 2 pi bits / 2^32: the top bits choose the quadrant, the rest an angle in [-pi/4, pi/4).
-TEMPFLOW_HD inline normal_pair unit_circle(std::uint32_t bits) {
-  const std::uint32_t shifted = bits + 0x20000000u;  // rounds to the nearest quadrant
-  const std::uint32_t quadrant = shifted >> 30;
-  const auto fraction = static_cast<std::int32_t>(shifted & 0x3fffffffu) - 0x20000000;
-  const float angle = static_cast<float>(fraction) * (1.57079632679489661923f * 0x1p-30f);
-  const float square = angle * angle;
-  float s = -1.9515295891e-4f;
+template <class Word, class Real>
+TEMPFLOW_INLINE void unit_circle(const Word& bits, Real& x, Real& y) {
+  const Word shifted = bits + 0x20000000u;  // rounds to the nearest quadrant
+  const Word quadrant = shifted >> 30;
+  const Real angle =
+      signed_to_float((shifted & 0x3fffffffu) - 0x20000000u) * (1.57079632679489661923f * 0x1p-30f);
+  const Real square = angle * angle;
+  Real s = -1.9515295891e-4f;
   s = fused_multiply_add(s, square, 8.3321608736e-3f);
   s = fused_multiply_add(s, square, -1.6666654611e-1f);
-  const float sine = fused_multiply_add(s * square, angle, angle);
-  float c = 2.443315711809948e-5f;
+  const Real sine = fused_multiply_add(s * square, angle, angle);
+  Real c = 2.443315711809948e-5f;
   c = fused_multiply_add(c, square, -1.388731625493765e-3f);
   c = fused_multiply_add(c, square, 4.166664568298827e-2f);
-  const float cosine = fused_multiply_add(c * square, square, fused_multiply_add(-0.5f, square, 1.0f));
-  const bool odd = (quadrant & 1u) != 0;
-  const float x = odd ? sine : cosine;
-  const float y = odd ? cosine : sine;
-  return {quadrant == 1 || quadrant == 2 ? -x : x, quadrant >= 2 ? -y : y};
+  const Real cosine = fused_multiply_add(c * square, square, fused_multiply_add(-0.5f, square, 1.0f));
+  const Word odd = quadrant & 1u;
+  const Word x_sign = ((quadrant + 1u) & 2u) << 30, y_sign = (quadrant & 2u) << 30;
+  x = as_float(as_word(select(odd, sine, cosine)) ^ x_sign);
+  y = as_float(as_word(select(odd, cosine, sine)) ^ y_sign);
+}
+
+/// Two normals from two uniform words.
+template <class Word, class Real>
+TEMPFLOW_INLINE void box_muller(const Word& radius_word, const Word& angle_word, Real& first, Real& second) {
+  const Real radius = square_root(squared_radius(radius_word));
+  unit_circle(angle_word, first, second);
+  first = first * radius;
+  second = second * radius;
 }
 
 }  // namespace detail
 
-/// Pairs of normals from pairs of uniform words, in loops that a compiler can vectorise.
-template <int Pairs>
-TEMPFLOW_HD inline void box_muller(const std::uint32_t (&radius_word)[Pairs],
-                                   const std::uint32_t (&angle_word)[Pairs], float (&first)[Pairs],
-                                   float (&second)[Pairs]) {
-  float radius[Pairs];
-  for (int i = 0; i < Pairs; ++i) radius[i] = detail::squared_radius(radius_word[i]);
-  for (int i = 0; i < Pairs; ++i) radius[i] = std::sqrt(radius[i]);
-  for (int i = 0; i < Pairs; ++i) {
-    const normal_pair direction = detail::unit_circle(angle_word[i]);
-    first[i] = direction.first;
-    second[i] = direction.second;
-  }
-  for (int i = 0; i < Pairs; ++i) first[i] *= radius[i];
-  for (int i = 0; i < Pairs; ++i) second[i] *= radius[i];
-}
-
 /// Two normals from two uniform words.
 TEMPFLOW_HD inline normal_pair box_muller(std::uint32_t radius_word, std::uint32_t angle_word) {
-  float first[1], second[1];
-  box_muller({radius_word}, {angle_word}, first, second);
-  return {first[0], second[0]};
+  normal_pair normals;
+  detail::box_muller(radius_word, angle_word, normals.first, normals.second);
+  return normals;
 }
 
 /// Four normals from one Philox output: words (0, 1) give normals 0 and 1, words (2, 3) give 2 and 3.

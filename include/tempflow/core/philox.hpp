@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "tempflow/config.hpp"
+#include "tempflow/core/lanes.hpp"
 
 namespace tempflow {
 
@@ -28,28 +29,42 @@ struct philox_key {
 
 namespace detail {
 
-/// One round of Philox4x32 on a counter, and its key's step to the next round.
-TEMPFLOW_HD constexpr void philox_round(std::uint32_t& c0, std::uint32_t& c1, std::uint32_t& c2,
-                                        std::uint32_t& c3, philox_key key) {
-  const std::uint64_t product0 = std::uint64_t{0xD2511F53u} * c0;
-  const std::uint64_t product1 = std::uint64_t{0xCD9E8D57u} * c2;
-  c0 = static_cast<std::uint32_t>(product1 >> 32) ^ c1 ^ key.word[0];
-  c1 = static_cast<std::uint32_t>(product1);
-  c2 = static_cast<std::uint32_t>(product0 >> 32) ^ c3 ^ key.word[1];
-  c3 = static_cast<std::uint32_t>(product0);
+/// Counters side by side. A word is the low half of a 64-bit lane and the high half is
+/// ignored: that is how vector processors multiply 32 bits by 32. Lane: std::uint64_t, or lanes of it.
+template <class Lane>
+struct philox_lanes {
+  Lane word[4];
+};
+
+/// One round of Philox4x32.
+template <class Lane>
+TEMPFLOW_INLINE constexpr void philox_round(philox_lanes<Lane>& c, philox_key key) {
+  const Lane product0 = multiply_low_halves(c.word[0], 0xD2511F53u);
+  const Lane product1 = multiply_low_halves(c.word[2], 0xCD9E8D57u);
+  c.word[0] = (product1 >> 32) ^ c.word[1] ^ key.word[0];
+  c.word[1] = product1;
+  c.word[2] = (product0 >> 32) ^ c.word[3] ^ key.word[1];
+  c.word[3] = product0;
 }
-TEMPFLOW_HD constexpr philox_key next_round(philox_key key) {
+TEMPFLOW_INLINE constexpr philox_key next_round(philox_key key) {
   return {{key.word[0] + 0x9E3779B9u, key.word[1] + 0xBB67AE85u}};
+}
+
+/// The ten rounds, for any number of counters at once.
+template <int Rounds = 10, class... Counters>
+TEMPFLOW_INLINE constexpr void philox_rounds(philox_key key, Counters&... counters) {
+  (philox_round(counters, key), ...);
+  if constexpr (Rounds > 1) philox_rounds<Rounds - 1>(next_round(key), counters...);
 }
 
 }  // namespace detail
 
 /// Philox4x32-10: four uniform 32-bit words for a counter under a key. Matches Random123's known answers.
 TEMPFLOW_HD constexpr philox_words philox4x32(philox_words counter, philox_key key) {
-  for (int round = 0; round < 10; ++round) {
-    detail::philox_round(counter.word[0], counter.word[1], counter.word[2], counter.word[3], key);
-    key = detail::next_round(key);
-  }
+  detail::philox_lanes<std::uint64_t> lanes{};
+  for (int w = 0; w < 4; ++w) lanes.word[w] = counter.word[w];
+  detail::philox_rounds(key, lanes);
+  for (int w = 0; w < 4; ++w) counter.word[w] = static_cast<std::uint32_t>(lanes.word[w]);
   return counter;
 }
 

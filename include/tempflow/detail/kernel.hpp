@@ -8,6 +8,7 @@
 
 #include "tempflow/config.hpp"
 #include "tempflow/core/index.hpp"
+#include "tempflow/core/instruction_set.hpp"
 
 namespace tempflow::detail {
 
@@ -22,21 +23,37 @@ concept is_kernel = requires {
 /// Calls body(i); `context` is the body.
 using indexed_call = void (*)(const void* context, index_t i);
 
+/// body(i), or body(i, instructions) for a body that asks which instructions it is compiled for.
+template <class Body, instruction_set Instructions>
+TEMPFLOW_INLINE void call(const void* context, index_t i) {
+  const Body& body = *static_cast<const Body*>(context);
+  if constexpr (requires { body(i, compiled_for<Instructions>{}); }) {
+    body(i, compiled_for<Instructions>{});
+  } else {
+    body(i);
+  }
+}
 template <class Body>
 void call_portable(const void* context, index_t i) {
-  (*static_cast<const Body*>(context))(i);
+  call<Body, instruction_set::portable>(context, i);
+}
+template <class Body>
+TEMPFLOW_AVX2 TEMPFLOW_FLATTEN void call_avx2(const void* context, index_t i) {
+  call<Body, instruction_set::avx2>(context, i);
+}
+template <class Body>
+TEMPFLOW_AVX512 TEMPFLOW_FLATTEN void call_avx512(const void* context, index_t i) {
+  call<Body, instruction_set::avx512>(context, i);
 }
 
+/// The version of a kernel for the given instructions.
 template <class Body>
-TEMPFLOW_AVX2_VERSION void call_avx2(const void* context, index_t i) {
-  (*static_cast<const Body*>(context))(i);
-}
-
-/// The version of a kernel for this machine.
-template <class Body>
-indexed_call best_call() {
-  static const bool has_avx2 = TEMPFLOW_CPU_HAS_AVX2();
-  return has_avx2 ? &call_avx2<Body> : &call_portable<Body>;
+indexed_call call_version(instruction_set instructions) {
+  switch (instructions) {
+    case instruction_set::avx512: return &call_avx512<Body>;
+    case instruction_set::avx2: return &call_avx2<Body>;
+    default: return &call_portable<Body>;
+  }
 }
 
 }  // namespace tempflow::detail

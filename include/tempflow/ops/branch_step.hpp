@@ -30,20 +30,21 @@ struct branch_step_row {
   std::span<double> log_probs;
   log_prob_convention convention;
 
-  void operator()(index_t i) const {
+  template <class Instructions = compiled_for_any>
+  TEMPFLOW_INLINE void operator()(index_t i, Instructions = {}) const {
     using coefficients = row_coefficients<typename Arithmetic::template real<T>>;
     const T *const xi = x.row(i), *const vi = v.row(i);
     const coefficients along(trunk_steps[i]), aside(branch_steps[i]);
     const index_t explorations = branches.rows() / x.rows();
     double* const log_prob = log_probs.data() + i * explorations;
     for (index_t k = 0; k < explorations; ++k) log_prob[k] = 0;
-    for_each_tile<Arithmetic>(x.columns(), [&](index_t first, index_t last) {
+    for_each_tile<Arithmetic>(x.columns(), [&](index_t first, index_t last) TEMPFLOW_INLINE_LAMBDA {
       advance<Arithmetic>(xi, vi, trunk.row(i), along, first, last);
       for (index_t k = 0; k < explorations; ++k) {
         noise_id id = ids[i];
         id.branch = static_cast<std::uint16_t>(id.branch + k);
         T* const yk = branches.row(i * explorations + k);
-        sample<Arithmetic>(xi, vi, yk, aside, key, id, first, last);
+        sample<Arithmetic, Instructions::value>(xi, vi, yk, aside, key, id, first, last);
         log_prob[k] += squared_residual<Arithmetic>(xi, vi, yk, aside, first, last);
       }
     });

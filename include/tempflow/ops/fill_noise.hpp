@@ -21,9 +21,11 @@ struct fill_noise_row {
   noise_key key;
   per_row<noise_id> ids;
 
-  void operator()(index_t i) const {
-    write_with_noise<compute_t<T>>(out.row(i), key, ids[i], 0, out.columns(),
-                                   [](index_t, compute_t<T> z) { return z; });
+  template <class Instructions = compiled_for_any>
+  TEMPFLOW_INLINE void operator()(index_t i, Instructions = {}) const {
+    write_with_noise<compute_t<T>, Instructions::value>(out.row(i), key, ids[i], 0, out.columns(),
+                                                        [](index_t, compute_t<T> z)
+                                                            TEMPFLOW_INLINE_LAMBDA { return z; });
   }
 };
 

@@ -17,11 +17,11 @@ namespace detail {
 
 /// Sum of squared residuals of a whole row, tile after tile.
 template <class Arithmetic, storage_scalar T>
-TEMPFLOW_HD double row_squared_residual(const T* x, const T* v, const T* y,
-                                        const row_coefficients<typename Arithmetic::template real<T>>& step,
-                                        index_t elements) {
+TEMPFLOW_INLINE double row_squared_residual(
+    const T* x, const T* v, const T* y, const row_coefficients<typename Arithmetic::template real<T>>& step,
+    index_t elements) {
   double squared = 0;
-  for_each_tile<Arithmetic>(elements, [&](index_t first, index_t last) {
+  for_each_tile<Arithmetic>(elements, [&](index_t first, index_t last) TEMPFLOW_INLINE_LAMBDA {
     squared += squared_residual<Arithmetic>(x, v, y, step, first, last);
   });
   return squared;
@@ -36,7 +36,7 @@ struct log_prob_row {
   std::span<double> log_probs;
   log_prob_convention convention;
 
-  void operator()(index_t i) const {
+  TEMPFLOW_INLINE void operator()(index_t i) const {
     const row_coefficients<typename Arithmetic::template real<T>> coefficients(steps[i]);
     const double squared =
         row_squared_residual<Arithmetic>(x.row(i), v.row(i), y.row(i), coefficients, x.columns());

@@ -55,7 +55,7 @@ struct policy_loss_row {
 
   using real = typename Arithmetic::template real<T>;
 
-  void operator()(index_t i) const {
+  TEMPFLOW_INLINE void operator()(index_t i) const {
     const T *const x = batch.x.row(i), *const y = batch.y.row(i), *const vi = v.row(i);
     const T* const reference = v_ref.empty() ? nullptr : v_ref.row(i);
     const transition& step = batch.transitions[i];
@@ -74,7 +74,7 @@ struct policy_loss_row {
     result.above = answer.above;
     if (reference != nullptr) {
       double difference = 0;
-      for_each_tile<Arithmetic>(elements, [&](index_t first, index_t last) {
+      for_each_tile<Arithmetic>(elements, [&](index_t first, index_t last) TEMPFLOW_INLINE_LAMBDA {
         difference += squared_difference<Arithmetic>(vi, reference, first, last);
       });
       result.kl = gaussian_kl(difference, step, elements, objective.kl_over);
@@ -96,24 +96,25 @@ struct policy_loss_row {
   }
 
   /// slope r + pull (v - v_ref), or zeros where that is not finite. Returns whether it was.
-  bool write_gradient(const T* x, const T* vi, const T* y, const T* reference,
-                      const row_coefficients<real>& coefficients, real slope, real pull, bool finite,
-                      G* out) const {
+  TEMPFLOW_INLINE bool write_gradient(const T* x, const T* vi, const T* y, const T* reference,
+                                      const row_coefficients<real>& coefficients, real slope, real pull,
+                                      bool finite, G* out) const {
     const index_t elements = v.columns();
-    const auto push = [=](index_t e) {
+    const auto push = [=](index_t e) TEMPFLOW_INLINE_LAMBDA {
       return slope * coefficients.residual(real{load(x[e])}, real{load(vi[e])}, real{load(y[e])});
     };
     if (finite && reference == nullptr) {
       write_elements<real>(out, 0, elements, push);
     } else if (finite) {
-      write_elements<real>(out, 0, elements, [=](index_t e) {
+      write_elements<real>(out, 0, elements, [=](index_t e) TEMPFLOW_INLINE_LAMBDA {
         return fused_multiply_add(pull, real{load(vi[e])} - real{load(reference[e])}, push(e));
       });
     }
     if constexpr (std::same_as<G, float16>) {  // a loss scale that is too large for the type
       for (index_t e = 0; finite && e < elements; ++e) finite = is_finite(load(out[e]));
     }
-    if (!finite) write_elements<real>(out, 0, elements, [](index_t) { return real{0}; });
+    if (!finite)
+      write_elements<real>(out, 0, elements, [](index_t) TEMPFLOW_INLINE_LAMBDA { return real{0}; });
     return finite;
   }
 };

@@ -13,6 +13,7 @@
 #include "tempflow/core/noise.hpp"
 #include "tempflow/core/numeric.hpp"
 #include "tempflow/core/scalar.hpp"
+#include "tempflow/detail/noise_lanes.hpp"
 #include "tempflow/schedule/transition.hpp"
 
 namespace tempflow::detail {
@@ -30,17 +31,17 @@ struct row_coefficients {
         std(static_cast<Real>(step.std)) {}
 
   /// alpha x + beta v.
-  TEMPFLOW_HD Real mean(Real x, Real v) const { return fused_multiply_add(beta, v, alpha * x); }
+  TEMPFLOW_INLINE Real mean(Real x, Real v) const { return fused_multiply_add(beta, v, alpha * x); }
 
   /// y - alpha x - beta v.
-  TEMPFLOW_HD Real residual(Real x, Real v, Real y) const {
+  TEMPFLOW_INLINE Real residual(Real x, Real v, Real y) const {
     return fused_multiply_add(-beta, v, fused_multiply_add(-alpha, x, y));
   }
 };
 
 /// Calls visit(first, last) for each tile of a row of `elements` elements, in order.
 template <class Arithmetic, class Visit>
-TEMPFLOW_HD void for_each_tile(index_t elements, const Visit& visit) {
+TEMPFLOW_INLINE void for_each_tile(index_t elements, const Visit& visit) {
   for (index_t first = 0; first < elements;) {
     const index_t last = elements - first > Arithmetic::tile ? first + Arithmetic::tile : elements;
     visit(first, last);
@@ -50,11 +51,11 @@ TEMPFLOW_HD void for_each_tile(index_t elements, const Visit& visit) {
 
 /// Sum of squared residuals of a tile.
 template <class Arithmetic, storage_scalar T>
-TEMPFLOW_HD double squared_residual(const T* x, const T* v, const T* y,
-                                    const row_coefficients<typename Arithmetic::template real<T>>& step,
-                                    index_t first, index_t last) {
+TEMPFLOW_INLINE double squared_residual(const T* x, const T* v, const T* y,
+                                        const row_coefficients<typename Arithmetic::template real<T>>& step,
+                                        index_t first, index_t last) {
   using real = typename Arithmetic::template real<T>;
-  return Arithmetic::template sum<real>(first, last, [=](index_t e, real partial) {
+  return Arithmetic::template sum<real>(first, last, [=](index_t e, real partial) TEMPFLOW_INLINE_LAMBDA {
     const real r = step.residual(real{load(x[e])}, real{load(v[e])}, real{load(y[e])});
     return fused_multiply_add(r, r, partial);
   });
@@ -62,9 +63,9 @@ TEMPFLOW_HD double squared_residual(const T* x, const T* v, const T* y,
 
 /// Sum of squared differences of a tile.
 template <class Arithmetic, storage_scalar T>
-TEMPFLOW_HD double squared_difference(const T* a, const T* b, index_t first, index_t last) {
+TEMPFLOW_INLINE double squared_difference(const T* a, const T* b, index_t first, index_t last) {
   using real = typename Arithmetic::template real<T>;
-  return Arithmetic::template sum<real>(first, last, [=](index_t e, real partial) {
+  return Arithmetic::template sum<real>(first, last, [=](index_t e, real partial) TEMPFLOW_INLINE_LAMBDA {
     const real d = real{load(a[e])} - real{load(b[e])};
     return fused_multiply_add(d, d, partial);
   });
@@ -73,7 +74,7 @@ TEMPFLOW_HD double squared_difference(const T* a, const T* b, index_t first, ind
 /// out[e] = compute(e) for e in [first, last), rounded to storage: a few elements at a time into registers,
 /// so that a compiler need not know whether out overlaps the inputs.
 template <class Real, storage_scalar T, class Compute>
-TEMPFLOW_HD void write_elements(T* out, index_t first, index_t last, const Compute& compute) {
+TEMPFLOW_INLINE void write_elements(T* out, index_t first, index_t last, const Compute& compute) {
   constexpr int width = 32;
   index_t e = first;
   for (; e + width <= last; e += width) {
@@ -86,24 +87,25 @@ TEMPFLOW_HD void write_elements(T* out, index_t first, index_t last, const Compu
 
 /// y = alpha x + beta v over a tile.
 template <class Arithmetic, storage_scalar T>
-TEMPFLOW_HD void advance(const T* x, const T* v, T* y,
-                         const row_coefficients<typename Arithmetic::template real<T>>& step, index_t first,
-                         index_t last) {
+TEMPFLOW_INLINE void advance(const T* x, const T* v, T* y,
+                             const row_coefficients<typename Arithmetic::template real<T>>& step,
+                             index_t first, index_t last) {
   using real = typename Arithmetic::template real<T>;
-  write_elements<real>(y, first, last,
-                       [=](index_t e) { return step.mean(real{load(x[e])}, real{load(v[e])}); });
+  write_elements<real>(y, first, last, [=](index_t e) TEMPFLOW_INLINE_LAMBDA {
+    return step.mean(real{load(x[e])}, real{load(v[e])});
+  });
 }
 
 /// out[e] = compute(e, z_e) for e in [first, last), z the noise of a row; `first` is a multiple of 4.
-template <class Real, storage_scalar T, class Compute>
-TEMPFLOW_HD void write_with_noise(T* out, noise_key key, noise_id id, index_t first, index_t last,
-                                  const Compute& compute) {
-  constexpr int blocks = 16, width = 4 * blocks;
+template <class Real, instruction_set Instructions, storage_scalar T, class Compute>
+TEMPFLOW_INLINE void write_with_noise(T* out, noise_key key, noise_id id, index_t first, index_t last,
+                                      const Compute& compute) {
   index_t e = first;
-  for (; e + width <= last; e += width) {
-    float noise[width];
-    fill_noise_blocks<blocks>(key, id, e / 4, noise);
-    write_elements<Real>(out, e, e + width, [&](index_t at) { return compute(at, Real{noise[at - e]}); });
+  for (; e + noise_chunk <= last; e += noise_chunk) {
+    float noise[noise_chunk];
+    write_noise_chunk<Instructions>(key, id, e, noise);
+    write_elements<Real>(out, e, e + noise_chunk,
+                         [&](index_t at) TEMPFLOW_INLINE_LAMBDA { return compute(at, Real{noise[at - e]}); });
   }
   for (; e < last; e += 4) {
     const normal_quad noise = noise_block(key, id, e / 4);
@@ -114,14 +116,15 @@ TEMPFLOW_HD void write_with_noise(T* out, noise_key key, noise_id id, index_t fi
 }
 
 /// y = alpha x + beta v + std z over a tile that starts at a multiple of 4.
-template <class Arithmetic, storage_scalar T>
-TEMPFLOW_HD void sample(const T* x, const T* v, T* y,
-                        const row_coefficients<typename Arithmetic::template real<T>>& step, noise_key key,
-                        noise_id id, index_t first, index_t last) {
+template <class Arithmetic, instruction_set Instructions, storage_scalar T>
+TEMPFLOW_INLINE void sample(const T* x, const T* v, T* y,
+                            const row_coefficients<typename Arithmetic::template real<T>>& step,
+                            noise_key key, noise_id id, index_t first, index_t last) {
   using real = typename Arithmetic::template real<T>;
-  write_with_noise<real>(y, key, id, first, last, [=](index_t e, real z) {
-    return fused_multiply_add(step.std, z, step.mean(real{load(x[e])}, real{load(v[e])}));
-  });
+  write_with_noise<real, Instructions>(
+      y, key, id, first, last, [=](index_t e, real z) TEMPFLOW_INLINE_LAMBDA {
+        return fused_multiply_add(step.std, z, step.mean(real{load(x[e])}, real{load(v[e])}));
+      });
 }
 
 }  // namespace tempflow::detail

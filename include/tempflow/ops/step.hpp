@@ -29,14 +29,15 @@ struct step_row {
   std::span<double> log_probs;
   log_prob_convention convention;
 
-  void operator()(index_t i) const {
+  template <class Instructions = compiled_for_any>
+  TEMPFLOW_INLINE void operator()(index_t i, Instructions = {}) const {
     const T *const xi = x.row(i), *const vi = v.row(i);
     T* const yi = y.row(i);
     const transition& step = steps[i];
     const row_coefficients<typename Arithmetic::template real<T>> coefficients(step);
     double squared = 0;
-    for_each_tile<Arithmetic>(x.columns(), [&](index_t first, index_t last) {
-      sample<Arithmetic>(xi, vi, yi, coefficients, key, ids[i], first, last);
+    for_each_tile<Arithmetic>(x.columns(), [&](index_t first, index_t last) TEMPFLOW_INLINE_LAMBDA {
+      sample<Arithmetic, Instructions::value>(xi, vi, yi, coefficients, key, ids[i], first, last);
       if (!log_probs.empty()) squared += squared_residual<Arithmetic>(xi, vi, yi, coefficients, first, last);
     });
     if (!log_probs.empty()) {
@@ -53,7 +54,7 @@ struct ode_step_row {
   batch_view<T> y;
   per_row<transition> steps;
 
-  void operator()(index_t i) const {
+  TEMPFLOW_INLINE void operator()(index_t i) const {
     const row_coefficients<typename Arithmetic::template real<T>> coefficients(steps[i]);
     advance<Arithmetic>(x.row(i), v.row(i), y.row(i), coefficients, 0, x.columns());
   }

@@ -1,0 +1,45 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// The processor's instructions that the library's kernels are compiled for, whatever flags its user compiles
+// with, and chosen from when they run. The choice changes speed, never a bit.
+
+#include <type_traits>
+
+#include "tempflow/config.hpp"
+
+namespace tempflow {
+
+/// From the least to the most able.
+enum class instruction_set {
+  portable,  ///< what the user's flags allow, on any processor
+  avx2,      ///< x86-64 with AVX2 and FMA
+  avx512     ///< x86-64 with AVX-512 F, BW, DQ and VL
+};
+
+/// The best instructions of this processor.
+inline instruction_set best_instruction_set() {
+  if (TEMPFLOW_CPU_HAS_AVX512()) return instruction_set::avx512;
+  if (TEMPFLOW_CPU_HAS_AVX2()) return instruction_set::avx2;
+  return instruction_set::portable;
+}
+
+/// The name of an instruction set, such as "avx2".
+constexpr const char* to_string(instruction_set instructions) {
+  switch (instructions) {
+    case instruction_set::avx512: return "avx512";
+    case instruction_set::avx2: return "avx2";
+    default: return "portable";
+  }
+}
+
+namespace detail {
+
+/// Tells a kernel which instructions it is being compiled for.
+template <instruction_set Instructions>
+using compiled_for = std::integral_constant<instruction_set, Instructions>;
+using compiled_for_any = compiled_for<instruction_set::portable>;
+
+}  // namespace detail
+}  // namespace tempflow

@@ -1,0 +1,179 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// N values in an AVX2 or AVX-512 register, in the compilers' vector types. Operators work lane by lane. What
+// the types have no operator for comes from the compilers' builtins, because <immintrin.h> would double the
+// time that the library takes to compile.
+//
+// Everything but these builtins is inlined into a function compiled for the right instructions (see
+// TEMPFLOW_AVX2), and they take references, so that no vector is ever passed in a register that one side of a
+// call does not know.
+
+#include <cstdint>
+#include <cstring>
+#include <utility>
+
+#include "tempflow/config.hpp"
+
+#if TEMPFLOW_VECTOR_TYPES
+
+namespace tempflow::detail {
+
+template <class T, int N>
+struct vector_type {
+  typedef T type [[gnu::vector_size(N * sizeof(T))]];
+};
+template <class T, int N>
+using vector = typename vector_type<T, N>::type;
+
+namespace registers {
+
+template <class T>
+TEMPFLOW_AVX2 inline void broadcast(vector<T, 32 / sizeof(T)>& out, T a) {
+  out = a - vector<T, 32 / sizeof(T)>{};
+}
+template <class T>
+TEMPFLOW_AVX512 inline void broadcast(vector<T, 64 / sizeof(T)>& out, T a) {
+  out = a - vector<T, 64 / sizeof(T)>{};
+}
+
+TEMPFLOW_AVX2 inline void fused_multiply_add(vector<float, 8>& out, const vector<float, 8>& a,
+                                             const vector<float, 8>& b, const vector<float, 8>& c) {
+  out = __builtin_ia32_vfmaddps256(a, b, c);
+}
+TEMPFLOW_AVX512 inline void fused_multiply_add(vector<float, 16>& out, const vector<float, 16>& a,
+                                               const vector<float, 16>& b, const vector<float, 16>& c) {
+  constexpr int all_lanes = -1, current_rounding = 4;
+  out = __builtin_ia32_vfmaddps512_mask(a, b, c, all_lanes, current_rounding);
+}
+
+TEMPFLOW_AVX2 inline void square_root(vector<float, 8>& out, const vector<float, 8>& a) {
+  out = __builtin_ia32_sqrtps256(a);
+}
+TEMPFLOW_AVX512 inline void square_root(vector<float, 16>& out, const vector<float, 16>& a) {
+  constexpr int current_rounding = 4;
+#if defined(__clang__)
+  out = __builtin_ia32_sqrtps512(a, current_rounding);
+#else
+  out = __builtin_ia32_sqrtps512_mask(a, a, -1, current_rounding);
+#endif
+}
+
+TEMPFLOW_AVX2 inline void multiply_low_halves(vector<std::uint64_t, 4>& out,
+                                              const vector<std::uint64_t, 4>& a,
+                                              const vector<std::uint64_t, 4>& b) {
+  using words = vector<int, 8>;
+  out = (vector<std::uint64_t, 4>)__builtin_ia32_pmuludq256((words)a, (words)b);
+}
+TEMPFLOW_AVX512 inline void multiply_low_halves(vector<std::uint64_t, 8>& out,
+                                                const vector<std::uint64_t, 8>& a,
+                                                const vector<std::uint64_t, 8>& b) {
+  using words = vector<int, 16>;
+#if defined(__clang__)
+  out = (vector<std::uint64_t, 8>)__builtin_ia32_pmuludq512((words)a, (words)b);
+#else
+  out = (vector<std::uint64_t, 8>)__builtin_ia32_pmuludq512_mask((words)a, (words)b, (vector<long long, 8>)a,
+                                                                 -1);
+#endif
+}
+
+}  // namespace registers
+
+/// N values of type T. See core/lanes.hpp for what the functions mean.
+template <class T, int N>
+struct lanes {
+  vector<T, N> value;
+
+  TEMPFLOW_INLINE lanes() {}
+  TEMPFLOW_INLINE lanes(T same) { registers::broadcast(value, same); }
+  TEMPFLOW_INLINE explicit lanes(const vector<T, N>& values) : value(values) {}
+  TEMPFLOW_INLINE lanes(const lanes& other) : value(other.value) {}
+  TEMPFLOW_INLINE lanes& operator=(const lanes& other) {
+    value = other.value;
+    return *this;
+  }
+
+  TEMPFLOW_INLINE friend lanes operator+(const lanes& a, const lanes& b) { return lanes(a.value + b.value); }
+  TEMPFLOW_INLINE friend lanes operator-(const lanes& a, const lanes& b) { return lanes(a.value - b.value); }
+  TEMPFLOW_INLINE friend lanes operator*(const lanes& a, const lanes& b) { return lanes(a.value * b.value); }
+  TEMPFLOW_INLINE friend lanes operator&(const lanes& a, const lanes& b) { return lanes(a.value & b.value); }
+  TEMPFLOW_INLINE friend lanes operator|(const lanes& a, const lanes& b) { return lanes(a.value | b.value); }
+  TEMPFLOW_INLINE friend lanes operator^(const lanes& a, const lanes& b) { return lanes(a.value ^ b.value); }
+  TEMPFLOW_INLINE friend lanes operator<<(const lanes& a, int bits) { return lanes(a.value << bits); }
+  TEMPFLOW_INLINE friend lanes operator>>(const lanes& a, int bits) { return lanes(a.value >> bits); }
+
+  TEMPFLOW_INLINE friend lanes fused_multiply_add(const lanes& a, const lanes& b, const lanes& c) {
+    lanes out;
+    registers::fused_multiply_add(out.value, a.value, b.value, c.value);
+    return out;
+  }
+  TEMPFLOW_INLINE friend lanes square_root(const lanes& a) {
+    lanes out;
+    registers::square_root(out.value, a.value);
+    return out;
+  }
+  TEMPFLOW_INLINE friend lanes multiply_low_halves(const lanes& a, const lanes& b) {
+    lanes out;
+    registers::multiply_low_halves(out.value, a.value, b.value);
+    return out;
+  }
+};
+
+template <int N>
+TEMPFLOW_INLINE lanes<float, N> as_float(const lanes<std::uint32_t, N>& words) {
+  return lanes<float, N>((vector<float, N>)words.value);
+}
+template <int N>
+TEMPFLOW_INLINE lanes<std::uint32_t, N> as_word(const lanes<float, N>& reals) {
+  return lanes<std::uint32_t, N>((vector<std::uint32_t, N>)reals.value);
+}
+template <int N>
+TEMPFLOW_INLINE lanes<float, N> signed_to_float(const lanes<std::uint32_t, N>& words) {
+  return lanes<float, N>(__builtin_convertvector((vector<std::int32_t, N>)words.value, vector<float, N>));
+}
+template <int N>
+TEMPFLOW_INLINE lanes<std::uint32_t, N> signed_shift_right(const lanes<std::uint32_t, N>& words, int bits) {
+  return lanes<std::uint32_t, N>((vector<std::uint32_t, N>)((vector<std::int32_t, N>)words.value >> bits));
+}
+template <int N>
+TEMPFLOW_INLINE lanes<float, N> select(const lanes<std::uint32_t, N>& words, const lanes<float, N>& a,
+                                       const lanes<float, N>& b) {
+  return lanes<float, N>(words.value != 0 ? a.value : b.value);
+}
+
+/// The low halves of both, alternately: even[0], odd[0], even[1], ...
+template <int N>
+TEMPFLOW_INLINE lanes<std::uint32_t, 2 * N> interleave_low_halves(const lanes<std::uint64_t, N>& even,
+                                                                  const lanes<std::uint64_t, N>& odd) {
+  const lanes<std::uint64_t, N> both = (even & 0xffffffffu) | (odd << 32);
+  return lanes<std::uint32_t, 2 * N>((vector<std::uint32_t, 2 * N>)both.value);
+}
+
+/// The lower (Half = 0) or upper half of a and of b, alternately.
+template <int Half, class T, int N, int... I>
+TEMPFLOW_INLINE lanes<T, N> interleave(const lanes<T, N>& a, const lanes<T, N>& b,
+                                       std::integer_sequence<int, I...>) {
+  return lanes<T, N>(__builtin_shufflevector(a.value, b.value, (Half * N / 2 + I / 2 + I % 2 * N)...));
+}
+template <int Half, class T, int N>
+TEMPFLOW_INLINE lanes<T, N> interleave(const lanes<T, N>& a, const lanes<T, N>& b) {
+  return interleave<Half>(a, b, std::make_integer_sequence<int, N>{});
+}
+
+/// out[4 i + k] = z[k][i].
+template <int N>
+TEMPFLOW_INLINE void write_interleaved(const lanes<float, N>& z0, const lanes<float, N>& z1,
+                                       const lanes<float, N>& z2, const lanes<float, N>& z3, float* out) {
+  using pairs = lanes<std::uint64_t, N / 2>;
+  const auto as_pairs = [](const lanes<float, N>& z) { return pairs((vector<std::uint64_t, N / 2>)z.value); };
+  const pairs first_low = as_pairs(interleave<0>(z0, z1)), first_high = as_pairs(interleave<1>(z0, z1));
+  const pairs second_low = as_pairs(interleave<0>(z2, z3)), second_high = as_pairs(interleave<1>(z2, z3));
+  const pairs quads[4] = {interleave<0>(first_low, second_low), interleave<1>(first_low, second_low),
+                          interleave<0>(first_high, second_high), interleave<1>(first_high, second_high)};
+  std::memcpy(out, quads, sizeof quads);
+}
+
+}  // namespace tempflow::detail
+
+#endif
