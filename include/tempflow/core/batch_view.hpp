@@ -7,6 +7,7 @@
 #include <concepts>
 #include <cstddef>
 #include <limits>
+#include <new>
 #include <string_view>
 #include <type_traits>
 #include <vector>
@@ -97,6 +98,25 @@ class batch_view {
   index_t row_stride_ = 0;
 };
 
+namespace detail {
+
+/// Memory on the boundaries of cache lines, so that no vector lies across two.
+template <class T>
+struct aligned_allocator {
+  using value_type = T;
+  static constexpr std::align_val_t alignment{64};
+
+  aligned_allocator() = default;
+  template <class U>
+  aligned_allocator(const aligned_allocator<U>&) {}
+
+  T* allocate(std::size_t count) { return static_cast<T*>(::operator new(count * sizeof(T), alignment)); }
+  void deallocate(T* memory, std::size_t) { ::operator delete(memory, alignment); }
+  friend bool operator==(aligned_allocator, aligned_allocator) { return true; }
+};
+
+}  // namespace detail
+
 /// A batch that owns its elements, packed row after row. For results and scratch space on the host.
 template <storage_scalar T>
 class batch_buffer {
@@ -121,7 +141,7 @@ class batch_buffer {
   index_t columns() const { return columns_; }
 
  private:
-  std::vector<T> elements_;
+  std::vector<T, detail::aligned_allocator<T>> elements_;
   index_t rows_ = 0;
   index_t columns_ = 0;
 };

@@ -78,6 +78,22 @@ TEMPFLOW_AVX512 inline void multiply_low_halves(vector<std::uint64_t, 8>& out,
 #endif
 }
 
+// Stores past the caches, to memory that is aligned to the register.
+TEMPFLOW_AVX2 inline void stream(void* out, const vector<long long, 4>& a) {
+#if defined(__clang__)
+  __builtin_nontemporal_store(a, (vector<long long, 4>*)out);
+#else
+  __builtin_ia32_movntdq256((vector<long long, 4>*)out, a);
+#endif
+}
+TEMPFLOW_AVX512 inline void stream(void* out, const vector<long long, 8>& a) {
+#if defined(__clang__)
+  __builtin_nontemporal_store(a, (vector<long long, 8>*)out);
+#else
+  __builtin_ia32_movntdq512((vector<long long, 8>*)out, a);
+#endif
+}
+
 }  // namespace registers
 
 /// N values of type T. See core/lanes.hpp for what the functions mean.
@@ -113,6 +129,8 @@ struct lanes {
     registers::square_root(out.value, a.value);
     return out;
   }
+  /// Past the caches, to aligned memory.
+  TEMPFLOW_INLINE friend void stream(void* out, const lanes& a) { registers::stream(out, a.value); }
   TEMPFLOW_INLINE friend lanes multiply_low_halves(const lanes& a, const lanes& b) {
     lanes out;
     registers::multiply_low_halves(out.value, a.value, b.value);

@@ -6,27 +6,33 @@
 
 #include "tempflow/backend/backend.hpp"
 #include "tempflow/core/noise.hpp"
-#include "tempflow/detail/kernel.hpp"
+#include "tempflow/detail/rows.hpp"
 #include "tempflow/ops/checks.hpp"
 #include "tempflow/ops/row.hpp"
 
 namespace tempflow {
 namespace detail {
 
-template <storage_scalar T>
+template <class Arithmetic_, storage_scalar T>
 struct fill_noise_row {
-  using kernel_tag = kernel;
+  using arithmetic = Arithmetic_;
 
   batch_view<T> out;
   noise_key key;
   per_row<noise_id> ids;
 
-  template <class Instructions = compiled_for_any>
-  TEMPFLOW_INLINE void operator()(index_t i, Instructions = {}) const {
-    write_with_noise<compute_t<T>, Instructions::value>(out.row(i), key, ids[i], 0, out.columns(),
+  index_t elements() const { return out.columns(); }
+  index_t sums() const { return 0; }
+  double nanoseconds() const { return 0.9; }
+
+  template <class Instructions>
+  TEMPFLOW_INLINE void tile(index_t i, index_t first, index_t last, double*, Instructions) const {
+    write_with_noise<compute_t<T>, Instructions::value>(out.row(i), key, ids[i], first, last,
                                                         [](index_t, compute_t<T> z)
                                                             TEMPFLOW_INLINE_LAMBDA { return z; });
   }
+
+  void conclude(index_t, const double*) const {}
 };
 
 }  // namespace detail
@@ -37,7 +43,7 @@ struct fill_noise_row {
 template <backend B, storage_scalar T>
 void fill_noise(const B& place, noise_key key, per_row<noise_id> ids, batch_view<T> out) {
   detail::check_noise_ids("fill_noise", ids, out.rows(), out.columns());
-  place.for_each_index(out.rows(), detail::fill_noise_row<T>{out, key, ids});
+  detail::for_each_row(place, out.rows(), detail::fill_noise_row<typename B::arithmetic, T>{out, key, ids});
 }
 
 }  // namespace tempflow

@@ -7,7 +7,7 @@
 #include <span>
 
 #include "tempflow/backend/backend.hpp"
-#include "tempflow/detail/kernel.hpp"
+#include "tempflow/detail/rows.hpp"
 #include "tempflow/objective/gaussian.hpp"
 #include "tempflow/ops/checks.hpp"
 #include "tempflow/ops/row.hpp"
@@ -15,32 +15,27 @@
 namespace tempflow {
 namespace detail {
 
-/// Sum of squared residuals of a whole row, tile after tile.
-template <class Arithmetic, storage_scalar T>
-TEMPFLOW_INLINE double row_squared_residual(
-    const T* x, const T* v, const T* y, const row_coefficients<typename Arithmetic::template real<T>>& step,
-    index_t elements) {
-  double squared = 0;
-  for_each_tile<Arithmetic>(elements, [&](index_t first, index_t last) TEMPFLOW_INLINE_LAMBDA {
-    squared += squared_residual<Arithmetic>(x, v, y, step, first, last);
-  });
-  return squared;
-}
-
-template <class Arithmetic, storage_scalar T>
+template <class Arithmetic_, storage_scalar T>
 struct log_prob_row {
-  using kernel_tag = kernel;
+  using arithmetic = Arithmetic_;
 
   batch_view<const T> x, v, y;
   per_row<transition> steps;
   std::span<double> log_probs;
   log_prob_convention convention;
 
-  TEMPFLOW_INLINE void operator()(index_t i) const {
-    const row_coefficients<typename Arithmetic::template real<T>> coefficients(steps[i]);
-    const double squared =
-        row_squared_residual<Arithmetic>(x.row(i), v.row(i), y.row(i), coefficients, x.columns());
-    log_probs[static_cast<std::size_t>(i)] = gaussian_log_prob(squared, steps[i], x.columns(), convention);
+  index_t elements() const { return x.columns(); }
+  index_t sums() const { return 1; }
+  double nanoseconds() const { return 0.3; }
+
+  template <class Instructions>
+  TEMPFLOW_INLINE void tile(index_t i, index_t first, index_t last, double* squared, Instructions) const {
+    const row_coefficients<typename arithmetic::template real<T>> coefficients(steps[i]);
+    *squared += squared_residual<arithmetic>(x.row(i), v.row(i), y.row(i), coefficients, first, last);
+  }
+
+  void conclude(index_t i, const double* squared) const {
+    log_probs[static_cast<std::size_t>(i)] = gaussian_log_prob(*squared, steps[i], elements(), convention);
   }
 };
 
@@ -61,8 +56,9 @@ void log_prob(const B& place, batch_view<E> x, input_batch<T> v, input_batch<T> 
   detail::check_has_elements("log_prob", x.rows(), x.columns());
   detail::check_size("log_prob", "log_probs", log_probs.size(), x.rows());
   detail::check_transitions("log_prob", steps, x.rows(), true);
-  place.for_each_index(
-      x.rows(), detail::log_prob_row<typename B::arithmetic, T>{x, v, y, steps, log_probs, convention});
+  detail::for_each_row(
+      place, x.rows(),
+      detail::log_prob_row<typename B::arithmetic, T>{x, v, y, steps, log_probs, convention});
 }
 
 }  // namespace tempflow

@@ -10,18 +10,18 @@
 // The host backpropagates dL/dv through its own model; no other graph exists. Derivation: docs/maths.md.
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <limits>
 #include <span>
 #include <vector>
 
 #include "tempflow/backend/backend.hpp"
-#include "tempflow/detail/kernel.hpp"
+#include "tempflow/detail/rows.hpp"
 #include "tempflow/objective/clipped_grpo.hpp"
 #include "tempflow/objective/gaussian.hpp"
 #include "tempflow/objective/policy_statistics.hpp"
 #include "tempflow/ops/checks.hpp"
-#include "tempflow/ops/log_prob.hpp"
 #include "tempflow/ops/row.hpp"
 
 namespace tempflow {
@@ -42,80 +42,139 @@ struct policy_batch {
 
 namespace detail {
 
-template <class Arithmetic, storage_scalar T, storage_scalar G, class Objective>
-struct policy_loss_row {
-  using kernel_tag = kernel;
+/// What the passes over a row hand on.
+template <class Real>
+struct policy_slopes {
+  Real on_policy = 0;  ///< dL/d(log-prob), with D's factors, of a row whose log-ratio is 0
+  Real slope = 0;      ///< the same at the row's own log-ratio
+  Real pull = 0;       ///< of the KL
+};
 
-  policy_batch<T> batch;
+template <class Arithmetic_, storage_scalar T, storage_scalar G, class Objective>
+struct policy_loss_row {
+  using arithmetic = Arithmetic_;
+  using real = typename arithmetic::template real<T>;
+
+  const policy_batch<T>& batch;
   batch_view<const T> v, v_ref;
-  Objective objective;
+  const Objective& objective;
   double gradient_factor;
   batch_view<G> gradient;
+  bool streamed;                ///< the gradient goes past the caches
+  std::atomic<bool>& one_pass;  ///< the rows so far were on policy: guess that the next is
+  std::span<policy_slopes<real>> slopes;
   std::span<policy_row> results;
 
-  using real = typename Arithmetic::template real<T>;
+  index_t elements() const { return v.columns(); }
+  index_t sums() const { return 2; }
+  double nanoseconds() const { return 0.7; }
 
-  TEMPFLOW_INLINE void operator()(index_t i) const {
-    const T *const x = batch.x.row(i), *const y = batch.y.row(i), *const vi = v.row(i);
-    const T* const reference = v_ref.empty() ? nullptr : v_ref.row(i);
-    const transition& step = batch.transitions[i];
-    const row_coefficients<real> coefficients(step);
-    const index_t elements = v.columns();
-    const auto row = static_cast<std::size_t>(i);
-
-    policy_row result;
-    const double squared = row_squared_residual<Arithmetic>(x, vi, y, coefficients, elements);
-    result.log_prob = gaussian_log_prob(squared, step, elements, batch.convention);
-    result.log_ratio = result.log_prob - batch.old_log_probs[row];
-    result.ratio = std::exp(result.log_ratio);
-    const surrogate answer = objective(result.log_ratio, batch.advantages[row], batch.weights[i]);
-    result.surrogate = answer.loss;
-    result.below = answer.below;
-    result.above = answer.above;
-    if (reference != nullptr) {
-      double difference = 0;
-      for_each_tile<Arithmetic>(elements, [&](index_t first, index_t last) TEMPFLOW_INLINE_LAMBDA {
-        difference += squared_difference<Arithmetic>(vi, reference, first, last);
-      });
-      result.kl = gaussian_kl(difference, step, elements, objective.kl_over);
-    }
-    const auto slope =
-        static_cast<real>(answer.slope * log_prob_slope(step, elements, batch.convention) * gradient_factor);
-    const auto pull = reference == nullptr
-                          ? real{0}
-                          : static_cast<real>(objective.kl_beta *
-                                              kl_slope(step, elements, objective.kl_over) * gradient_factor);
-    result.finite = is_finite(squared) && is_finite(answer.loss) && is_finite(result.kl) &&
-                    is_finite(slope) && is_finite(pull);
-    if (!result.finite) result.surrogate = std::numeric_limits<double>::quiet_NaN();  // seen in the mean loss
-    if (!gradient.empty()) {
-      result.finite =
-          write_gradient(x, vi, y, reference, coefficients, slope, pull, result.finite, gradient.row(i));
-    }
-    results[row] = result;
+  /// dL/d(log-prob) of row i at a log-ratio, with the factors that make it multiply r.
+  real slope_at(index_t i, double log_ratio) const {
+    const double slope =
+        objective(log_ratio, batch.advantages[static_cast<std::size_t>(i)], batch.weights[i]).slope;
+    return static_cast<real>(slope * log_prob_slope(batch.transitions[i], elements(), batch.convention) *
+                             gradient_factor);
   }
 
-  /// slope r + pull (v - v_ref), or zeros where that is not finite. Returns whether it was.
-  TEMPFLOW_INLINE bool write_gradient(const T* x, const T* vi, const T* y, const T* reference,
-                                      const row_coefficients<real>& coefficients, real slope, real pull,
-                                      bool finite, G* out) const {
-    const index_t elements = v.columns();
+  /// Before the first pass: all that does not depend on the elements.
+  void begin(index_t i) const {
+    auto& row = slopes[static_cast<std::size_t>(i)];
+    row.on_policy = slope_at(i, 0.0);
+    if (!v_ref.empty()) {
+      row.pull =
+          static_cast<real>(objective.kl_beta *
+                            kl_slope(batch.transitions[i], elements(), objective.kl_over) * gradient_factor);
+    }
+  }
+
+  template <class Instructions>
+  TEMPFLOW_INLINE void tile(index_t i, index_t first, index_t last, double* sums, Instructions isa) const {
+    const row_coefficients<real> coefficients(batch.transitions[i]);
+    sums[0] +=
+        squared_residual<arithmetic>(batch.x.row(i), v.row(i), batch.y.row(i), coefficients, first, last);
+    if (!v_ref.empty()) sums[1] += squared_difference<arithmetic>(v.row(i), v_ref.row(i), first, last);
+    if (one_pass.load(std::memory_order_relaxed)) {
+      write_gradient(i, slopes[static_cast<std::size_t>(i)].on_policy, first, last, isa);
+    }
+  }
+
+  /// The numbers of row i. Returns whether its gradient has yet to be written.
+  bool conclude(index_t i, const double* sums) const {
+    const auto at = static_cast<std::size_t>(i);
+    const transition& step = batch.transitions[i];
+    policy_row& row = results[at];
+    row = {};
+    row.log_prob = gaussian_log_prob(sums[0], step, elements(), batch.convention);
+    row.log_ratio = row.log_prob - batch.old_log_probs[at];
+    row.ratio = std::exp(row.log_ratio);
+    const surrogate answer = objective(row.log_ratio, batch.advantages[at], batch.weights[i]);
+    row.surrogate = answer.loss;
+    row.below = answer.below;
+    row.above = answer.above;
+    if (!v_ref.empty()) row.kl = gaussian_kl(sums[1], step, elements(), objective.kl_over);
+    slopes[at].slope = slope_at(i, row.log_ratio);
+    row.finite = is_finite(sums[0]) && is_finite(answer.loss) && is_finite(row.kl) &&
+                 is_finite(slopes[at].slope) && is_finite(slopes[at].pull);
+    if (gradient.empty()) return false;
+    const bool guessed = one_pass.load(std::memory_order_relaxed);
+    if (guessed && row.finite && slopes[at].slope == slopes[at].on_policy) return false;
+    one_pass.store(false, std::memory_order_relaxed);
+    return true;
+  }
+
+  template <class Instructions>
+  TEMPFLOW_INLINE void revisit(index_t i, index_t first, index_t last, Instructions isa) const {
+    if (results[static_cast<std::size_t>(i)].finite) {
+      write_gradient(i, slopes[static_cast<std::size_t>(i)].slope, first, last, isa);
+    } else {
+      write_zeros(i, first, last);
+    }
+  }
+
+  void finish(index_t i) const {
+    policy_row& row = results[static_cast<std::size_t>(i)];
+    if constexpr (std::same_as<G, float16>) {  // a loss scale that is too large for the type
+      if (row.finite && !gradient.empty()) {
+        const G* const written = gradient.row(i);
+        row.finite = std::all_of(written, written + elements(), [](G g) { return is_finite(load(g)); });
+        if (!row.finite) write_zeros(i, 0, elements());
+      }
+    }
+    if (!row.finite) row.surrogate = std::numeric_limits<double>::quiet_NaN();  // seen in the mean loss
+    if (streamed) stream_fence();
+  }
+
+  /// slope r + pull (v - v_ref).
+  template <class Instructions>
+  TEMPFLOW_INLINE void write_gradient(index_t i, real slope, index_t first, index_t last,
+                                      Instructions) const {
+    const row_coefficients<real> coefficients(batch.transitions[i]);
+    const T *const x = batch.x.row(i), *const y = batch.y.row(i), *const vi = v.row(i);
     const auto push = [=](index_t e) TEMPFLOW_INLINE_LAMBDA {
       return slope * coefficients.residual(real{load(x[e])}, real{load(vi[e])}, real{load(y[e])});
     };
-    if (finite && reference == nullptr) {
-      write_elements<real>(out, 0, elements, push);
-    } else if (finite) {
-      write_elements<real>(out, 0, elements, [=](index_t e) TEMPFLOW_INLINE_LAMBDA {
+    const auto write = [&](const auto& compute) TEMPFLOW_INLINE_LAMBDA {
+      if (streamed) {
+        write_elements<real, Instructions::value>(gradient.row(i), first, last, compute);
+      } else {
+        write_elements<real>(gradient.row(i), first, last, compute);
+      }
+    };
+    if (v_ref.empty()) {
+      write(push);
+    } else {
+      const real pull = slopes[static_cast<std::size_t>(i)].pull;
+      const T* const reference = v_ref.row(i);
+      write([=](index_t e) TEMPFLOW_INLINE_LAMBDA {
         return fused_multiply_add(pull, real{load(vi[e])} - real{load(reference[e])}, push(e));
       });
     }
-    if constexpr (std::same_as<G, float16>) {  // a loss scale that is too large for the type
-      for (index_t e = 0; finite && e < elements; ++e) finite = is_finite(load(out[e]));
-    }
-    if (!finite)
-      write_elements<real>(out, 0, elements, [](index_t) TEMPFLOW_INLINE_LAMBDA { return real{0}; });
-    return finite;
+  }
+
+  TEMPFLOW_INLINE void write_zeros(index_t i, index_t first, index_t last) const {
+    write_elements<real>(gradient.row(i), first, last,
+                         [](index_t) TEMPFLOW_INLINE_LAMBDA { return real{0}; });
   }
 };
 
@@ -180,9 +239,16 @@ policy_statistics policy_loss(const B& place, const policy_batch<T>& batch, inpu
   }
   const auto mean_over =
       static_cast<double>(batch.mean_over > 0 ? batch.mean_over : (std::max)(count, index_t{1}));
-  place.for_each_index(count,
-                       detail::policy_loss_row<typename B::arithmetic, T, G, Objective>{
-                           batch, v, v_ref, objective, batch.gradient_scale / mean_over, gradient, rows});
+  using kernel = detail::policy_loss_row<typename B::arithmetic, T, G, Objective>;
+  std::vector<detail::policy_slopes<typename kernel::real>> slopes(static_cast<std::size_t>(count));
+  const bool in_place = detail::overlap(gradient, batch.x) || detail::overlap(gradient, batch.y) ||
+                        detail::overlap(gradient, v) || detail::overlap(gradient, v_ref);
+  std::atomic<bool> one_pass = !gradient.empty() && !in_place;
+  const bool streamed = detail::worth_streaming(gradient);
+  const kernel rows_of_batch{batch,    v,        v_ref,    objective, batch.gradient_scale / mean_over,
+                             gradient, streamed, one_pass, slopes,    rows};
+  for (index_t i = 0; i < count; ++i) rows_of_batch.begin(i);
+  detail::for_each_row(place, count, rows_of_batch);
   return summarize(rows, objective.kl_beta, mean_over);
 }
 

@@ -14,6 +14,7 @@
 #include "tempflow/core/numeric.hpp"
 #include "tempflow/core/scalar.hpp"
 #include "tempflow/detail/noise_lanes.hpp"
+#include "tempflow/detail/stream.hpp"
 #include "tempflow/schedule/transition.hpp"
 
 namespace tempflow::detail {
@@ -39,16 +40,6 @@ struct row_coefficients {
   }
 };
 
-/// Calls visit(first, last) for each tile of a row of `elements` elements, in order.
-template <class Arithmetic, class Visit>
-TEMPFLOW_INLINE void for_each_tile(index_t elements, const Visit& visit) {
-  for (index_t first = 0; first < elements;) {
-    const index_t last = elements - first > Arithmetic::tile ? first + Arithmetic::tile : elements;
-    visit(first, last);
-    first = last;
-  }
-}
-
 /// Sum of squared residuals of a tile.
 template <class Arithmetic, storage_scalar T>
 TEMPFLOW_INLINE double squared_residual(const T* x, const T* v, const T* y,
@@ -72,15 +63,24 @@ TEMPFLOW_INLINE double squared_difference(const T* a, const T* b, index_t first,
 }
 
 /// out[e] = compute(e) for e in [first, last), rounded to storage: a few elements at a time into registers,
-/// so that a compiler need not know whether out overlaps the inputs.
-template <class Real, storage_scalar T, class Compute>
+/// so that a compiler need not know whether out overlaps the inputs. With Instructions that have them, stores
+/// go past the caches: for outputs that would push out of them what is still to be read.
+template <class Real, instruction_set Past = instruction_set::portable, storage_scalar T, class Compute>
 TEMPFLOW_INLINE void write_elements(T* out, index_t first, index_t last, const Compute& compute) {
   constexpr int width = 32;
   index_t e = first;
   for (; e + width <= last; e += width) {
     Real value[width];
     for (int l = 0; l < width; ++l) value[l] = compute(e + l);
-    for (int l = 0; l < width; ++l) out[e + l] = store<T>(value[l]);
+    if constexpr (can_stream<Past> && std::same_as<T, Real>) {
+      stream<Past>(out + e, value);
+    } else if constexpr (can_stream<Past>) {
+      T stored[width];
+      for (int l = 0; l < width; ++l) stored[l] = store<T>(value[l]);
+      stream<Past>(out + e, stored);
+    } else {
+      for (int l = 0; l < width; ++l) out[e + l] = store<T>(value[l]);
+    }
   }
   for (; e < last; ++e) out[e] = store<T>(compute(e));
 }

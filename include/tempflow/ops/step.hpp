@@ -9,7 +9,7 @@
 
 #include "tempflow/backend/backend.hpp"
 #include "tempflow/core/noise.hpp"
-#include "tempflow/detail/kernel.hpp"
+#include "tempflow/detail/rows.hpp"
 #include "tempflow/objective/gaussian.hpp"
 #include "tempflow/ops/checks.hpp"
 #include "tempflow/ops/row.hpp"
@@ -17,9 +17,9 @@
 namespace tempflow {
 namespace detail {
 
-template <class Arithmetic, storage_scalar T>
+template <class Arithmetic_, storage_scalar T>
 struct step_row {
-  using kernel_tag = kernel;
+  using arithmetic = Arithmetic_;
 
   batch_view<const T> x, v;
   batch_view<T> y;
@@ -29,35 +29,44 @@ struct step_row {
   std::span<double> log_probs;
   log_prob_convention convention;
 
-  template <class Instructions = compiled_for_any>
-  TEMPFLOW_INLINE void operator()(index_t i, Instructions = {}) const {
+  index_t elements() const { return x.columns(); }
+  index_t sums() const { return log_probs.empty() ? 0 : 1; }
+  double nanoseconds() const { return 1.2; }
+
+  template <class Instructions>
+  TEMPFLOW_INLINE void tile(index_t i, index_t first, index_t last, double* squared, Instructions) const {
+    const row_coefficients<typename arithmetic::template real<T>> coefficients(steps[i]);
     const T *const xi = x.row(i), *const vi = v.row(i);
     T* const yi = y.row(i);
-    const transition& step = steps[i];
-    const row_coefficients<typename Arithmetic::template real<T>> coefficients(step);
-    double squared = 0;
-    for_each_tile<Arithmetic>(x.columns(), [&](index_t first, index_t last) TEMPFLOW_INLINE_LAMBDA {
-      sample<Arithmetic, Instructions::value>(xi, vi, yi, coefficients, key, ids[i], first, last);
-      if (!log_probs.empty()) squared += squared_residual<Arithmetic>(xi, vi, yi, coefficients, first, last);
-    });
-    if (!log_probs.empty()) {
-      log_probs[static_cast<std::size_t>(i)] = gaussian_log_prob(squared, step, x.columns(), convention);
-    }
+    sample<arithmetic, Instructions::value>(xi, vi, yi, coefficients, key, ids[i], first, last);
+    if (!log_probs.empty()) *squared += squared_residual<arithmetic>(xi, vi, yi, coefficients, first, last);
+  }
+
+  void conclude(index_t i, const double* squared) const {
+    if (log_probs.empty()) return;
+    log_probs[static_cast<std::size_t>(i)] = gaussian_log_prob(*squared, steps[i], elements(), convention);
   }
 };
 
-template <class Arithmetic, storage_scalar T>
+template <class Arithmetic_, storage_scalar T>
 struct ode_step_row {
-  using kernel_tag = kernel;
+  using arithmetic = Arithmetic_;
 
   batch_view<const T> x, v;
   batch_view<T> y;
   per_row<transition> steps;
 
-  TEMPFLOW_INLINE void operator()(index_t i) const {
-    const row_coefficients<typename Arithmetic::template real<T>> coefficients(steps[i]);
-    advance<Arithmetic>(x.row(i), v.row(i), y.row(i), coefficients, 0, x.columns());
+  index_t elements() const { return x.columns(); }
+  index_t sums() const { return 0; }
+  double nanoseconds() const { return 0.3; }
+
+  template <class Instructions>
+  TEMPFLOW_INLINE void tile(index_t i, index_t first, index_t last, double*, Instructions) const {
+    const row_coefficients<typename arithmetic::template real<T>> coefficients(steps[i]);
+    advance<arithmetic>(x.row(i), v.row(i), y.row(i), coefficients, first, last);
   }
+
+  void conclude(index_t, const double*) const {}
 };
 
 }  // namespace detail
@@ -84,8 +93,9 @@ void step(const B& place, batch_view<E> x, input_batch<T> v, per_row<transition>
     detail::check_has_elements("step", x.rows(), x.columns());
   }
   detail::check_transitions("step", steps, x.rows(), !log_probs.empty());
-  place.for_each_index(
-      x.rows(), detail::step_row<typename B::arithmetic, T>{x, v, y, steps, key, ids, log_probs, convention});
+  detail::for_each_row(
+      place, x.rows(),
+      detail::step_row<typename B::arithmetic, T>{x, v, y, steps, key, ids, log_probs, convention});
 }
 
 /// Writes the mean alpha x + beta v of each row: a deterministic step. y may be x.
@@ -100,7 +110,7 @@ void ode_step(const B& place, batch_view<E> x, input_batch<T> v, per_row<transit
   detail::check_same_or_apart("ode_step", "y", y, "x", x);
   detail::check_same_or_apart("ode_step", "y", y, "v", v);
   detail::check_transitions("ode_step", steps, x.rows(), false);
-  place.for_each_index(x.rows(), detail::ode_step_row<typename B::arithmetic, T>{x, v, y, steps});
+  detail::for_each_row(place, x.rows(), detail::ode_step_row<typename B::arithmetic, T>{x, v, y, steps});
 }
 
 }  // namespace tempflow
