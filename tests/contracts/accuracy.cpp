@@ -14,6 +14,7 @@
 #include "support/policy_problem.hpp"
 #include "tempflow/backend/cpu.hpp"
 #include "tempflow/backend/reference.hpp"
+#include "tempflow/ops/log_prob.hpp"
 
 using tempflow::batch_buffer;
 using tempflow::bfloat16;

@@ -9,10 +9,17 @@
 #include <limits>
 
 #include "tempflow/config.hpp"
+#include "tempflow/core/element.hpp"
 #include "tempflow/core/index.hpp"
 #include "tempflow/core/scalar.hpp"
 
 namespace tempflow {
+
+/// What a tile adds to the sums of its row.
+template <int Count>
+struct tile_sums {
+  double value[Count] = {};
+};
 
 /// Production arithmetic: fp32 (fp64 for double) within tiles of 1,024 elements, double across tiles.
 ///
@@ -25,21 +32,46 @@ struct tiled_arithmetic {
   using real = compute_t<T>;
 
   static constexpr index_t tile = 1024;
-  static constexpr int lanes = 32;
 
-  /// Sum over e in [first, last) of term(e), where accumulate(e, partial) returns partial + term(e).
-  template <class Real, class Accumulate>
-  TEMPFLOW_INLINE static double sum(index_t first, index_t last, const Accumulate& accumulate) {
-    Real lane[lanes] = {};
+  /// Sums over the positions [first, last), where accumulate(at, partial) adds a position's terms to partial[0]
+  /// to partial[Count - 1]. T: what the rows are stored as.
+  template <storage_scalar T, int Count, class Accumulate>
+  TEMPFLOW_INLINE static tile_sums<Count> sum(index_t first, index_t last, const Accumulate& accumulate) {
+    using Real = real<T>;
+    constexpr bool halves = detail::in_halves<Real, T>;
+    Real lane[Count][detail::group] = {};
+    const auto visit = [&](auto at, int slot) TEMPFLOW_INLINE_LAMBDA {
+      Real partial[Count];
+      for (int s = 0; s < Count; ++s) partial[s] = lane[s][slot];
+      accumulate(at, partial);
+      for (int s = 0; s < Count; ++s) lane[s][slot] = partial[s];
+    };
     index_t e = first;
-    for (; e + lanes <= last; e += lanes) {
-      for (int l = 0; l < lanes; ++l) lane[l] = accumulate(e + l, lane[l]);
+    for (; e + detail::group <= last; e += detail::group) detail::visit_group<halves, Real>(e, visit);
+    for (int l = 0; e + l < last; ++l) visit(detail::element_at<Real>{e + l}, detail::slot_of<halves>(l));
+    tile_sums<Count> sums;
+    for (int s = 0; s < Count; ++s) sums.value[s] = static_cast<double>(fold<halves>(lane[s]));
+    return sums;
+  }
+
+ private:
+  /// The sum of all lanes: lane l and lane l + 16, then l and l + 8, and so on. In halves, even lanes come
+  /// first, and neighbours meet last.
+  template <bool Halves, class Real>
+  TEMPFLOW_INLINE static Real fold(Real (&lane)[detail::group]) {
+    if constexpr (Halves) {
+      constexpr int half = detail::group / 2;
+      for (int width = half / 2; width > 0; width /= 2) {
+        for (int l = 0; l < width; ++l) lane[l] += lane[l + width];
+        for (int l = half; l < half + width; ++l) lane[l] += lane[l + width];
+      }
+      return lane[0] + lane[half];
+    } else {
+      for (int width = detail::group / 2; width > 0; width /= 2) {
+        for (int l = 0; l < width; ++l) lane[l] += lane[l + width];
+      }
+      return lane[0];
     }
-    for (int l = 0; e + l < last; ++l) lane[l] = accumulate(e + l, lane[l]);
-    for (int width = lanes / 2; width > 0; width /= 2) {
-      for (int l = 0; l < width; ++l) lane[l] += lane[l + width];
-    }
-    return static_cast<double>(lane[0]);
   }
 };
 
@@ -50,11 +82,11 @@ struct plain_double_arithmetic {
 
   static constexpr index_t tile = (std::numeric_limits<index_t>::max)();
 
-  template <class Real, class Accumulate>
-  TEMPFLOW_INLINE static double sum(index_t first, index_t last, const Accumulate& accumulate) {
-    double total = 0;
-    for (index_t e = first; e < last; ++e) total = accumulate(e, total);
-    return total;
+  template <storage_scalar T, int Count, class Accumulate>
+  TEMPFLOW_INLINE static tile_sums<Count> sum(index_t first, index_t last, const Accumulate& accumulate) {
+    tile_sums<Count> sums;
+    for (index_t e = first; e < last; ++e) accumulate(detail::element_at<double>{e}, sums.value);
+    return sums;
   }
 };
 

@@ -70,11 +70,15 @@ TEMPFLOW_HD constexpr float load(float16 value) {
 
 namespace detail {
 
-TEMPFLOW_HD constexpr bfloat16 to_bfloat16(float value) {
+/// The nearest bf16 in the upper half of a word; the lower half means nothing.
+TEMPFLOW_HD constexpr std::uint32_t rounded_to_upper_half(float value) {
   const auto bits = bit_cast<std::uint32_t>(value);
-  if ((bits & 0x7fffffffu) > 0x7f800000u)
-    return {static_cast<std::uint16_t>((bits >> 16) | 0x40u)};  // quiet NaN
-  return {static_cast<std::uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16)};
+  const bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
+  return nan ? bits | 0x400000u : bits + 0x7fffu + ((bits >> 16) & 1u);  // a NaN becomes quiet
+}
+
+TEMPFLOW_HD constexpr bfloat16 to_bfloat16(float value) {
+  return {static_cast<std::uint16_t>(rounded_to_upper_half(value) >> 16)};
 }
 
 TEMPFLOW_HD constexpr float16 to_float16(float value) {

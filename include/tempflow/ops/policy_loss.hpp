@@ -90,10 +90,16 @@ struct policy_loss_row {
 
   template <class Instructions>
   TEMPFLOW_INLINE void tile(index_t i, index_t first, index_t last, double* sums, Instructions isa) const {
-    const row_coefficients<real> coefficients(batch.transitions[i]);
-    sums[0] +=
-        squared_residual<arithmetic>(batch.x.row(i), v.row(i), batch.y.row(i), coefficients, first, last);
-    if (!v_ref.empty()) sums[1] += squared_difference<arithmetic>(v.row(i), v_ref.row(i), first, last);
+    const row_coefficients<real> step(batch.transitions[i]);
+    const T *const x = batch.x.row(i), *const y = batch.y.row(i), *const vi = v.row(i);
+    if (v_ref.empty()) {
+      sums[0] += squared_residual<arithmetic>(x, vi, y, step, first, last);
+    } else {
+      const auto both =
+          squared_residual_and_difference<arithmetic>(x, vi, y, v_ref.row(i), step, first, last);
+      sums[0] += both.value[0];
+      sums[1] += both.value[1];
+    }
     if (one_pass.load(std::memory_order_relaxed)) {
       write_gradient(i, slopes[static_cast<std::size_t>(i)].on_policy, first, last, isa);
     }
@@ -149,16 +155,15 @@ struct policy_loss_row {
   template <class Instructions>
   TEMPFLOW_INLINE void write_gradient(index_t i, real slope, index_t first, index_t last,
                                       Instructions) const {
-    const row_coefficients<real> coefficients(batch.transitions[i]);
+    const row_coefficients<real> step(batch.transitions[i]);
     const T *const x = batch.x.row(i), *const y = batch.y.row(i), *const vi = v.row(i);
-    const auto push = [=](index_t e) TEMPFLOW_INLINE_LAMBDA {
-      return slope * coefficients.residual(real{load(x[e])}, real{load(vi[e])}, real{load(y[e])});
-    };
+    const auto push = [=](auto at)
+                          TEMPFLOW_INLINE_LAMBDA { return slope * step.residual(at(x), at(vi), at(y)); };
     const auto write = [&](const auto& compute) TEMPFLOW_INLINE_LAMBDA {
       if (streamed) {
-        write_elements<real, Instructions::value>(gradient.row(i), first, last, compute);
+        write_elements<T, real, Instructions::value>(gradient.row(i), first, last, compute);
       } else {
-        write_elements<real>(gradient.row(i), first, last, compute);
+        write_elements<T, real>(gradient.row(i), first, last, compute);
       }
     };
     if (v_ref.empty()) {
@@ -166,15 +171,15 @@ struct policy_loss_row {
     } else {
       const real pull = slopes[static_cast<std::size_t>(i)].pull;
       const T* const reference = v_ref.row(i);
-      write([=](index_t e) TEMPFLOW_INLINE_LAMBDA {
-        return fused_multiply_add(pull, real{load(vi[e])} - real{load(reference[e])}, push(e));
+      write([=](auto at) TEMPFLOW_INLINE_LAMBDA {
+        return fused_multiply_add(pull, at(vi) - at(reference), push(at));
       });
     }
   }
 
   TEMPFLOW_INLINE void write_zeros(index_t i, index_t first, index_t last) const {
-    write_elements<real>(gradient.row(i), first, last,
-                         [](index_t) TEMPFLOW_INLINE_LAMBDA { return real{0}; });
+    write_elements<G, real>(gradient.row(i), first, last,
+                            [](auto) TEMPFLOW_INLINE_LAMBDA { return real{0}; });
   }
 };
 

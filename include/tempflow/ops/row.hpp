@@ -45,44 +45,52 @@ template <class Arithmetic, storage_scalar T>
 TEMPFLOW_INLINE double squared_residual(const T* x, const T* v, const T* y,
                                         const row_coefficients<typename Arithmetic::template real<T>>& step,
                                         index_t first, index_t last) {
-  using real = typename Arithmetic::template real<T>;
-  return Arithmetic::template sum<real>(first, last, [=](index_t e, real partial) TEMPFLOW_INLINE_LAMBDA {
-    const real r = step.residual(real{load(x[e])}, real{load(v[e])}, real{load(y[e])});
-    return fused_multiply_add(r, r, partial);
-  });
+  const auto sums =
+      Arithmetic::template sum<T, 1>(first, last, [=](auto at, auto& partial) TEMPFLOW_INLINE_LAMBDA {
+        const auto r = step.residual(at(x), at(v), at(y));
+        partial[0] = fused_multiply_add(r, r, partial[0]);
+      });
+  return sums.value[0];
 }
 
-/// Sum of squared differences of a tile.
+/// Sums of squared residuals and of squared differences to a reference velocity.
 template <class Arithmetic, storage_scalar T>
-TEMPFLOW_INLINE double squared_difference(const T* a, const T* b, index_t first, index_t last) {
-  using real = typename Arithmetic::template real<T>;
-  return Arithmetic::template sum<real>(first, last, [=](index_t e, real partial) TEMPFLOW_INLINE_LAMBDA {
-    const real d = real{load(a[e])} - real{load(b[e])};
-    return fused_multiply_add(d, d, partial);
+TEMPFLOW_INLINE tile_sums<2> squared_residual_and_difference(
+    const T* x, const T* v, const T* y, const T* v_ref,
+    const row_coefficients<typename Arithmetic::template real<T>>& step, index_t first, index_t last) {
+  return Arithmetic::template sum<T, 2>(first, last, [=](auto at, auto& partial) TEMPFLOW_INLINE_LAMBDA {
+    const auto r = step.residual(at(x), at(v), at(y));
+    const auto d = at(v) - at(v_ref);
+    partial[0] = fused_multiply_add(r, r, partial[0]);
+    partial[1] = fused_multiply_add(d, d, partial[1]);
   });
 }
 
-/// out[e] = compute(e) for e in [first, last), rounded to storage: a few elements at a time into registers,
-/// so that a compiler need not know whether out overlaps the inputs. With Instructions that have them, stores
-/// go past the caches: for outputs that would push out of them what is still to be read.
-template <class Real, instruction_set Past = instruction_set::portable, storage_scalar T, class Compute>
-TEMPFLOW_INLINE void write_elements(T* out, index_t first, index_t last, const Compute& compute) {
-  constexpr int width = 32;
+/// out[e] = compute(at e) for e in [first, last), rounded to storage: a group at a time into registers, so that
+/// a compiler need not know whether out overlaps the inputs. With Instructions that have them, stores go past
+/// the caches: for outputs that would push out of them what is still to be read. T: what is read.
+template <storage_scalar T, class Real, instruction_set Past = instruction_set::portable,
+          bool MayBeInHalves = true, storage_scalar G, class Compute>
+TEMPFLOW_INLINE void write_elements(G* out, index_t first, index_t last, const Compute& compute) {
+  constexpr bool halves = MayBeInHalves && in_halves<Real, T, G>;
   index_t e = first;
-  for (; e + width <= last; e += width) {
-    Real value[width];
-    for (int l = 0; l < width; ++l) value[l] = compute(e + l);
-    if constexpr (can_stream<Past> && std::same_as<T, Real>) {
+  for (; e + group <= last; e += group) {
+    Real value[group];
+    visit_group<halves, Real>(e,
+                              [&](auto at, int slot) TEMPFLOW_INLINE_LAMBDA { value[slot] = compute(at); });
+    if constexpr (std::same_as<G, Real> && can_stream<Past>) {
       stream<Past>(out + e, value);
-    } else if constexpr (can_stream<Past>) {
-      T stored[width];
-      for (int l = 0; l < width; ++l) stored[l] = store<T>(value[l]);
-      stream<Past>(out + e, stored);
     } else {
-      for (int l = 0; l < width; ++l) out[e + l] = store<T>(value[l]);
+      G stored[group];
+      store_group<halves>(value, stored);
+      if constexpr (can_stream<Past>) {
+        stream<Past>(out + e, stored);
+      } else {
+        for (int l = 0; l < group; ++l) out[e + l] = stored[l];
+      }
     }
   }
-  for (; e < last; ++e) out[e] = store<T>(compute(e));
+  for (; e < last; ++e) out[e] = store<G>(compute(element_at<Real>{e}));
 }
 
 /// y = alpha x + beta v over a tile.
@@ -91,12 +99,11 @@ TEMPFLOW_INLINE void advance(const T* x, const T* v, T* y,
                              const row_coefficients<typename Arithmetic::template real<T>>& step,
                              index_t first, index_t last) {
   using real = typename Arithmetic::template real<T>;
-  write_elements<real>(y, first, last, [=](index_t e) TEMPFLOW_INLINE_LAMBDA {
-    return step.mean(real{load(x[e])}, real{load(v[e])});
-  });
+  write_elements<T, real>(y, first, last,
+                          [=](auto at) TEMPFLOW_INLINE_LAMBDA { return step.mean(at(x), at(v)); });
 }
 
-/// out[e] = compute(e, z_e) for e in [first, last), z the noise of a row; `first` is a multiple of 4.
+/// out[e] = compute(at e, z_e) for e in [first, last), z the noise of a row; `first` is a multiple of 4.
 template <class Real, instruction_set Instructions, storage_scalar T, class Compute>
 TEMPFLOW_INLINE void write_with_noise(T* out, noise_key key, noise_id id, index_t first, index_t last,
                                       const Compute& compute) {
@@ -104,13 +111,14 @@ TEMPFLOW_INLINE void write_with_noise(T* out, noise_key key, noise_id id, index_
   for (; e + noise_chunk <= last; e += noise_chunk) {
     float noise[noise_chunk];
     write_noise_chunk<Instructions>(key, id, e, noise);
-    write_elements<Real>(out, e, e + noise_chunk,
-                         [&](index_t at) TEMPFLOW_INLINE_LAMBDA { return compute(at, Real{noise[at - e]}); });
+    const auto with_noise = [&](auto at)
+                                TEMPFLOW_INLINE_LAMBDA { return compute(at, Real{noise[at.index - e]}); };
+    write_elements<T, Real, instruction_set::portable, false>(out, e, e + noise_chunk, with_noise);
   }
   for (; e < last; e += 4) {
     const normal_quad noise = noise_block(key, id, e / 4);
     for (index_t k = 0; k < 4 && e + k < last; ++k) {
-      out[e + k] = store<T>(compute(e + k, Real{noise.value[k]}));
+      out[e + k] = store<T>(compute(element_at<Real>{e + k}, Real{noise.value[k]}));
     }
   }
 }
@@ -121,10 +129,9 @@ TEMPFLOW_INLINE void sample(const T* x, const T* v, T* y,
                             const row_coefficients<typename Arithmetic::template real<T>>& step,
                             noise_key key, noise_id id, index_t first, index_t last) {
   using real = typename Arithmetic::template real<T>;
-  write_with_noise<real, Instructions>(
-      y, key, id, first, last, [=](index_t e, real z) TEMPFLOW_INLINE_LAMBDA {
-        return fused_multiply_add(step.std, z, step.mean(real{load(x[e])}, real{load(v[e])}));
-      });
+  write_with_noise<real, Instructions>(y, key, id, first, last, [=](auto at, real z) TEMPFLOW_INLINE_LAMBDA {
+    return fused_multiply_add(step.std, z, step.mean(at(x), at(v)));
+  });
 }
 
 }  // namespace tempflow::detail
