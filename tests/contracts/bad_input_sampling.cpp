@@ -14,6 +14,7 @@
 #include "tempflow/backend/cpu.hpp"
 #include "tempflow/ops/branch_step.hpp"
 #include "tempflow/ops/fill_noise.hpp"
+#include "tempflow/ops/log_prob.hpp"
 
 using support::check_throws;
 using support::unchanged;

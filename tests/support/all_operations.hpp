@@ -17,7 +17,8 @@ namespace support {
 /// Everything that the operations write for one batch.
 template <class T>
 struct operation_outputs {
-  static constexpr index_t rows = 23, columns = 1025, explorations = 3;
+  // Enough elements for several threads, and for a lone row to be cut in parts; the last tile is not full.
+  static constexpr index_t rows = 23, columns = 33 * 1024 + 1, explorations = 3;
 
   batch_buffer<T> noise{rows, columns}, mean{rows, columns}, y{rows, columns}, trunk{rows, columns},
       branches{rows * explorations, columns};

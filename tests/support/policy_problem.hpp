@@ -11,6 +11,7 @@
 #include "support/batches.hpp"
 #include "tempflow/core/noise.hpp"
 #include "tempflow/objective/gaussian.hpp"
+#include "tempflow/ops/log_prob.hpp"
 #include "tempflow/ops/policy_loss.hpp"
 #include "tempflow/ops/step.hpp"
 #include "tempflow/schedule/chain.hpp"

@@ -25,6 +25,9 @@ namespace tempflow {
 namespace detail {
 
 /// Threads that sleep until there is work. One job at a time; a job called from inside a job runs serially.
+///
+/// A job ends when its indices are done: a thread that has not woken by then is not waited for. After a job
+/// threads stay awake for some tens of microseconds, since operations tend to follow each other.
 class thread_pool {
  public:
   explicit thread_pool(index_t threads) {
@@ -55,18 +58,32 @@ class thread_pool {
       const std::lock_guard lock(mutex_);
       run_ = run, context_ = context, count_ = count, failure_ = nullptr;
       next_.store(0, std::memory_order_relaxed);
-      running_ = static_cast<index_t>(workers_.size());
-      ++generation_;
+      open_ = true;
+      generation_.fetch_add(1, std::memory_order_relaxed);
     }
     wake_.notify_all();
     drain();
+    {
+      const std::lock_guard lock(mutex_);
+      open_ = false;
+    }
+    stay_awake_until([this] { return running_.load(std::memory_order_relaxed) == 0; });
     std::unique_lock lock(mutex_);
-    done_.wait(lock, [this] { return running_ == 0; });
+    done_.wait(lock, [this] { return running_.load(std::memory_order_relaxed) == 0; });
+    const std::exception_ptr failure = std::exchange(failure_, nullptr);
+    lock.unlock();
     busy_.clear(std::memory_order_release);
-    if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+    if (failure) std::rethrow_exception(failure);
   }
 
  private:
+  /// Polls, while letting other threads run; a thread that sleeps takes as long to wake as a small job takes.
+  template <class Condition>
+  static void stay_awake_until(const Condition& condition) {
+    constexpr int polls = 100;
+    for (int i = 0; i < polls && !condition(); ++i) std::this_thread::yield();
+  }
+
   void stop() {
     {
       const std::lock_guard lock(mutex_);
@@ -79,15 +96,19 @@ class thread_pool {
   void work() {
     std::uint64_t seen = 0;
     while (true) {
+      stay_awake_until([&] { return generation_.load(std::memory_order_relaxed) != seen; });
       {
         std::unique_lock lock(mutex_);
-        wake_.wait(lock, [&] { return stopping_ || generation_ != seen; });
+        wake_.wait(lock, [&] {
+          return stopping_ || (open_ && generation_.load(std::memory_order_relaxed) != seen);
+        });
         if (stopping_) return;
-        seen = generation_;
+        seen = generation_.load(std::memory_order_relaxed);
+        running_.fetch_add(1, std::memory_order_relaxed);
       }
       drain();
       const std::lock_guard lock(mutex_);
-      if (--running_ == 0) done_.notify_one();
+      if (running_.fetch_sub(1, std::memory_order_relaxed) == 1) done_.notify_one();
     }
   }
 
@@ -110,8 +131,9 @@ class thread_pool {
   indexed_call run_ = nullptr;
   const void* context_ = nullptr;
   index_t count_ = 0;
-  index_t running_ = 0;
-  std::uint64_t generation_ = 0;
+  std::atomic<index_t> running_{0};  ///< workers inside the job
+  bool open_ = false;                ///< workers may join the job
+  std::atomic<std::uint64_t> generation_{0};
   bool stopping_ = false;
   std::exception_ptr failure_;
 };
@@ -144,17 +166,26 @@ class cpu_backend {
   instruction_set instructions() const { return instructions_; }
 
   /// Calls body(i) for each i in [0, count), in parallel and in no given order; returns when all are done.
-  /// The first exception of a body is rethrown. Called from inside a body it runs serially.
+  /// The first exception of a body is rethrown. Called from inside a body, or from two threads at once, it
+  /// runs serially, and so do the library's operations where they take less than about 0.2 ms.
   template <class Body>
   void for_each_index(index_t count, const Body& body) const {
     if constexpr (detail::is_kernel<Body>) {
-      pool_->for_each(count, detail::call_version<Body>(instructions_), &body);
+      const auto run = detail::call_version<Body>(instructions_);
+      if (static_cast<double>(count) * body.nanoseconds() < worth_sharing) {
+        for (index_t i = 0; i < count; ++i) run(&body, i);
+      } else {
+        pool_->for_each(count, run, &body);
+      }
     } else {
       pool_->for_each(count, &detail::call_portable<Body>, &body);
     }
   }
 
  private:
+  /// Nanoseconds of work that are worth waking threads for.
+  static constexpr double worth_sharing = 2e5;
+
   instruction_set instructions_;
   std::shared_ptr<detail::thread_pool> pool_;
 };

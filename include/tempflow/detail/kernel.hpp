@@ -12,12 +12,14 @@
 
 namespace tempflow::detail {
 
-/// Marks the library's bodies for for_each_index: `using kernel_tag = kernel;`.
+/// Marks the library's bodies for for_each_index: `using kernel_tag = kernel;`. They also tell roughly how many
+/// nanoseconds() an index takes.
 struct kernel {};
 
 template <class Body>
-concept is_kernel = requires {
+concept is_kernel = requires(const Body& body) {
   typename Body::kernel_tag;
+  body.nanoseconds();
 };
 
 /// Calls body(i); `context` is the body.

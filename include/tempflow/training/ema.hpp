@@ -48,6 +48,8 @@ struct ema_block {
 
   static constexpr index_t size = 16384;
 
+  double nanoseconds() const { return 0.3 * static_cast<double>(size); }
+
   void operator()(index_t block) const {
     using real = typename Arithmetic::template real<T>;
     const auto kept = static_cast<real>(decay), share = static_cast<real>(1 - decay);
