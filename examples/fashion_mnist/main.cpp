@@ -25,9 +25,9 @@ struct run_state {
   std::vector<metrics_row> rows;
 
   void save(const std::filesystem::path& path, const std::string& fingerprint) {
-    checkpoint_writer file(fingerprint);
+    checkpoint_writer file(path, fingerprint);
     training.save(file);
-    (file << rows).write(path);
+    (file << rows).commit();
   }
   void load(const std::filesystem::path& path, const std::string& fingerprint) {
     checkpoint_reader file(path, fingerprint);
