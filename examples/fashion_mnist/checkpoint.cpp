@@ -19,40 +19,11 @@ namespace {
 constexpr std::string_view magic = "tempflow fashion\n";
 constexpr std::uint32_t format_version = 1;
 
-std::uint32_t checksum(std::string_view bytes) {
+/// The CRC-32 of `bytes` after those that gave `before`.
+std::uint32_t checksum(std::string_view bytes, std::uint32_t before = 0) {
   return static_cast<std::uint32_t>(
-      crc32_z(0, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size()));
+      crc32_z(before, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size()));
 }
-
-/// An open file for writing. Closes itself.
-class descriptor {
- public:
-  explicit descriptor(const std::filesystem::path& path, int flags)
-      : path_{path}, value_{open(path.c_str(), flags, 0644)} {
-    if (value_ < 0) fail("open");
-  }
-  descriptor(const descriptor&) = delete;
-  descriptor& operator=(const descriptor&) = delete;
-  ~descriptor() { close(value_); }
-
-  void write_all(std::string_view bytes) {
-    while (!bytes.empty()) {
-      const auto written = ::write(value_, bytes.data(), bytes.size());
-      if (written < 0 && errno != EINTR) fail("write");
-      if (written > 0) bytes.remove_prefix(static_cast<std::size_t>(written));
-    }
-  }
-  void flush() {
-    if (fsync(value_) != 0) fail("flush");
-  }
-
- private:
-  [[noreturn]] void fail(const char* action) const {
-    throw output_error(std::string("cannot ") + action + ' ' + path_.string() + ": " + std::strerror(errno));
-  }
-  std::filesystem::path path_;
-  int value_;
-};
 
 /// Which line of two fingerprints differs first, for people.
 std::string first_difference(std::string_view theirs, std::string_view ours) {
@@ -70,34 +41,64 @@ std::string first_difference(std::string_view theirs, std::string_view ours) {
 
 }  // namespace
 
-void write_file_atomically(const std::filesystem::path& path, std::string_view bytes) {
-  auto temporary = path;
-  temporary += ".tmp";
-  {
-    descriptor file(temporary, O_WRONLY | O_CREAT | O_TRUNC);
-    file.write_all(bytes);
-    file.flush();
-  }
-  std::error_code error;
-  std::filesystem::rename(temporary, path, error);
-  if (error) throw output_error("cannot rename " + temporary.string() + ": " + error.message());
-  // The rename itself lives in the folder: flush that too.
-  descriptor(path.has_parent_path() ? path.parent_path() : ".", O_RDONLY | O_DIRECTORY).flush();
+descriptor::descriptor(const std::filesystem::path& path, int flags)
+    : path_{path}, value_{open(path.c_str(), flags, 0644)} {
+  if (value_ < 0) fail("open");
 }
 
-checkpoint_writer::checkpoint_writer(std::string_view fingerprint) : bytes_{magic} {
+descriptor::~descriptor() { close(value_); }
+
+void descriptor::write_all(std::string_view bytes) {
+  while (!bytes.empty()) {
+    const auto written = ::write(value_, bytes.data(), bytes.size());
+    if (written < 0 && errno != EINTR) fail("write");
+    if (written > 0) bytes.remove_prefix(static_cast<std::size_t>(written));
+  }
+}
+
+void descriptor::flush() {
+  if (fsync(value_) != 0) fail("flush");
+}
+
+void descriptor::fail(const char* action) const {
+  throw output_error(std::string("cannot ") + action + ' ' + path_.string() + ": " + std::strerror(errno));
+}
+
+atomic_file::atomic_file(const std::filesystem::path& path)
+    : path_{path}, temporary_{path.string() + ".tmp"}, file_{temporary_, O_WRONLY | O_CREAT | O_TRUNC} {}
+
+void atomic_file::commit() {
+  file_.flush();
+  std::error_code error;
+  std::filesystem::rename(temporary_, path_, error);
+  if (error) throw output_error("cannot rename " + temporary_.string() + ": " + error.message());
+  // The rename itself lives in the folder: flush that too.
+  descriptor(path_.has_parent_path() ? path_.parent_path() : ".", O_RDONLY | O_DIRECTORY).flush();
+}
+
+void write_file_atomically(const std::filesystem::path& path, std::string_view bytes) {
+  atomic_file file(path);
+  file.append(bytes);
+  file.commit();
+}
+
+checkpoint_writer::checkpoint_writer(const std::filesystem::path& path, std::string_view fingerprint)
+    : file_{path} {
+  append(magic.data(), magic.size());
   *this << format_version << std::uint64_t{fingerprint.size()};
   append(fingerprint.data(), fingerprint.size());
 }
 
 checkpoint_writer& checkpoint_writer::append(const void* data, std::size_t size) {
-  bytes_.append(static_cast<const char*>(data), size);
+  const std::string_view bytes(static_cast<const char*>(data), size);
+  file_.append(bytes);
+  checksum_ = checksum(bytes, checksum_);
   return *this;
 }
 
-void checkpoint_writer::write(const std::filesystem::path& path) const {
-  const auto sum = checksum(bytes_);
-  write_file_atomically(path, bytes_ + std::string(reinterpret_cast<const char*>(&sum), sizeof sum));
+void checkpoint_writer::commit() {
+  *this << std::uint32_t{checksum_};
+  file_.commit();
 }
 
 checkpoint_reader::checkpoint_reader(const std::filesystem::path& path, std::string_view fingerprint)

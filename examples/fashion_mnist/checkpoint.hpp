@@ -14,18 +14,52 @@
 
 namespace fashion {
 
-/// Writes `bytes` so that a crash at any moment leaves either the old file or the new one, complete: to a
-/// temporary file, flushed to the disk, then renamed. Throws output_error.
+/// An open file for writing. Closes itself. All throw output_error.
+class descriptor {
+ public:
+  descriptor(const std::filesystem::path& path, int flags);
+  descriptor(const descriptor&) = delete;
+  descriptor& operator=(const descriptor&) = delete;
+  ~descriptor();
+
+  void write_all(std::string_view bytes);
+  void flush();
+
+ private:
+  [[noreturn]] void fail(const char* action) const;
+  std::filesystem::path path_;
+  int value_;
+};
+
+/// A file written so that a crash at any moment leaves either the old one or the new one, complete: to a
+/// temporary file, flushed to the disk, then renamed. All throw output_error.
+class atomic_file {
+ public:
+  explicit atomic_file(const std::filesystem::path& path);
+
+  void append(std::string_view bytes) { file_.write_all(bytes); }
+
+  /// Puts the file in its place.
+  void commit();
+
+ private:
+  std::filesystem::path path_, temporary_;
+  descriptor file_;
+};
+
+/// Writes `bytes` as an atomic_file.
 void write_file_atomically(const std::filesystem::path& path, std::string_view bytes);
 
-/// The state of a computation on its way to a file.
+/// The state of a computation on its way to a file: straight to it, since a copy in memory takes longer than
+/// the write.
 ///
 /// The file is: magic, format version, fingerprint, state, CRC-32 of all before it. Numbers are in the
 /// machine's own byte order: a checkpoint is for the machine that wrote it.
 class checkpoint_writer {
  public:
-  /// `fingerprint`: the settings that determine the state, as "name=value" lines.
-  explicit checkpoint_writer(std::string_view fingerprint);
+  /// `fingerprint`: the settings that determine the state, as "name=value" lines. Throws output_error, as all
+  /// that follows.
+  checkpoint_writer(const std::filesystem::path& path, std::string_view fingerprint);
 
   template <class T>
   requires std::is_trivially_copyable_v<T> checkpoint_writer& operator<<(const T& value) {
@@ -42,12 +76,13 @@ class checkpoint_writer {
     return append(m.data(), static_cast<std::size_t>(m.size()) * sizeof(Scalar));
   }
 
-  /// Throws output_error.
-  void write(const std::filesystem::path& path) const;
+  /// Completes the file and puts it in its place; until then an older one stays there.
+  void commit();
 
  private:
   checkpoint_writer& append(const void* data, std::size_t size);
-  std::string bytes_;
+  atomic_file file_;
+  std::uint32_t checksum_ = 0;
 };
 
 /// Reads what a checkpoint_writer wrote, in the same order. Each failure is a checkpoint_error that names the

@@ -11,6 +11,7 @@
 #include "pretrain.hpp"
 #include "progress.hpp"
 #include "report.hpp"
+#include "stopwatch.hpp"
 #include "trainer.hpp"
 
 namespace {
@@ -24,9 +25,9 @@ struct run_state {
   std::vector<metrics_row> rows;
 
   void save(const std::filesystem::path& path, const std::string& fingerprint) {
-    checkpoint_writer file(fingerprint);
+    checkpoint_writer file(path, fingerprint);
     training.save(file);
-    (file << rows).write(path);
+    (file << rows).commit();
   }
   void load(const std::filesystem::path& path, const std::string& fingerprint) {
     checkpoint_reader file(path, fingerprint);
@@ -47,7 +48,7 @@ void print_row(progress& bar, const metrics_row& row) {
 
 /// Updates until the next evaluation is due; its row.
 metrics_row advance(trainer& training, const options& o, const evaluator& evaluate, const metrics_row& last,
-                    progress& bar) {
+                    progress& bar, stopwatch& watch) {
   metrics_row row;
   row.ratio_mean = 0;
   row.model_evaluations = last.model_evaluations;
@@ -67,7 +68,7 @@ metrics_row advance(trainer& training, const options& o, const evaluator& evalua
     bar.update(static_cast<double>(training.updates()) / o.updates, note);
   }
   row.update = training.updates();
-  row.quality = evaluate.evaluate(training.average());
+  row.quality = watch.charge(account::not_measured, [&] { return evaluate.evaluate(training.average()); });
   row.seconds = last.seconds + bar.seconds() - start;
   return row;
 }
@@ -82,7 +83,8 @@ void run(const options& o) {
   const auto start = pretrain(cpu, o, data);
   const auto reward = make_reward(cpu, o, start.reward);
   const evaluator evaluate(cpu, o, start, data, reward);
-  trainer training(cpu, o, start, reward);
+  stopwatch watch;
+  trainer training(cpu, o, start, reward, watch);
   run_state state{training, {}};
   progress bar("fine-tuning");
 
@@ -100,7 +102,8 @@ void run(const options& o) {
   write_metrics(metrics, state.rows);
 
   while (training.updates() < o.updates) {
-    state.rows.push_back(advance(training, o, evaluate, state.rows.back(), bar));
+    const stopwatch::scope timed(watch, account::everything_else);
+    state.rows.push_back(advance(training, o, evaluate, state.rows.back(), bar, watch));
     print_row(bar, state.rows.back());
     state.save(checkpoint, fingerprint);
     write_metrics(metrics, state.rows);
@@ -109,6 +112,7 @@ void run(const options& o) {
   evaluate.draw(training.average(), o.output / "samples_after.png");
   draw_reward(metrics, o.output / "reward.png", o.reward == "classifier");
   print_comparison(state.rows.front(), state.rows.back(), evaluate.test_images());
+  print_time(watch);
   std::printf("results: %s\n", o.output.c_str());
 }
 

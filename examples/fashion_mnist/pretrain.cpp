@@ -91,9 +91,9 @@ vector train_flow(const tf::cpu_backend& cpu, const options& o, const matrix& la
     std::snprintf(note, sizeof note, "loss %.3f", shown_loss);
     bar.update(static_cast<double>(step) / o.pretrain_steps, note);
     if (step % 1000 == 0 && step < o.pretrain_steps) {
-      checkpoint_writer file(fingerprint);
+      checkpoint_writer file(partial, fingerprint);
       file << step << weights << average << optimiser.mean() << optimiser.square() << optimiser.steps();
-      file.write(partial);
+      file.commit();
     }
   }
   return average;
@@ -118,7 +118,7 @@ classifier make_classifier(const tf::cpu_backend& cpu, const options& o, const d
   }
   progress bar(name);
   net.train(cpu, data.train, [&](double done) { bar.update(done); });
-  (checkpoint_writer(fingerprint) << net.weights()).write(path);
+  (checkpoint_writer(path, fingerprint) << net.weights()).commit();
   char line[80];
   std::snprintf(line, sizeof line, "%s: test accuracy %.3f, %.1f s", name.c_str(),
                 net.accuracy(cpu, data.test.images, data.test.labels), bar.seconds());
@@ -138,7 +138,7 @@ autoencoder make_autoencoder(const tf::cpu_backend& cpu, const options& o, const
   }
   progress bar("autoencoder");
   codec.train(cpu, data.train.images, [&](double done) { bar.update(done); });
-  (checkpoint_writer(fingerprint) << codec.weights << codec.mean << codec.deviation).write(path);
+  (checkpoint_writer(path, fingerprint) << codec.weights << codec.mean << codec.deviation).commit();
   const matrix again = codec.decode(cpu, codec.encode(cpu, data.test.images));
   char line[80];
   std::snprintf(line, sizeof line, "autoencoder: test pixel error %.3f, %.1f s",
@@ -163,7 +163,7 @@ vector make_flow(const tf::cpu_backend& cpu, const options& o, const dataset& da
   progress bar("flow model");
   weights = train_flow(cpu, o, codec.encode(cpu, data.train.images), data.train.labels, network, partial,
                        fingerprint, bar);
-  (checkpoint_writer(fingerprint) << weights).write(path);
+  (checkpoint_writer(path, fingerprint) << weights).commit();
   std::filesystem::remove(partial);
   char line[80];
   std::snprintf(line, sizeof line, "flow model: %.2f M parameters, %.1f s",

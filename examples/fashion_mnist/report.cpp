@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "report.hpp"
 
+#include <cmath>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -83,6 +84,16 @@ void print_comparison(const metrics_row& before, const metrics_row& after, const
   std::printf("%lld updates, %lld model evaluations in %lld calls, %.0f s\n",
               static_cast<long long>(after.update), static_cast<long long>(after.model_evaluations),
               static_cast<long long>(after.model_calls), after.seconds);
+}
+
+void print_time(const stopwatch& watch) {
+  const double model = watch.seconds(account::model), reward = watch.seconds(account::reward),
+               optimiser = watch.seconds(account::optimiser), rest = watch.seconds(account::everything_else);
+  const double percent = 100 / (model + reward + optimiser + rest);
+  if (!std::isfinite(percent)) return;
+  std::printf(
+      "time since this start: model %.1f %%, reward %.1f %%, optimiser %.1f %%, everything else %.1f %%\n",
+      percent * model, percent * reward, percent * optimiser, percent * rest);
 }
 
 }  // namespace fashion

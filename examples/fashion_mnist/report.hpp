@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "evaluation.hpp"
+#include "stopwatch.hpp"
 
 namespace fashion {
 
@@ -32,5 +33,9 @@ void draw_reward(const std::filesystem::path& metrics, const std::filesystem::pa
 
 /// Prints the first and the last row beside what the test images score.
 void print_comparison(const metrics_row& before, const metrics_row& after, const evaluation& test_images);
+
+/// Prints the shares of the measured time. A resumed run knows only the time since it was started again;
+/// without any, nothing is printed.
+void print_time(const stopwatch& watch);
 
 }  // namespace fashion

@@ -34,11 +34,12 @@ tf::advantage_scale advantage_scale(const options& o) {
 }  // namespace
 
 trainer::trainer(const tf::cpu_backend& cpu, const options& settings, const pretrained& start,
-                 const reward_function& reward)
+                 const reward_function& reward, stopwatch& watch)
     : cpu_{cpu},
       settings_{settings},
       start_{start},
       reward_{reward},
+      watch_{watch},
       chain_{sde_chain(settings)},
       branch_plan_{.seeds_per_prompt = settings.seeds,
                    .explorations = settings.explorations,
@@ -60,7 +61,10 @@ tf::rollout_cost trainer::cost() const {
 }
 
 tf::trajectories<float> trainer::explore() {
-  const policy model(cpu_, start_.network, weights_);
+  const policy network(cpu_, start_.network, weights_);
+  auto model = tf::flow_model<float>(network.dimension(), [&](auto x, auto sigma, auto prompts, auto v) {
+    watch_.charge(account::model, [&] { network.velocity(x, sigma, prompts, v); });
+  });
   const tf::noise_key key{.seed = settings_.seed, .update = static_cast<std::uint32_t>(updates_)};
   return settings_.method == "flow-grpo"
              ? tf::flow_rollout(cpu_, model, all_prompts(), chain_, flow_plan_, key)
@@ -74,7 +78,9 @@ update_report trainer::update() {
   // 2  Score the images, and credit each against its group.
   std::vector<tf::index_t> prompts;
   for (const auto& sample : rollout.identities()) prompts.push_back(sample.prompt);
-  const auto rewards = reward_(start_.codec.decode(cpu_, tf::eigen_map(rollout.samples())), prompts);
+  const auto rewards = watch_.charge(account::reward, [&] {
+    return reward_(start_.codec.decode(cpu_, tf::eigen_map(rollout.samples())), prompts);
+  });
   const bool siblings = settings_.method == "tempflow-grpo" && settings_.groups == "seed";
   const auto advantages =
       tf::group_advantages(rewards, siblings ? rollout.seed_groups() : rollout.prompt_groups(), credit_);
@@ -96,12 +102,15 @@ update_report trainer::update() {
            {.size = settings_.minibatch, .updates = settings_.optimizer_steps, .shuffle = shuffle})) {
     tf::batch_buffer<float> v(batch.x.rows(), batch.x.columns()), v_ref(batch.x.rows(), batch.x.columns()),
         grad_v(batch.x.rows(), batch.x.columns());
-    network.forward(cpu_, weights_, batch.x, batch.sigma, batch.prompt, v, tapes_);
-    network.velocity(cpu_, start_.weights, batch.x, batch.sigma, batch.prompt, v_ref);
+    watch_.charge(account::model, [&] {
+      network.forward(cpu_, weights_, batch.x, batch.sigma, batch.prompt, v, tapes_);
+      network.velocity(cpu_, start_.weights, batch.x, batch.sigma, batch.prompt, v_ref);
+    });
     report.policy += tf::policy_loss(cpu_, batch, v, v_ref, objective_, grad_v);
-    network.backward(cpu_, weights_, batch.sigma, grad_v, tapes_, gradient);
+    watch_.charge(account::model,
+                  [&] { network.backward(cpu_, weights_, batch.sigma, grad_v, tapes_, gradient); });
     if (!batch.completes_update) continue;
-    optimiser_.step(cpu_, rule, gradient, weights_);
+    watch_.charge(account::optimiser, [&] { optimiser_.step(cpu_, rule, gradient, weights_); });
     if (const auto decay = ema.at(optimiser_.steps() - 1))
       tf::ema_update(cpu_, elements(average_), elements(weights_), *decay);
     gradient.setZero();

@@ -9,6 +9,7 @@
 #include "options.hpp"
 #include "pretrain.hpp"
 #include "rewards.hpp"
+#include "stopwatch.hpp"
 
 namespace fashion {
 
@@ -22,9 +23,9 @@ struct update_report {
 /// Fine-tunes the flow model by policy gradient: the part of this example that shows how the library is used.
 class trainer {
  public:
-  /// Refers to its arguments.
+  /// Refers to its arguments. `watch` learns what the time of updates goes to.
   trainer(const tempflow::cpu_backend& cpu, const options& settings, const pretrained& start,
-          const reward_function& reward);
+          const reward_function& reward, stopwatch& watch);
 
   /// One update: explore, score, credit, descend.
   update_report update();
@@ -46,6 +47,7 @@ class trainer {
   const options& settings_;
   const pretrained& start_;
   const reward_function& reward_;
+  stopwatch& watch_;
 
   tempflow::chain chain_;
   tempflow::branch_plan branch_plan_;
