@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Iterator
 
 TARGETS = Path(__file__).with_name("targets.csv")
-PEERS = ["eigen", "xtensor", "torch_eager", "torch_expert"]  # in the order of columns
-OTHERS = ["std", "separate_steps", "reference", "roof"]
+PEERS = ["eigen", "xtensor", "torch_eager", "torch_expert"]  # that should be there
+OTHERS = ["std", "separate_steps", "reference", "roof"]  # columns come in this order
 US = "tempflow"
 
 # ratio of each repetition
@@ -76,6 +76,15 @@ def times(results: dict) -> tuple[dict[Group, dict[str, list[float]]], list[str]
     return ordered, sorted(errors)
 
 
+def stolen(results: dict) -> float:
+    """Share of the time of single-threaded repetitions in which the processor worked for others."""
+    entries = [entry for entry in results["benchmarks"]
+               if entry["run_type"] == "iteration" and not entry.get("error_occurred")
+               and parse(entry["run_name"])[0].threads == 1]
+    wall = sum(entry["real_time"] * entry["iterations"] for entry in entries)
+    return 1 - sum(entry["cpu_time"] * entry["iterations"] for entry in entries) / wall if wall > 0 else 0.0
+
+
 def ratios(group: dict[str, list[float]]) -> Ratios:
     """time(peer) / time(tempflow), repetition by repetition."""
     return {who: [theirs / ours for theirs, ours in zip(measured, group[US])]
@@ -93,7 +102,9 @@ def number(value: float) -> str:
 
 def kernel_table(kernel: str, measured: dict[Group, dict[str, list[float]]]) -> str:
     groups = [group for group in measured if group.kernel == kernel]
-    columns = [who for who in PEERS + OTHERS if any(who in measured[group] for group in groups)]
+    known = PEERS + OTHERS
+    columns = sorted({who for group in groups for who in measured[group]} - {US},
+                     key=lambda who: (known.index(who) if who in known else len(known), who))
     rows = []
     for group in groups:
         ours = measured[group].get(US)
@@ -129,7 +140,7 @@ def verdicts(measured: dict[Group, dict[str, list[float]]], instruction_set: str
                    target["aim"], number(middle), f"{number(low)} to {number(high)}", verdict]
 
 
-def conditions(context: dict) -> str:
+def conditions(context: dict, lost: float) -> str:
     """What the numbers depend on."""
     peers = {key.removeprefix("peer "): value for key, value in context.items() if key.startswith("peer ")}
     missing = {who: "not found, not measured" for who in PEERS if who not in peers}
@@ -139,7 +150,8 @@ def conditions(context: dict) -> str:
              f"instruction set {context['instruction set']}",
              f"{context['compiler']}; tempflow at plain -O2",
              f"environment: {environment}",
-             f"{context['repetitions']} repetitions, interleaved at random; load before: {context['load before']:.2f}",
+             f"{context['repetitions']} repetitions, interleaved at random; {lost:.1%} of the time of single-threaded runs "
+             "went to other work",
              *(f"{who}: {about}" for who, about in sorted((peers | missing).items()))]
     return "".join(f"- {line}\n" for line in lines)
 
@@ -148,9 +160,10 @@ def summary(results: dict) -> tuple[str, list[str]]:
     """The text of summary.md, and what went wrong."""
     context = results["context"]
     measured, errors = times(results)
-    text = ["# Benchmarks\n", conditions(context)]
-    if context["load before"] > 0.5:
-        text.append("**Other work was running when this began: do not trust the numbers.**\n")
+    lost = stolen(results)
+    text = ["# Benchmarks\n", conditions(context, lost)]
+    if lost > 0.02:
+        text.append("**Other work ran meanwhile: do not trust the numbers.**\n")
     if errors:
         text.append("## Wrong answers, not measured\n\n" + "".join(f"- {error}\n" for error in errors))
     text.append("## Targets\n\nTimes of a peer over tempflow's: median, and the range of the repetitions. Hot.\n\n" +

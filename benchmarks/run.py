@@ -113,7 +113,6 @@ class Progress:
 
 def main() -> int:
     chosen = arguments()
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     try:
         listed = subprocess.run([chosen.program, "--benchmark_list_tests"], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError) as problem:
@@ -137,7 +136,7 @@ def main() -> int:
         compiled = []
     print()
 
-    results["context"] |= {"load before": load, "environment": ENVIRONMENT, "commit": report.commit(ROOT),
+    results["context"] |= {"environment": ENVIRONMENT, "commit": report.commit(ROOT),
                            "cpu": report.cpu(), "repetitions": chosen.repetitions, "compile time": compiled}
     chosen.output.mkdir(parents=True, exist_ok=True)
     (chosen.output / "results.json").write_text(json.dumps(results, indent=1))

@@ -86,7 +86,7 @@ template <int Reads, bool Writes, options Options>
   move<Reads, Writes, Options>(s);
 }
 template <int Reads, bool Writes, options Options>
-[[gnu::target("avx512f,prefer-vector-width=512")]] void avx512(const spans& s) {
+[[gnu::target("avx512f")]] void avx512(const spans& s) {
   move<Reads, Writes, Options>(s);
 }
 #endif
