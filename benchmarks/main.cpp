@@ -56,6 +56,7 @@ void warm_up(problem& data, const operation& run, results& r) {
 void measure(benchmark::State& timer, const group& g, const peer& p) {
   bench_state& state = state_for(g);
   auto& run = state.operations[p.name];
+  results r = state.data.empty_results();
   if (!run) {
     run = p.find(g.what, g.type)->make(state.data.arguments());
     if (const std::string wrong = p.computes ? state.data.check(run) : ""; !wrong.empty()) {
@@ -64,8 +65,8 @@ void measure(benchmark::State& timer, const group& g, const peer& p) {
       timer.SkipWithError(wrong.c_str());
       return;
     }
+    for (int i = 0; i < p.tuning_calls; ++i) run(state.data.next(), r);
   }
-  results r = state.data.empty_results();
   warm_up(state.data, run, r);
   for (auto _ : timer) {
     run(state.data.next(), r);

@@ -91,6 +91,7 @@ struct peer {
   std::string about;  ///< version, and what a reader of its numbers should know
   std::vector<offer> offers;
   bool computes = true;  ///< and so can be checked
+  int tuning_calls = 0;  ///< before an operation is as fast as it gets
 
   const offer* find(kernel what, storage type) const {
     const auto found = std::find_if(offers.begin(), offers.end(),
