@@ -26,10 +26,10 @@ struct spans {
 
 using loop = void (*)(const spans&);
 
-// Vectors as wide as registers, wherever they lie.
-using vector16 [[gnu::vector_size(16), gnu::aligned(1), gnu::may_alias]] = std::uint64_t;
-using vector32 [[gnu::vector_size(32), gnu::aligned(1), gnu::may_alias]] = std::uint64_t;
-using vector64 [[gnu::vector_size(64), gnu::aligned(1), gnu::may_alias]] = std::uint64_t;
+// Vectors as wide as registers. They are copied from and to memory, where they need not be aligned.
+using vector16 [[gnu::vector_size(16)]] = std::uint64_t;
+using vector32 [[gnu::vector_size(32)]] = std::uint64_t;
+using vector64 [[gnu::vector_size(64)]] = std::uint64_t;
 
 struct options {
   bool stream;   ///< stores that go past the caches
@@ -79,13 +79,17 @@ template <class Vector, int Reads, bool Writes, options Options>
         for (index ahead = 0; ahead < block; ahead += cache_line)
           __builtin_prefetch(from + ahead + Options.prefetch, 0, 2);
       }
-      for (int i = 0; i < vectors; ++i) sum[i] |= *reinterpret_cast<const Vector*>(from + i * width);
+      for (int i = 0; i < vectors; ++i) {
+        Vector value;
+        std::memcpy(&value, from + i * width, sizeof(value));
+        sum[i] |= value;
+      }
     }
     for (int i = 0; Writes && i < vectors; ++i) {
       if constexpr (Options.stream) {
         stream(s.to + at + i * width, sum[i]);
       } else {
-        *reinterpret_cast<Vector*>(s.to + at + i * width) = sum[i];
+        std::memcpy(s.to + at + i * width, &sum[i], sizeof(Vector));
       }
     }
   }
