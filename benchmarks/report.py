@@ -14,6 +14,7 @@ TARGETS = Path(__file__).with_name("targets.csv")
 PEERS = ["eigen", "xtensor", "torch_eager", "torch_expert"]  # that should be there
 OTHERS = ["std", "separate_steps", "reference", "roof"]  # columns come in this order
 US = "tempflow"
+QUIET = 0.1  # processors that other programs may use
 
 # ratio of each repetition
 Ratios = dict[str, list[float]]
@@ -76,15 +77,6 @@ def times(results: dict) -> tuple[dict[Group, dict[str, list[float]]], list[str]
     return ordered, sorted(errors)
 
 
-def stolen(results: dict) -> float:
-    """Share of the time of single-threaded repetitions in which the processor worked for others."""
-    entries = [entry for entry in results["benchmarks"]
-               if entry["run_type"] == "iteration" and not entry.get("error_occurred")
-               and parse(entry["run_name"])[0].threads == 1]
-    wall = sum(entry["real_time"] * entry["iterations"] for entry in entries)
-    return 1 - sum(entry["cpu_time"] * entry["iterations"] for entry in entries) / wall if wall > 0 else 0.0
-
-
 def ratios(group: dict[str, list[float]]) -> Ratios:
     """time(peer) / time(tempflow), repetition by repetition."""
     return {who: [theirs / ours for theirs, ours in zip(measured, group[US])]
@@ -100,7 +92,16 @@ def number(value: float) -> str:
     return f"{value:.3g}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 
-def kernel_table(kernel: str, measured: dict[Group, dict[str, list[float]]]) -> str:
+def disturbed(context: dict, group: Group) -> bool:
+    """Whether other programs used processors while a group ran."""
+    return context["other work"].get(str(group), 0.0) > QUIET
+
+
+def state(context: dict, group: Group) -> str:
+    return ("cold" if group.cold else "hot") + (" †" if disturbed(context, group) else "")
+
+
+def kernel_table(kernel: str, measured: dict[Group, dict[str, list[float]]], context: dict) -> str:
     groups = [group for group in measured if group.kernel == kernel]
     known = PEERS + OTHERS
     columns = sorted({who for group in groups for who in measured[group]} - {US},
@@ -109,7 +110,7 @@ def kernel_table(kernel: str, measured: dict[Group, dict[str, list[float]]]) -> 
     for group in groups:
         ours = measured[group].get(US)
         found = ratios(measured[group])
-        rows.append([group.storage, group.size, str(group.threads), "cold" if group.cold else "hot",
+        rows.append([group.storage, group.size, str(group.threads), state(context, group),
                      number(statistics.median(ours) * 1e9 / group.elements) if ours else "",
                      *(f"×{number(statistics.median(found[who]))}" if who in found else "" for who in columns)])
     return table(["storage", "size", "threads", "", "tempflow, ns/element", *columns], rows)
@@ -119,7 +120,7 @@ def fits(wanted: str, actual: str) -> bool:
     return wanted in ("any", actual)
 
 
-def verdicts(measured: dict[Group, dict[str, list[float]]], instruction_set: str) -> Iterator[list[str]]:
+def verdicts(measured: dict[Group, dict[str, list[float]]], context: dict) -> Iterator[list[str]]:
     """A row for each target and each hot group that it speaks of."""
     with TARGETS.open(newline="") as file:
         targets = list(csv.DictReader(file))
@@ -129,7 +130,7 @@ def verdicts(measured: dict[Group, dict[str, list[float]]], instruction_set: str
                        and fits(target["size"], group.size)
                        and (target["size"] != "any" or group.size in ("24x65536", "6x262144"))
                        and fits(target["threads"], "one" if group.threads == 1 else "all")
-                       and fits(target["instruction set"], instruction_set))
+                       and fits(target["instruction set"], context["instruction set"]))
             values = ratios(found).get(target["peer"]) if applies else None
             if not values:
                 continue
@@ -137,10 +138,11 @@ def verdicts(measured: dict[Group, dict[str, list[float]]], instruction_set: str
             verdict = ("aim reached" if middle >= float(target["aim"]) else
                        "reached" if middle >= float(target["at least"]) else "**missed**")
             yield [group.kernel, group.storage, group.size, str(group.threads), target["peer"], target["at least"],
-                   target["aim"], number(middle), f"{number(low)} to {number(high)}", verdict]
+                   target["aim"], number(middle), f"{number(low)} to {number(high)}",
+                   verdict + (" †" if disturbed(context, group) else "")]
 
 
-def conditions(context: dict, lost: float) -> str:
+def conditions(context: dict) -> str:
     """What the numbers depend on."""
     peers = {key.removeprefix("peer "): value for key, value in context.items() if key.startswith("peer ")}
     missing = {who: "not found, not measured" for who in PEERS if who not in peers}
@@ -150,8 +152,7 @@ def conditions(context: dict, lost: float) -> str:
              f"instruction set {context['instruction set']}",
              f"{context['compiler']}; tempflow at plain -O2",
              f"environment: {environment}",
-             f"{context['repetitions']} repetitions, interleaved at random; {lost:.1%} of the time of single-threaded runs "
-             "went to other work",
+             f"{context['repetitions']} repetitions, interleaved at random",
              *(f"{who}: {about}" for who, about in sorted((peers | missing).items()))]
     return "".join(f"- {line}\n" for line in lines)
 
@@ -160,15 +161,16 @@ def summary(results: dict) -> tuple[str, list[str]]:
     """The text of summary.md, and what went wrong."""
     context = results["context"]
     measured, errors = times(results)
-    lost = stolen(results)
-    text = ["# Benchmarks\n", conditions(context, lost)]
-    if lost > 0.02:
-        text.append("**Other work ran meanwhile: do not trust the numbers.**\n")
+    text = ["# Benchmarks\n", conditions(context)]
+    loud = sum(disturbed(context, group) for group in measured)
+    if loud:
+        text.append(f"**Other programs took more than {QUIET:.0%} of a processor during {loud} of {len(measured)} "
+                    "groups, marked †: do not trust those.**\n")
     if errors:
         text.append("## Wrong answers, not measured\n\n" + "".join(f"- {error}\n" for error in errors))
     text.append("## Targets\n\nTimes of a peer over tempflow's: median, and the range of the repetitions. Hot.\n\n" +
                 table(["kernel", "storage", "size", "threads", "peer", "at least", "aim", "ratio", "range", ""],
-                      list(verdicts(measured, context["instruction set"]))))
+                      list(verdicts(measured, context))))
     if context["compile time"]:
         rows = [[one["compiler"], "failed" if one["seconds"] is None else f"{one['seconds']:.2f}", str(one["below"]),
                  "reached" if (one["seconds"] or one["below"]) < one["below"] else "**missed**"]
@@ -180,5 +182,5 @@ def summary(results: dict) -> tuple[str, list[str]]:
                 "means that tempflow runs at 80 % of what the memory allows. Nanoseconds depend on the machine and its "
                 "mood: compare ratios, not these.\n")
     for kernel in dict.fromkeys(group.kernel for group in measured):
-        text.append(f"### {kernel}\n\n" + kernel_table(kernel, measured))
+        text.append(f"### {kernel}\n\n" + kernel_table(kernel, measured, context))
     return "\n".join(text), errors

@@ -20,6 +20,7 @@ import argparse
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -50,14 +51,15 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true",
                         help="one tiny size, three repetitions: whether all runs, not how fast")
     parser.add_argument("--kernel", action="append", metavar="NAME",
-                        help="only this kernel (may be given again): step, branch_step, log_prob, policy_loss, normals, "
-                             "group_advantages")
+                        help="only this kernel (may be given again): step, branch_step, log_prob, policy_loss, "
+                             "normals, group_advantages")
     parser.add_argument("--filter", default="", metavar="REGEX", help="only benchmarks whose name it is found in")
     parser.add_argument("--no-cold", action="store_true", help="leave the cold ones out")
     parser.add_argument("--repetitions", type=int, metavar="N", help="of each benchmark (9; 3 with --quick)")
     parser.add_argument("--min-time", type=float, metavar="SECONDS",
                         help="that a repetition takes at least (0.05; 0.001 with --quick)")
-    parser.add_argument("--program", type=Path, default=ROOT / "build/release/benchmarks/tempflow_bench", metavar="PATH",
+    parser.add_argument("--program", type=Path, metavar="PATH",
+                        default=ROOT / "build/release/benchmarks/tempflow_bench",
                         help="(build/release/benchmarks/tempflow_bench)")
     parser.add_argument("--output", type=Path, default=ROOT / "build/bench", metavar="FOLDER", help="(build/bench)")
     parser.add_argument("--no-compile-time", action="store_true", help="do not measure how long the header compiles")
@@ -98,6 +100,29 @@ def measure(program: Path, names: list[str], chosen: argparse.Namespace) -> dict
     return json.loads(text)
 
 
+class OtherWork:
+    """Processors that other programs use. Linux tells; elsewhere it is 0."""
+
+    def __init__(self) -> None:
+        self.start = self.now()
+
+    @staticmethod
+    def now() -> tuple[float, float]:
+        """Wall time, and processor time of others, in seconds."""
+        own = resource.getrusage(resource.RUSAGE_CHILDREN)
+        try:
+            ticks = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+        except OSError:
+            return time.monotonic(), 0.0
+        user, nice, system, _, _, *interrupts_and_stolen = map(int, ticks)
+        busy = (user + nice + system + sum(interrupts_and_stolen)) / os.sysconf("SC_CLK_TCK")
+        return time.monotonic(), busy - own.ru_utime - own.ru_stime
+
+    def processors(self) -> float:
+        wall, others = (now - then for now, then in zip(self.now(), self.start))
+        return max(0.0, others / wall)
+
+
 class Progress:
     """A line that is overwritten on a terminal, and lines elsewhere."""
 
@@ -122,11 +147,14 @@ def main() -> int:
         sys.exit("run.py: no benchmark is selected")
 
     results: dict = {"context": {}, "benchmarks": []}
+    other_work: dict[str, float] = {}
     progress = Progress(sum(map(len, groups.values())))
     try:
         for group, names in groups.items():
             progress.show(str(group))
+            others = OtherWork()
             run = measure(chosen.program, names, chosen)
+            other_work[str(group)] = round(others.processors(), 3)
             results["context"] = results["context"] or run["context"]
             results["benchmarks"] += run["benchmarks"]
             progress.done += len(names)
@@ -137,7 +165,8 @@ def main() -> int:
     print()
 
     results["context"] |= {"environment": ENVIRONMENT, "commit": report.commit(ROOT),
-                           "cpu": report.cpu(), "repetitions": chosen.repetitions, "compile time": compiled}
+                           "cpu": report.cpu(), "repetitions": chosen.repetitions, "compile time": compiled,
+                           "other work": other_work}
     chosen.output.mkdir(parents=True, exist_ok=True)
     (chosen.output / "results.json").write_text(json.dumps(results, indent=1))
     summary, errors = report.summary(results)
