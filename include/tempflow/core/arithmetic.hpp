@@ -6,11 +6,13 @@
 //
 // The text of a row's arithmetic is written once, in ops/row.hpp, over one of these.
 
+#include <cstring>
 #include <limits>
 
 #include "tempflow/config.hpp"
 #include "tempflow/core/element.hpp"
 #include "tempflow/core/index.hpp"
+#include "tempflow/core/instruction_set.hpp"
 #include "tempflow/core/scalar.hpp"
 
 namespace tempflow {
@@ -35,22 +37,34 @@ struct tiled_arithmetic {
 
   /// Sums over the positions [first, last), where accumulate(at, partial) adds a position's terms to partial[0]
   /// to partial[Count - 1]. T: what the rows are stored as.
-  template <storage_scalar T, int Count, class Accumulate>
+  template <storage_scalar T, int Count, instruction_set Instructions, class Accumulate>
   TEMPFLOW_INLINE static tile_sums<Count> sum(index_t first, index_t last, const Accumulate& accumulate) {
     using Real = real<T>;
-    constexpr bool halves = detail::in_halves<Real, T>;
-    Real lane[Count][detail::group] = {};
-    const auto visit = [&](auto at, int slot) TEMPFLOW_INLINE_LAMBDA {
-      Real partial[Count];
-      for (int s = 0; s < Count; ++s) partial[s] = lane[s][slot];
-      accumulate(at, partial);
-      for (int s = 0; s < Count; ++s) lane[s][slot] = partial[s];
-    };
+    using plan = detail::visit_plan<Real, T, T, Instructions>;
+    typename plan::value partial[Count][plan::visits];
+    for (auto& row : partial) {
+      for (auto& value : row) value = Real{0};
+    }
     index_t e = first;
-    for (; e + detail::group <= last; e += detail::group) detail::visit_group<halves, Real>(e, visit);
-    for (int l = 0; e + l < last; ++l) visit(detail::element_at<Real>{e + l}, detail::slot_of<halves>(l));
+    for (; e + detail::group <= last; e += detail::group) {
+      plan::group_from(e, [&](auto at, int i) TEMPFLOW_INLINE_LAMBDA {
+        typename plan::value terms[Count];
+        for (int s = 0; s < Count; ++s) terms[s] = partial[s][i];
+        accumulate(at, terms);
+        for (int s = 0; s < Count; ++s) partial[s][i] = terms[s];
+      });
+    }
     tile_sums<Count> sums;
-    for (int s = 0; s < Count; ++s) sums.value[s] = static_cast<double>(fold<halves>(lane[s]));
+    Real lane[Count][detail::group];
+    static_assert(sizeof lane == sizeof partial);
+    std::memcpy(lane, partial, sizeof lane);
+    for (int l = 0; e + l < last; ++l) {
+      Real terms[Count];
+      for (int s = 0; s < Count; ++s) terms[s] = lane[s][plan::slot_of(l)];
+      accumulate(detail::element_at<Real>{e + l}, terms);
+      for (int s = 0; s < Count; ++s) lane[s][plan::slot_of(l)] = terms[s];
+    }
+    for (int s = 0; s < Count; ++s) sums.value[s] = static_cast<double>(fold<plan::in_halves>(lane[s]));
     return sums;
   }
 
@@ -82,7 +96,7 @@ struct plain_double_arithmetic {
 
   static constexpr index_t tile = (std::numeric_limits<index_t>::max)();
 
-  template <storage_scalar T, int Count, class Accumulate>
+  template <storage_scalar T, int Count, instruction_set, class Accumulate>
   TEMPFLOW_INLINE static tile_sums<Count> sum(index_t first, index_t last, const Accumulate& accumulate) {
     tile_sums<Count> sums;
     for (index_t e = first; e < last; ++e) accumulate(detail::element_at<double>{e}, sums.value);

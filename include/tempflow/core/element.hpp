@@ -3,18 +3,21 @@
 #pragma once
 
 // How the text of a row reads and writes its elements. The text says what happens at one position, for any
-// reader `at`: at(row) is the element of `row` there. Positions come in groups of 32, in the order that suits
-// the storage type: one after another, or, for bf16, the lower halves of 16 words and then the upper ones,
-// which costs no shuffle.
+// reader `at`: at(row) is the element of `row` there, or a register of neighbouring elements. Positions come
+// in groups of 32, in the order that suits the storage type: one after another, or, for bf16 in registers,
+// the lower halves of 16 words and then the upper ones, which costs no shuffle.
 
 #include <bit>
 #include <concepts>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
+#include <utility>
 
 #include "tempflow/config.hpp"
 #include "tempflow/core/index.hpp"
-#include "tempflow/core/numeric.hpp"
+#include "tempflow/core/instruction_set.hpp"
+#include "tempflow/core/lanes.hpp"
 #include "tempflow/core/scalar.hpp"
 
 namespace tempflow::detail {
@@ -33,55 +36,81 @@ struct element_at {
   }
 };
 
-/// Reads element `index` of a bf16 row: the lower (Upper = 0) or upper half of a 32-bit word.
-template <int Upper>
-struct half_of_word_at {
+/// Reads N elements of an fp32 row from `index` on.
+template <int N>
+struct register_at {
   index_t index;
 
-  TEMPFLOW_INLINE float operator()(const bfloat16* row) const {
-    std::uint32_t word;
-    std::memcpy(&word, row + index - Upper, sizeof word);
-    return bit_cast<float>(Upper != 0 ? word & 0xffff0000u : word << 16);
+  TEMPFLOW_INLINE lanes<float, N> operator()(const float* row) const {
+    lanes<float, N> reals;
+    std::memcpy(&reals.value, row + index, sizeof reals.value);
+    return reals;
   }
 };
 
-/// Whether rows stored as Ts are visited in halves of words.
-template <class Real, class... Ts>
-inline constexpr bool in_halves = std::endian::native == std::endian::little &&
-                                  (std::same_as<Real, float> && ... && std::same_as<Ts, bfloat16>);
+/// Reads the lower or upper halves of N words of a bf16 row, from element `index` on.
+template <int N, bool Upper>
+struct halves_at {
+  index_t index;
 
-/// Calls visit(at, slot) for the positions [first, first + group), each with its place in the group's order.
-template <bool InHalves, class Real, class Visit>
-TEMPFLOW_INLINE void visit_group(index_t first, const Visit& visit) {
-  if constexpr (InHalves) {
-    for (int l = 0; l < group / 2; ++l) {
-      visit(half_of_word_at<0>{first + 2 * l}, l);
-      visit(half_of_word_at<1>{first + 2 * l + 1}, l + group / 2);
+  TEMPFLOW_INLINE lanes<float, N> operator()(const bfloat16* row) const {
+    lanes<std::uint32_t, N> words;
+    std::memcpy(&words.value, row + index, sizeof words.value);
+    if constexpr (Upper) {
+      return as_float(words & 0xffff0000u);
+    } else {
+      return as_float(words << 16);
     }
-  } else {
-    for (int l = 0; l < group; ++l) visit(element_at<Real>{first + l}, l);
   }
-}
+};
 
-/// The place of position l of a group in its order.
-template <bool InHalves>
-TEMPFLOW_INLINE constexpr int slot_of(int l) {
-  return InHalves ? l / 2 + l % 2 * (group / 2) : l;
-}
+/// How rows of T are visited for results in rows of G (or for sums: G = T), in given instructions.
+template <class Real, class T, class G, instruction_set Instructions>
+struct visit_plan {
+  static constexpr bool in_registers = TEMPFLOW_VECTOR_TYPES && Instructions != instruction_set::portable &&
+                                       std::same_as<Real, float> && std::same_as<T, G> &&
+                                       (std::same_as<T, float> || std::same_as<T, bfloat16>);
+  /// Even positions of a group come first, the odd ones after them.
+  static constexpr bool in_halves = in_registers && std::same_as<T, bfloat16>;
+  /// Elements that a visit is for, and visits that a group takes.
+  static constexpr int width = !in_registers ? 1 : Instructions == instruction_set::avx512 ? 16 : 8;
+  static constexpr int visits = group / width;
 
-/// A group of values in the group's order, rounded to storage in the order of the elements.
-template <bool InHalves, class Real, storage_scalar T>
-TEMPFLOW_INLINE void store_group(const Real (&value)[group], T (&stored)[group]) {
-  if constexpr (InHalves) {
-    std::uint32_t word[group / 2];
-    for (int l = 0; l < group / 2; ++l) {
-      word[l] =
-          rounded_to_upper_half(value[l]) >> 16 | (rounded_to_upper_half(value[l + group / 2]) & 0xffff0000u);
+  template <class R, int N>
+  struct value_type {
+    using type = lanes<R, N>;
+  };
+  template <class R>
+  struct value_type<R, 1> {
+    using type = R;
+  };
+  /// What a reader reads.
+  using value = typename value_type<Real, width>::type;
+
+  /// Calls visit(at, i) for the visits i of the group from `first` on.
+  template <class Visit>
+  TEMPFLOW_INLINE static void group_from(index_t first, const Visit& visit) {
+    if constexpr (in_registers) {
+      each_register(first, visit, std::make_integer_sequence<int, visits>{});
+    } else {
+      for (int l = 0; l < group; ++l) visit(element_at<Real>{first + l}, l);
     }
-    std::memcpy(stored, word, sizeof word);
-  } else {
-    for (int l = 0; l < group; ++l) stored[l] = store<T>(value[l]);
   }
-}
+
+  /// The place of position l in the order of visits.
+  TEMPFLOW_INLINE static constexpr int slot_of(int l) { return in_halves ? l / 2 + l % 2 * (group / 2) : l; }
+
+ private:
+  // Spelt out, because arrays that a loop runs over do not stay in registers.
+  template <class Visit, int... I>
+  TEMPFLOW_INLINE static void each_register(index_t first, const Visit& visit,
+                                            std::integer_sequence<int, I...>) {
+    if constexpr (in_halves) {
+      (visit(halves_at<width, (I >= visits / 2)>{first + I % (visits / 2) * 2 * width}, I), ...);
+    } else {
+      (visit(register_at<width>{first + I * width}, I), ...);
+    }
+  }
+};
 
 }  // namespace tempflow::detail

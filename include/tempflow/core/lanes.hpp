@@ -43,4 +43,10 @@ TEMPFLOW_INLINE float square_root(float a) { return std::sqrt(a); }
 /// a where the word is not 0, else b.
 TEMPFLOW_INLINE float select(std::uint32_t word, float a, float b) { return word != 0 ? a : b; }
 
+/// a where the word is above the limit, else b. Words and limit below 2^31.
+TEMPFLOW_INLINE constexpr std::uint32_t select_above(std::uint32_t word, std::uint32_t limit, std::uint32_t a,
+                                                     std::uint32_t b) {
+  return word > limit ? a : b;
+}
+
 }  // namespace tempflow::detail

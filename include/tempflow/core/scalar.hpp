@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "tempflow/config.hpp"
+#include "tempflow/core/lanes.hpp"
 #include "tempflow/core/numeric.hpp"
 
 namespace tempflow {
@@ -70,15 +71,17 @@ TEMPFLOW_HD constexpr float load(float16 value) {
 
 namespace detail {
 
-/// The nearest bf16 in the upper half of a word; the lower half means nothing.
-TEMPFLOW_HD constexpr std::uint32_t rounded_to_upper_half(float value) {
-  const auto bits = bit_cast<std::uint32_t>(value);
-  const bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
-  return nan ? bits | 0x400000u : bits + 0x7fffu + ((bits >> 16) & 1u);  // a NaN becomes quiet
+/// The nearest bf16 to a float's bits, in the upper half of a word; the lower half means nothing. Word:
+/// std::uint32_t, or lanes of it.
+template <class Word>
+TEMPFLOW_INLINE constexpr Word rounded_to_upper_half(const Word& bits) {
+  const Word magnitude = bits & 0x7fffffffu;
+  const Word quiet = bits | 0x400000u;  // of a NaN
+  return select_above(magnitude, 0x7f800000u, quiet, Word(bits + 0x7fffu + ((bits >> 16) & 1u)));
 }
 
 TEMPFLOW_HD constexpr bfloat16 to_bfloat16(float value) {
-  return {static_cast<std::uint16_t>(rounded_to_upper_half(value) >> 16)};
+  return {static_cast<std::uint16_t>(rounded_to_upper_half(bit_cast<std::uint32_t>(value)) >> 16)};
 }
 
 TEMPFLOW_HD constexpr float16 to_float16(float value) {

@@ -130,7 +130,9 @@ struct lanes {
     return out;
   }
   /// Past the caches, to aligned memory.
-  TEMPFLOW_INLINE friend void stream(void* out, const lanes& a) { registers::stream(out, a.value); }
+  TEMPFLOW_INLINE friend void stream(void* out, const lanes& a) {
+    registers::stream(out, (vector<long long, static_cast<int>(sizeof(a.value)) / 8>)a.value);
+  }
   TEMPFLOW_INLINE friend lanes multiply_low_halves(const lanes& a, const lanes& b) {
     lanes out;
     registers::multiply_low_halves(out.value, a.value, b.value);
@@ -158,6 +160,14 @@ template <int N>
 TEMPFLOW_INLINE lanes<float, N> select(const lanes<std::uint32_t, N>& words, const lanes<float, N>& a,
                                        const lanes<float, N>& b) {
   return lanes<float, N>(words.value != 0 ? a.value : b.value);
+}
+
+template <int N>
+TEMPFLOW_INLINE lanes<std::uint32_t, N> select_above(const lanes<std::uint32_t, N>& words,
+                                                     std::uint32_t limit, const lanes<std::uint32_t, N>& a,
+                                                     const lanes<std::uint32_t, N>& b) {
+  const auto is_above = (vector<std::int32_t, N>)words.value > static_cast<std::int32_t>(limit);
+  return lanes<std::uint32_t, N>(is_above ? a.value : b.value);
 }
 
 /// The low halves of both, alternately: even[0], odd[0], even[1], ...

@@ -10,6 +10,7 @@
 
 #include "tempflow/config.hpp"
 #include "tempflow/core/batch_view.hpp"
+#include "tempflow/core/element.hpp"
 #include "tempflow/core/index.hpp"
 #include "tempflow/core/instruction_set.hpp"
 #include "tempflow/core/lanes.hpp"
@@ -31,20 +32,35 @@ bool worth_streaming(const batch_view<T>& out) {
   return aligned && out.rows() * out.columns() * static_cast<index_t>(sizeof(T)) >= stream_bytes;
 }
 
-/// Whether kernels for these instructions have such stores.
-template <instruction_set Instructions>
-inline constexpr bool can_stream = TEMPFLOW_VECTOR_TYPES&& Instructions != instruction_set::portable;
+/// Writes a register; a streamed one to aligned memory.
+template <bool Streamed, class Lanes>
+TEMPFLOW_INLINE void store_register(const Lanes& values, void* out) {
+  if constexpr (Streamed) {
+    stream(out, values);
+  } else {
+    std::memcpy(out, &values.value, sizeof values.value);
+  }
+}
 
-/// Writes N elements to aligned memory.
-template <instruction_set Instructions, class T, int N>
-TEMPFLOW_INLINE void stream(T* out, const T (&elements)[N]) {
-  using word_lanes = lanes<long long, Instructions == instruction_set::avx512 ? 8 : 4>;
-  constexpr int bytes = sizeof(word_lanes);
-  static_assert(sizeof elements % bytes == 0);
-  for (int at = 0; at < static_cast<int>(sizeof elements); at += bytes) {
-    word_lanes part;
-    std::memcpy(&part.value, reinterpret_cast<const unsigned char*>(elements) + at, bytes);
-    stream(reinterpret_cast<unsigned char*>(out) + at, part);
+/// Writes the values of a group of visits to memory: rounded to storage, in the order of the elements.
+template <class Plan, bool Streamed, class Value, class G>
+TEMPFLOW_INLINE void store_group(const Value (&value)[Plan::visits], G* out) {
+  if constexpr (!Plan::in_registers) {
+    for (int l = 0; l < group; ++l) out[l] = store<G>(value[l]);
+  } else if constexpr (Plan::in_halves) {
+    const auto write = [&]<int... I>(std::integer_sequence<int, I...>) TEMPFLOW_INLINE_LAMBDA {
+      constexpr int words = Plan::visits / 2;
+      (store_register<Streamed>((rounded_to_upper_half(as_word(value[I])) >> 16) |
+                                    (rounded_to_upper_half(as_word(value[I + words])) & 0xffff0000u),
+                                out + I * 2 * Plan::width),
+       ...);
+    };
+    write(std::make_integer_sequence<int, Plan::visits / 2>{});
+  } else {
+    const auto write = [&]<int... I>(std::integer_sequence<int, I...>) TEMPFLOW_INLINE_LAMBDA {
+      (store_register<Streamed>(value[I], out + I * Plan::width), ...);
+    };
+    write(std::make_integer_sequence<int, Plan::visits>{});
   }
 }
 

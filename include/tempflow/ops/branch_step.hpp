@@ -39,14 +39,14 @@ struct branch_step_row {
     using coefficients = row_coefficients<typename arithmetic::template real<T>>;
     const T *const xi = x.row(i), *const vi = v.row(i);
     const coefficients along(trunk_steps[i]), aside(branch_steps[i]);
-    advance<arithmetic>(xi, vi, trunk.row(i), along, first, last);
+    advance<arithmetic, Instructions::value>(xi, vi, trunk.row(i), along, first, last);
     const index_t explorations = sums();
     for (index_t k = 0; k < explorations; ++k) {
       noise_id id = ids[i];
       id.branch = static_cast<std::uint16_t>(id.branch + k);
       T* const yk = branches.row(i * explorations + k);
       sample<arithmetic, Instructions::value>(xi, vi, yk, aside, key, id, first, last);
-      squared[k] += squared_residual<arithmetic>(xi, vi, yk, aside, first, last);
+      squared[k] += squared_residual<arithmetic, Instructions::value>(xi, vi, yk, aside, first, last);
     }
   }
 

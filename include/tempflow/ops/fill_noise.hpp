@@ -28,7 +28,7 @@ struct fill_noise_row {
   template <class Instructions>
   TEMPFLOW_INLINE void tile(index_t i, index_t first, index_t last, double*, Instructions) const {
     write_with_noise<compute_t<T>, Instructions::value>(
-        out.row(i), key, ids[i], first, last, [](auto, compute_t<T> z) TEMPFLOW_INLINE_LAMBDA { return z; });
+        out.row(i), key, ids[i], first, last, [](auto, auto z) TEMPFLOW_INLINE_LAMBDA { return z; });
   }
 
   void conclude(index_t, const double*) const {}

@@ -31,7 +31,8 @@ struct log_prob_row {
   template <class Instructions>
   TEMPFLOW_INLINE void tile(index_t i, index_t first, index_t last, double* squared, Instructions) const {
     const row_coefficients<typename arithmetic::template real<T>> coefficients(steps[i]);
-    *squared += squared_residual<arithmetic>(x.row(i), v.row(i), y.row(i), coefficients, first, last);
+    *squared += squared_residual<arithmetic, Instructions::value>(x.row(i), v.row(i), y.row(i), coefficients,
+                                                                  first, last);
   }
 
   void conclude(index_t i, const double* squared) const {

@@ -93,10 +93,10 @@ struct policy_loss_row {
     const row_coefficients<real> step(batch.transitions[i]);
     const T *const x = batch.x.row(i), *const y = batch.y.row(i), *const vi = v.row(i);
     if (v_ref.empty()) {
-      sums[0] += squared_residual<arithmetic>(x, vi, y, step, first, last);
+      sums[0] += squared_residual<arithmetic, Instructions::value>(x, vi, y, step, first, last);
     } else {
-      const auto both =
-          squared_residual_and_difference<arithmetic>(x, vi, y, v_ref.row(i), step, first, last);
+      const auto both = squared_residual_and_difference<arithmetic, Instructions::value>(
+          x, vi, y, v_ref.row(i), step, first, last);
       sums[0] += both.value[0];
       sums[1] += both.value[1];
     }
@@ -160,10 +160,12 @@ struct policy_loss_row {
     const auto push = [=](auto at)
                           TEMPFLOW_INLINE_LAMBDA { return slope * step.residual(at(x), at(vi), at(y)); };
     const auto write = [&](const auto& compute) TEMPFLOW_INLINE_LAMBDA {
-      if (streamed) {
-        write_elements<T, real, Instructions::value>(gradient.row(i), first, last, compute);
+      constexpr instruction_set instructions = Instructions::value;
+      constexpr bool can_stream = visit_plan<real, T, G, instructions>::in_registers;
+      if (can_stream && streamed) {
+        write_elements<T, real, instructions, can_stream>(gradient.row(i), first, last, compute);
       } else {
-        write_elements<T, real>(gradient.row(i), first, last, compute);
+        write_elements<T, real, instructions>(gradient.row(i), first, last, compute);
       }
     };
     if (v_ref.empty()) {
@@ -178,8 +180,8 @@ struct policy_loss_row {
   }
 
   TEMPFLOW_INLINE void write_zeros(index_t i, index_t first, index_t last) const {
-    write_elements<G, real>(gradient.row(i), first, last,
-                            [](auto) TEMPFLOW_INLINE_LAMBDA { return real{0}; });
+    write_elements<G, real, instruction_set::portable>(gradient.row(i), first, last,
+                                                       [](auto) TEMPFLOW_INLINE_LAMBDA { return real{0}; });
   }
 };
 

@@ -32,21 +32,25 @@ struct row_coefficients {
         std(static_cast<Real>(step.std)) {}
 
   /// alpha x + beta v.
-  TEMPFLOW_INLINE Real mean(Real x, Real v) const { return fused_multiply_add(beta, v, alpha * x); }
+  template <class Value>
+  TEMPFLOW_INLINE Value mean(const Value& x, const Value& v) const {
+    return fused_multiply_add(beta, v, alpha * x);
+  }
 
   /// y - alpha x - beta v.
-  TEMPFLOW_INLINE Real residual(Real x, Real v, Real y) const {
+  template <class Value>
+  TEMPFLOW_INLINE Value residual(const Value& x, const Value& v, const Value& y) const {
     return fused_multiply_add(-beta, v, fused_multiply_add(-alpha, x, y));
   }
 };
 
 /// Sum of squared residuals of a tile.
-template <class Arithmetic, storage_scalar T>
+template <class Arithmetic, instruction_set Instructions, storage_scalar T>
 TEMPFLOW_INLINE double squared_residual(const T* x, const T* v, const T* y,
                                         const row_coefficients<typename Arithmetic::template real<T>>& step,
                                         index_t first, index_t last) {
-  const auto sums =
-      Arithmetic::template sum<T, 1>(first, last, [=](auto at, auto& partial) TEMPFLOW_INLINE_LAMBDA {
+  const auto sums = Arithmetic::template sum<T, 1, Instructions>(
+      first, last, [=](auto at, auto& partial) TEMPFLOW_INLINE_LAMBDA {
         const auto r = step.residual(at(x), at(v), at(y));
         partial[0] = fused_multiply_add(r, r, partial[0]);
       });
@@ -54,47 +58,37 @@ TEMPFLOW_INLINE double squared_residual(const T* x, const T* v, const T* y,
 }
 
 /// Sums of squared residuals and of squared differences to a reference velocity.
-template <class Arithmetic, storage_scalar T>
+template <class Arithmetic, instruction_set Instructions, storage_scalar T>
 TEMPFLOW_INLINE tile_sums<2> squared_residual_and_difference(
     const T* x, const T* v, const T* y, const T* v_ref,
     const row_coefficients<typename Arithmetic::template real<T>>& step, index_t first, index_t last) {
-  return Arithmetic::template sum<T, 2>(first, last, [=](auto at, auto& partial) TEMPFLOW_INLINE_LAMBDA {
-    const auto r = step.residual(at(x), at(v), at(y));
-    const auto d = at(v) - at(v_ref);
-    partial[0] = fused_multiply_add(r, r, partial[0]);
-    partial[1] = fused_multiply_add(d, d, partial[1]);
-  });
+  return Arithmetic::template sum<T, 2, Instructions>(first, last,
+                                                      [=](auto at, auto& partial) TEMPFLOW_INLINE_LAMBDA {
+                                                        const auto r = step.residual(at(x), at(v), at(y));
+                                                        const auto d = at(v) - at(v_ref);
+                                                        partial[0] = fused_multiply_add(r, r, partial[0]);
+                                                        partial[1] = fused_multiply_add(d, d, partial[1]);
+                                                      });
 }
 
 /// out[e] = compute(at e) for e in [first, last), rounded to storage: a group at a time into registers, so that
-/// a compiler need not know whether out overlaps the inputs. With Instructions that have them, stores go past
-/// the caches: for outputs that would push out of them what is still to be read. T: what is read.
-template <storage_scalar T, class Real, instruction_set Past = instruction_set::portable,
-          bool MayBeInHalves = true, storage_scalar G, class Compute>
+/// a compiler need not know whether out overlaps the inputs. Streamed stores go past the caches. T: what is
+/// read.
+template <storage_scalar T, class Real, instruction_set Instructions, bool Streamed = false, storage_scalar G,
+          class Compute>
 TEMPFLOW_INLINE void write_elements(G* out, index_t first, index_t last, const Compute& compute) {
-  constexpr bool halves = MayBeInHalves && in_halves<Real, T, G>;
+  using plan = visit_plan<Real, T, G, Instructions>;
   index_t e = first;
   for (; e + group <= last; e += group) {
-    Real value[group];
-    visit_group<halves, Real>(e,
-                              [&](auto at, int slot) TEMPFLOW_INLINE_LAMBDA { value[slot] = compute(at); });
-    if constexpr (std::same_as<G, Real> && can_stream<Past>) {
-      stream<Past>(out + e, value);
-    } else {
-      G stored[group];
-      store_group<halves>(value, stored);
-      if constexpr (can_stream<Past>) {
-        stream<Past>(out + e, stored);
-      } else {
-        for (int l = 0; l < group; ++l) out[e + l] = stored[l];
-      }
-    }
+    typename plan::value value[plan::visits];
+    plan::group_from(e, [&](auto at, int i) TEMPFLOW_INLINE_LAMBDA { value[i] = compute(at); });
+    store_group<plan, Streamed>(value, out + e);
   }
   for (; e < last; ++e) out[e] = store<G>(compute(element_at<Real>{e}));
 }
 
 /// y = alpha x + beta v over a tile.
-template <class Arithmetic, storage_scalar T>
+template <class Arithmetic, instruction_set Instructions, storage_scalar T>
 TEMPFLOW_INLINE void advance(const T* x, const T* v, T* y,
                              const row_coefficients<typename Arithmetic::template real<T>>& step,
                              index_t first, index_t last) {
@@ -111,9 +105,15 @@ TEMPFLOW_INLINE void write_with_noise(T* out, noise_key key, noise_id id, index_
   for (; e + noise_chunk <= last; e += noise_chunk) {
     float noise[noise_chunk];
     write_noise_chunk<Instructions>(key, id, e, noise);
-    const auto with_noise = [&](auto at)
-                                TEMPFLOW_INLINE_LAMBDA { return compute(at, Real{noise[at.index - e]}); };
-    write_elements<T, Real, instruction_set::portable, false>(out, e, e + noise_chunk, with_noise);
+    if constexpr (std::same_as<T, float>) {
+      write_elements<T, Real, Instructions>(out, e, e + noise_chunk, [&](auto at) TEMPFLOW_INLINE_LAMBDA {
+        return compute(at, decltype(at){at.index - e}(noise));
+      });
+    } else {
+      write_elements<T, Real, instruction_set::portable>(
+          out, e, e + noise_chunk,
+          [&](auto at) TEMPFLOW_INLINE_LAMBDA { return compute(at, Real{noise[at.index - e]}); });
+    }
   }
   for (; e < last; e += 4) {
     const normal_quad noise = noise_block(key, id, e / 4);
@@ -129,7 +129,7 @@ TEMPFLOW_INLINE void sample(const T* x, const T* v, T* y,
                             const row_coefficients<typename Arithmetic::template real<T>>& step,
                             noise_key key, noise_id id, index_t first, index_t last) {
   using real = typename Arithmetic::template real<T>;
-  write_with_noise<real, Instructions>(y, key, id, first, last, [=](auto at, real z) TEMPFLOW_INLINE_LAMBDA {
+  write_with_noise<real, Instructions>(y, key, id, first, last, [=](auto at, auto z) TEMPFLOW_INLINE_LAMBDA {
     return fused_multiply_add(step.std, z, step.mean(at(x), at(v)));
   });
 }

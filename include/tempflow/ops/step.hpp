@@ -39,7 +39,8 @@ struct step_row {
     const T *const xi = x.row(i), *const vi = v.row(i);
     T* const yi = y.row(i);
     sample<arithmetic, Instructions::value>(xi, vi, yi, coefficients, key, ids[i], first, last);
-    if (!log_probs.empty()) *squared += squared_residual<arithmetic>(xi, vi, yi, coefficients, first, last);
+    if (!log_probs.empty())
+      *squared += squared_residual<arithmetic, Instructions::value>(xi, vi, yi, coefficients, first, last);
   }
 
   void conclude(index_t i, const double* squared) const {
@@ -63,7 +64,7 @@ struct ode_step_row {
   template <class Instructions>
   TEMPFLOW_INLINE void tile(index_t i, index_t first, index_t last, double*, Instructions) const {
     const row_coefficients<typename arithmetic::template real<T>> coefficients(steps[i]);
-    advance<arithmetic>(x.row(i), v.row(i), y.row(i), coefficients, first, last);
+    advance<arithmetic, Instructions::value>(x.row(i), v.row(i), y.row(i), coefficients, first, last);
   }
 
   void conclude(index_t, const double*) const {}
