@@ -93,8 +93,8 @@ TEMPFLOW_INLINE void advance(const T* x, const T* v, T* y,
                              const row_coefficients<typename Arithmetic::template real<T>>& step,
                              index_t first, index_t last) {
   using real = typename Arithmetic::template real<T>;
-  write_elements<T, real>(y, first, last,
-                          [=](auto at) TEMPFLOW_INLINE_LAMBDA { return step.mean(at(x), at(v)); });
+  write_elements<T, real, Instructions>(
+      y, first, last, [=](auto at) TEMPFLOW_INLINE_LAMBDA { return step.mean(at(x), at(v)); });
 }
 
 /// out[e] = compute(at e, z_e) for e in [first, last), z the noise of a row; `first` is a multiple of 4.
