@@ -39,11 +39,11 @@ struct tiled_arithmetic {
   /// to partial[Count - 1]. T: what the rows are stored as.
   template <storage_scalar T, int Count, instruction_set Instructions, class Accumulate>
   TEMPFLOW_INLINE static tile_sums<Count> sum(index_t first, index_t last, const Accumulate& accumulate) {
-    using Real = real<T>;
-    using plan = detail::visit_plan<Real, T, T, Instructions>;
+    using number = real<T>;
+    using plan = detail::visit_plan<number, T, T, Instructions>;
     typename plan::value partial[Count][plan::visits];
     for (auto& row : partial) {
-      for (auto& value : row) value = Real{0};
+      for (auto& value : row) value = number{0};
     }
     index_t e = first;
     for (; e + detail::group <= last; e += detail::group) {
@@ -55,13 +55,13 @@ struct tiled_arithmetic {
       });
     }
     tile_sums<Count> sums;
-    Real lane[Count][detail::group];
+    number lane[Count][detail::group];
     static_assert(sizeof lane == sizeof partial);
     std::memcpy(lane, partial, sizeof lane);
     for (int l = 0; e + l < last; ++l) {
-      Real terms[Count];
+      number terms[Count];
       for (int s = 0; s < Count; ++s) terms[s] = lane[s][plan::slot_of(l)];
-      accumulate(detail::element_at<Real>{e + l}, terms);
+      accumulate(detail::element_at<number>{e + l}, terms);
       for (int s = 0; s < Count; ++s) lane[s][plan::slot_of(l)] = terms[s];
     }
     for (int s = 0; s < Count; ++s) sums.value[s] = static_cast<double>(fold<plan::in_halves>(lane[s]));

@@ -23,6 +23,11 @@ TEMPFLOW_HD constexpr To bit_cast(const From& value) {
 TEMPFLOW_HD inline float fused_multiply_add(float a, float b, float c) { return std::fma(a, b, c); }
 TEMPFLOW_HD inline double fused_multiply_add(double a, double b, double c) { return std::fma(a, b, c); }
 
+/// True for the same number with the same sign of zero.
+TEMPFLOW_HD constexpr bool same_bits(double a, double b) {
+  return bit_cast<std::uint64_t>(a) == bit_cast<std::uint64_t>(b);
+}
+
 /// True for numbers that are neither infinite nor NaN; reads the bits, so it also holds under -ffast-math.
 TEMPFLOW_HD constexpr bool is_finite(double value) {
   return (bit_cast<std::uint64_t>(value) & 0x7ff0000000000000ull) != 0x7ff0000000000000ull;

@@ -30,7 +30,7 @@ TEMPFLOW_INLINE void write_noise_blocks(noise_key key, noise_id id, index_t firs
     using counters = lanes<std::uint64_t, Blocks / 2>;
     const philox_words counter = noise_counter(id, first_block);
     counters twice_lane;
-    for (int i = 0; i < Blocks / 2; ++i) twice_lane.value[i] = static_cast<std::uint64_t>(2 * i);
+    for (int i = 0; i < Blocks / 2; ++i) twice_lane.value[i] = 2 * static_cast<std::uint64_t>(i);
     philox_lanes<counters> even{
         {twice_lane + counter.word[0], counter.word[1], counter.word[2], counter.word[3]}};
     philox_lanes<counters> odd{

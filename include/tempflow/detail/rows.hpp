@@ -80,7 +80,7 @@ struct row_part {
   const std::vector<char>& revisited;
 
   double nanoseconds() const {
-    return rows.nanoseconds() * static_cast<double>(rows.elements() / parts) *
+    return rows.nanoseconds() * static_cast<double>(rows.elements()) / static_cast<double>(parts) *
            (has_second_pass<Kernel> ? 0.5 : 1);
   }
 

@@ -18,9 +18,9 @@
 namespace tempflow {
 namespace detail {
 
-template <class Arithmetic_, storage_scalar T>
+template <class Arithmetic, storage_scalar T>
 struct branch_step_row {
-  using arithmetic = Arithmetic_;
+  using arithmetic = Arithmetic;
 
   batch_view<const T> x, v;
   per_row<transition> trunk_steps, branch_steps;

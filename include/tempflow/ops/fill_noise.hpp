@@ -13,9 +13,9 @@
 namespace tempflow {
 namespace detail {
 
-template <class Arithmetic_, storage_scalar T>
+template <class Arithmetic, storage_scalar T>
 struct fill_noise_row {
-  using arithmetic = Arithmetic_;
+  using arithmetic = Arithmetic;
 
   batch_view<T> out;
   noise_key key;

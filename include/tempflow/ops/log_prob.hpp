@@ -15,9 +15,9 @@
 namespace tempflow {
 namespace detail {
 
-template <class Arithmetic_, storage_scalar T>
+template <class Arithmetic, storage_scalar T>
 struct log_prob_row {
-  using arithmetic = Arithmetic_;
+  using arithmetic = Arithmetic;
 
   batch_view<const T> x, v, y;
   per_row<transition> steps;

@@ -50,9 +50,9 @@ struct policy_slopes {
   Real pull = 0;       ///< of the KL
 };
 
-template <class Arithmetic_, storage_scalar T, storage_scalar G, class Objective>
+template <class Arithmetic, storage_scalar T, storage_scalar G, class Objective>
 struct policy_loss_row {
-  using arithmetic = Arithmetic_;
+  using arithmetic = Arithmetic;
   using real = typename arithmetic::template real<T>;
 
   const policy_batch<T>& batch;
@@ -124,7 +124,7 @@ struct policy_loss_row {
                  is_finite(slopes[at].slope) && is_finite(slopes[at].pull);
     if (gradient.empty()) return false;
     const bool guessed = one_pass.load(std::memory_order_relaxed);
-    if (guessed && row.finite && slopes[at].slope == slopes[at].on_policy) return false;
+    if (guessed && row.finite && same_bits(slopes[at].slope, slopes[at].on_policy)) return false;
     one_pass.store(false, std::memory_order_relaxed);
     return true;
   }

@@ -17,9 +17,9 @@
 namespace tempflow {
 namespace detail {
 
-template <class Arithmetic_, storage_scalar T>
+template <class Arithmetic, storage_scalar T>
 struct step_row {
-  using arithmetic = Arithmetic_;
+  using arithmetic = Arithmetic;
 
   batch_view<const T> x, v;
   batch_view<T> y;
@@ -49,9 +49,9 @@ struct step_row {
   }
 };
 
-template <class Arithmetic_, storage_scalar T>
+template <class Arithmetic, storage_scalar T>
 struct ode_step_row {
-  using arithmetic = Arithmetic_;
+  using arithmetic = Arithmetic;
 
   batch_view<const T> x, v;
   batch_view<T> y;
