@@ -132,7 +132,7 @@ std::string problem::check_draw(const buffers& b, const void* y, const results& 
                      expected.log_probs[static_cast<std::size_t>(i)], tolerance);
     if (!wrong.empty()) return wrong;
   }
-  if (task_.what == kernel::log_prob || task_.what == kernel::policy_loss) return {};
+  if (task_.what == kernel::log_prob) return {};
   normality noise;
   const transition& s = task_.step;
   for (index e = 0; e < task_.elements(); ++e) {
@@ -177,7 +177,8 @@ std::string problem::check(const operation& run) {
     case kernel::normals: return check_normals(task_, r.out);
     case kernel::group_advantages:
       return check_advantages(task_, static_cast<const double*>(b.x), static_cast<const double*>(r.out));
-    case kernel::policy_loss: return check_gradient(b, r);
+    case kernel::policy_loss:
+    case kernel::policy_loss_on_policy: return check_gradient(b, r);
     case kernel::branch_step:
       for (index k = 0; k < explorations; ++k) {
         auto wrong = check_draw(b, exploration(task_, r.branches, k).data(), r, k, explorations);

@@ -107,6 +107,9 @@ void add_all(const peer& p) {
   }
   for (const storage type : {storage::f32, storage::bf16}) {
     for (const size& s : {tiny, usual[0], usual[1]}) each(kernel::branch_step, type, s, false);
+    for (const size& s : {tiny, usual[0], usual[1]}) {
+      if (!serial) each(kernel::policy_loss_on_policy, type, s, false);
+    }
   }
   each(kernel::normals, storage::f32, tiny, false, true);
   each(kernel::normals, storage::f32, {1, 1 << 20}, false, true);

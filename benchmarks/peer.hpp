@@ -19,12 +19,22 @@ namespace bench {
 
 using index = std::int64_t;
 
-enum class kernel { step, branch_step, log_prob, policy_loss, normals, group_advantages };
+/// policy_loss_on_policy is policy_loss at log-ratios of exactly 0, as in the first update after a rollout.
+enum class kernel {
+  step,
+  branch_step,
+  log_prob,
+  policy_loss,
+  policy_loss_on_policy,
+  normals,
+  group_advantages
+};
 enum class storage { f32, bf16, f16, f64 };
 
 constexpr std::string_view name_of(kernel k) {
-  constexpr std::string_view names[] = {"step",        "branch_step", "log_prob",
-                                        "policy_loss", "normals",     "group_advantages"};
+  constexpr std::string_view names[] = {
+      "step",    "branch_step",     "log_prob", "policy_loss", "policy_loss_on_policy",
+      "normals", "group_advantages"};
   return names[static_cast<int>(k)];
 }
 
@@ -94,6 +104,7 @@ struct peer {
   int tuning_calls = 0;  ///< before an operation is as fast as it gets
 
   const offer* find(kernel what, storage type) const {
+    if (what == kernel::policy_loss_on_policy) what = kernel::policy_loss;
     const auto found = std::find_if(offers.begin(), offers.end(),
                                     [&](const offer& o) { return o.what == what && o.type == type; });
     return found == offers.end() ? nullptr : &*found;

@@ -81,7 +81,9 @@ problem::problem(const group& g) {
   if (g.type == storage::f16) task_.gradient_scale = static_cast<double>(task_.elements());
 
   const auto bytes = static_cast<std::size_t>(task_.elements()) * size_of(g.type);
-  const auto padded = (bytes + alignment - 1) / alignment * alignment;
+  // A page between batches, as between an allocator's: at equal places of the caches' sets they evict each other.
+  constexpr std::size_t page = 4096;
+  const auto padded = (bytes + alignment - 1) / alignment * alignment + page;
   const std::size_t set = padded * (streams + (g.what == kernel::branch_step ? explorations : 0));
   const std::size_t wanted = 4 * last_level_cache() / set + 1, fitting = most_memory / set;
   const std::size_t count = g.cold ? std::max<std::size_t>(2, std::min(wanted, fitting)) : 1;
@@ -100,7 +102,8 @@ problem::problem(const group& g) {
     fill(task_, 2, 1, nullptr, first + padded);
     fill(task_, 3, 0.2, first + padded, first + 3 * padded);  // v_ref, not far from v
   }
-  if (g.what != kernel::log_prob && g.what != kernel::policy_loss) return;
+  const bool on_policy = g.what == kernel::policy_loss_on_policy;
+  if (g.what != kernel::log_prob && g.what != kernel::policy_loss && !on_policy) return;
 
   // y is drawn from the transition; old log-probs put the ratios below, on and above the clip range.
   const auto find = [&](std::string_view name, kernel what) {
@@ -115,9 +118,10 @@ problem::problem(const group& g) {
     find("tempflow", kernel::step)(drawing, r);
   }
   if (g.what == kernel::log_prob) return;
-  find("reference", kernel::log_prob)(sets_[0], r);
+  find(on_policy ? "tempflow" : "reference", kernel::log_prob)(sets_[0], r);
   for (std::size_t i = 0; i < r.log_probs.size(); ++i) {
-    task_.old_log_probs.push_back(r.log_probs[i] + 5e-4 * static_cast<double>(static_cast<int>(i % 3) - 1));
+    const double off_policy = on_policy ? 0 : 5e-4 * static_cast<double>(static_cast<int>(i % 3) - 1);
+    task_.old_log_probs.push_back(r.log_probs[i] + off_policy);
     task_.advantages.push_back(i % 2 == 0 ? 0.75 : -1.25);
   }
 }
