@@ -23,6 +23,11 @@ struct tile_sums {
   double value[Count] = {};
 };
 
+/// For sums that do nothing else on their way.
+struct nothing_meanwhile {
+  TEMPFLOW_INLINE void operator()(index_t, index_t) const {}
+};
+
 /// Production arithmetic: fp32 (fp64 for double) within tiles of 1,024 elements, double across tiles.
 ///
 /// A tile is summed in 32 lanes (element e into lane e mod 32) that a fixed tree then folds, so the bits
@@ -36,9 +41,12 @@ struct tiled_arithmetic {
   static constexpr index_t tile = 1024;
 
   /// Sums over the positions [first, last), where accumulate(at, partial) adds a position's terms to partial[0]
-  /// to partial[Count - 1]. T: what the rows are stored as.
-  template <storage_scalar T, int Count, instruction_set Instructions, class Accumulate>
-  TEMPFLOW_INLINE static tile_sums<Count> sum(index_t first, index_t last, const Accumulate& accumulate) {
+  /// to partial[Count - 1]. T: what the rows are stored as. Calls meanwhile(begin, end) for pieces that cover
+  /// [first, last), each while its elements are in registers.
+  template <storage_scalar T, int Count, instruction_set Instructions, class Accumulate,
+            class Meanwhile = nothing_meanwhile>
+  TEMPFLOW_INLINE static tile_sums<Count> sum(index_t first, index_t last, const Accumulate& accumulate,
+                                              const Meanwhile& meanwhile = {}) {
     using number = real<T>;
     using plan = detail::visit_plan<number, T, T, Instructions>;
     typename plan::value partial[Count][plan::visits];
@@ -53,11 +61,13 @@ struct tiled_arithmetic {
         accumulate(at, terms);
         for (int s = 0; s < Count; ++s) partial[s][i] = terms[s];
       });
+      meanwhile(e, e + detail::group);
     }
     tile_sums<Count> sums;
     number lane[Count][detail::group];
     static_assert(sizeof lane == sizeof partial);
     std::memcpy(lane, partial, sizeof lane);
+    meanwhile(e, last);
     for (int l = 0; e + l < last; ++l) {
       number terms[Count];
       for (int s = 0; s < Count; ++s) terms[s] = lane[s][plan::slot_of(l)];
@@ -96,10 +106,13 @@ struct plain_double_arithmetic {
 
   static constexpr index_t tile = (std::numeric_limits<index_t>::max)();
 
-  template <storage_scalar T, int Count, instruction_set, class Accumulate>
-  TEMPFLOW_INLINE static tile_sums<Count> sum(index_t first, index_t last, const Accumulate& accumulate) {
+  template <storage_scalar T, int Count, instruction_set, class Accumulate,
+            class Meanwhile = nothing_meanwhile>
+  TEMPFLOW_INLINE static tile_sums<Count> sum(index_t first, index_t last, const Accumulate& accumulate,
+                                              const Meanwhile& meanwhile = {}) {
     tile_sums<Count> sums;
     for (index_t e = first; e < last; ++e) accumulate(detail::element_at<double>{e}, sums.value);
+    meanwhile(first, last);
     return sums;
   }
 };

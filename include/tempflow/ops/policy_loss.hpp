@@ -90,18 +90,31 @@ struct policy_loss_row {
 
   template <class Instructions>
   TEMPFLOW_INLINE void tile(index_t i, index_t first, index_t last, double* sums, Instructions isa) const {
+    const auto guess = [&](index_t begin, index_t end) TEMPFLOW_INLINE_LAMBDA {
+      write_gradient(i, slopes[static_cast<std::size_t>(i)].on_policy, begin, end, isa);
+    };
+    if (!one_pass.load(std::memory_order_relaxed)) {
+      add_squares(i, first, last, sums, isa, nothing_meanwhile{});
+    } else if constexpr (sizeof(T) == 2) {  // bound by arithmetic: two short loops beat one long one
+      add_squares(i, first, last, sums, isa, nothing_meanwhile{});
+      guess(first, last);
+    } else {  // bound by memory: stores go out while loads come in
+      add_squares(i, first, last, sums, isa, guess);
+    }
+  }
+
+  template <class Instructions, class Meanwhile>
+  TEMPFLOW_INLINE void add_squares(index_t i, index_t first, index_t last, double* sums, Instructions,
+                                   const Meanwhile& meanwhile) const {
     const row_coefficients<real> step(batch.transitions[i]);
     const T *const x = batch.x.row(i), *const y = batch.y.row(i), *const vi = v.row(i);
     if (v_ref.empty()) {
-      sums[0] += squared_residual<arithmetic, Instructions::value>(x, vi, y, step, first, last);
+      sums[0] += squared_residual<arithmetic, Instructions::value>(x, vi, y, step, first, last, meanwhile);
     } else {
       const auto both = squared_residual_and_difference<arithmetic, Instructions::value>(
-          x, vi, y, v_ref.row(i), step, first, last);
+          x, vi, y, v_ref.row(i), step, first, last, meanwhile);
       sums[0] += both.value[0];
       sums[1] += both.value[1];
-    }
-    if (one_pass.load(std::memory_order_relaxed)) {
-      write_gradient(i, slopes[static_cast<std::size_t>(i)].on_policy, first, last, isa);
     }
   }
 

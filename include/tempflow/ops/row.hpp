@@ -45,30 +45,32 @@ struct row_coefficients {
 };
 
 /// Sum of squared residuals of a tile.
-template <class Arithmetic, instruction_set Instructions, storage_scalar T>
+template <class Arithmetic, instruction_set Instructions, storage_scalar T,
+          class Meanwhile = nothing_meanwhile>
 TEMPFLOW_INLINE double squared_residual(const T* x, const T* v, const T* y,
                                         const row_coefficients<typename Arithmetic::template real<T>>& step,
-                                        index_t first, index_t last) {
-  const auto sums = Arithmetic::template sum<T, 1, Instructions>(
-      first, last, [=](auto at, auto& partial) TEMPFLOW_INLINE_LAMBDA {
-        const auto r = step.residual(at(x), at(v), at(y));
-        partial[0] = fused_multiply_add(r, r, partial[0]);
-      });
-  return sums.value[0];
+                                        index_t first, index_t last, const Meanwhile& meanwhile = {}) {
+  const auto add = [=](auto at, auto& partial) TEMPFLOW_INLINE_LAMBDA {
+    const auto r = step.residual(at(x), at(v), at(y));
+    partial[0] = fused_multiply_add(r, r, partial[0]);
+  };
+  return Arithmetic::template sum<T, 1, Instructions>(first, last, add, meanwhile).value[0];
 }
 
 /// Sums of squared residuals and of squared differences to a reference velocity.
-template <class Arithmetic, instruction_set Instructions, storage_scalar T>
+template <class Arithmetic, instruction_set Instructions, storage_scalar T,
+          class Meanwhile = nothing_meanwhile>
 TEMPFLOW_INLINE tile_sums<2> squared_residual_and_difference(
     const T* x, const T* v, const T* y, const T* v_ref,
-    const row_coefficients<typename Arithmetic::template real<T>>& step, index_t first, index_t last) {
-  return Arithmetic::template sum<T, 2, Instructions>(first, last,
-                                                      [=](auto at, auto& partial) TEMPFLOW_INLINE_LAMBDA {
-                                                        const auto r = step.residual(at(x), at(v), at(y));
-                                                        const auto d = at(v) - at(v_ref);
-                                                        partial[0] = fused_multiply_add(r, r, partial[0]);
-                                                        partial[1] = fused_multiply_add(d, d, partial[1]);
-                                                      });
+    const row_coefficients<typename Arithmetic::template real<T>>& step, index_t first, index_t last,
+    const Meanwhile& meanwhile = {}) {
+  const auto add = [=](auto at, auto& partial) TEMPFLOW_INLINE_LAMBDA {
+    const auto r = step.residual(at(x), at(v), at(y));
+    const auto d = at(v) - at(v_ref);
+    partial[0] = fused_multiply_add(r, r, partial[0]);
+    partial[1] = fused_multiply_add(d, d, partial[1]);
+  };
+  return Arithmetic::template sum<T, 2, Instructions>(first, last, add, meanwhile);
 }
 
 /// out[e] = compute(at e) for e in [first, last), rounded to storage: a group at a time into registers, so that
