@@ -36,36 +36,35 @@ namespace detail {
 template <class Word>
 TEMPFLOW_INLINE auto squared_radius(const Word& word) {
   using Real = decltype(as_float(word));
-  const Real u = signed_to_float((word >> 1) | 1u) * 0x1p-31f;
+  constexpr std::uint32_t sqrt_half = 0x3f3504f3u, exponent_31 = 31u << 23;  // fields of floats
   // u = m 2^e with m in [sqrt(1/2), sqrt(2)): the offset makes the exponent field roll over at sqrt(1/2).
-  const Word raw = as_word(u) - 0x3f3504f3u;
-  const Real exponent = signed_to_float(signed_shift_right(raw, 23));
-  const Real f = as_float((raw & 0x007fffffu) + 0x3f3504f3u) - 1.0f;
-  Real p = 7.0376836292e-2f;
-  p = fused_multiply_add(p, f, -1.1514610310e-1f);
-  p = fused_multiply_add(p, f, 1.1676998740e-1f);
-  p = fused_multiply_add(p, f, -1.2420140846e-1f);
-  p = fused_multiply_add(p, f, 1.4249322787e-1f);
-  p = fused_multiply_add(p, f, -1.6668057665e-1f);
-  p = fused_multiply_add(p, f, 2.0000714765e-1f);
-  p = fused_multiply_add(p, f, -2.4999993993e-1f);
-  p = fused_multiply_add(p, f, 3.3333331174e-1f);
+  const Word offset = as_word(signed_to_float((word >> 1) | 1u)) - (exponent_31 + sqrt_half);
+  const Real exponent = signed_to_float(signed_shift_right(offset, 23));
+  const Real f = as_float((offset & 0x007fffffu) + sqrt_half) - 1.0f;
+  // Cephes' coefficients of ln(1 + f), times -2: exact, and so is every step after it.
+  Real p = -2 * 7.0376836292e-2f;
+  p = fused_multiply_add(p, f, 2 * 1.1514610310e-1f);
+  p = fused_multiply_add(p, f, -2 * 1.1676998740e-1f);
+  p = fused_multiply_add(p, f, 2 * 1.2420140846e-1f);
+  p = fused_multiply_add(p, f, -2 * 1.4249322787e-1f);
+  p = fused_multiply_add(p, f, 2 * 1.6668057665e-1f);
+  p = fused_multiply_add(p, f, -2 * 2.0000714765e-1f);
+  p = fused_multiply_add(p, f, 2 * 2.4999993993e-1f);
+  p = fused_multiply_add(p, f, -2 * 3.3333331174e-1f);
   const Real square = f * f;
   Real log = p * f * square;
-  log = fused_multiply_add(exponent, -2.12194440e-4f, log);  // ln 2 in two parts
-  log = fused_multiply_add(-0.5f, square, log);
-  log = log + f;
-  log = fused_multiply_add(exponent, 0.693359375f, log);
-  return Real(log * -2.0f);
+  log = fused_multiply_add(exponent, 2 * 2.12194440e-4f, log);  // ln 2 in two parts
+  log = square + log;
+  log = fused_multiply_add(-2.0f, f, log);
+  return fused_multiply_add(exponent, -2 * 0.693359375f, log);
 }
 
 /// cos and sin of 2 pi bits / 2^32: the top bits choose the quadrant, the rest an angle in [-pi/4, pi/4).
 template <class Word, class Real>
 TEMPFLOW_INLINE void unit_circle(const Word& bits, Real& x, Real& y) {
-  const Word shifted = bits + 0x20000000u;  // rounds to the nearest quadrant
-  const Word quadrant = shifted >> 30;
+  const Word turned = bits + 0x20000000u;  // rounds to the nearest quadrant: bits 30 and 31
   const Real angle =
-      signed_to_float((shifted & 0x3fffffffu) - 0x20000000u) * (1.57079632679489661923f * 0x1p-30f);
+      signed_to_float((turned & 0x3fffffffu) - 0x20000000u) * (1.57079632679489661923f * 0x1p-30f);
   const Real square = angle * angle;
   Real s = -1.9515295891e-4f;
   s = fused_multiply_add(s, square, 8.3321608736e-3f);
@@ -75,8 +74,8 @@ TEMPFLOW_INLINE void unit_circle(const Word& bits, Real& x, Real& y) {
   c = fused_multiply_add(c, square, -1.388731625493765e-3f);
   c = fused_multiply_add(c, square, 4.166664568298827e-2f);
   const Real cosine = fused_multiply_add(c * square, square, fused_multiply_add(-0.5f, square, 1.0f));
-  const Word odd = quadrant & 1u;
-  const Word x_sign = ((quadrant + 1u) & 2u) << 30, y_sign = (quadrant & 2u) << 30;
+  const Word odd = turned & 0x40000000u;
+  const Word x_sign = (turned + 0x40000000u) & 0x80000000u, y_sign = turned & 0x80000000u;
   x = as_float(as_word(select(odd, sine, cosine)) ^ x_sign);
   y = as_float(as_word(select(odd, cosine, sine)) ^ y_sign);
 }

@@ -12,7 +12,7 @@
 namespace tempflow::detail {
 
 /// Elements of noise that are drawn at a time.
-inline constexpr int noise_chunk = 64;
+inline constexpr int noise_chunk = 256;
 
 /// Blocks that a kernel draws side by side, one a 32-bit lane.
 template <instruction_set Instructions>
