@@ -35,10 +35,12 @@
 #define TEMPFLOW_INLINE TEMPFLOW_HD inline
 #define TEMPFLOW_INLINE_LAMBDA
 #endif
-#if defined(__clang__) || !defined(__GNUC__)
-#define TEMPFLOW_NOINLINE
-#else
+#if defined(__clang__)
+#define TEMPFLOW_NOINLINE [[gnu::noinline]]
+#elif defined(__GNUC__)
 #define TEMPFLOW_NOINLINE [[gnu::noipa]]
+#else
+#define TEMPFLOW_NOINLINE
 #endif
 
 // TEMPFLOW_AVX2, _AVX512           mark a function that is compiled for these instructions, whatever its file.
