@@ -13,12 +13,12 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <numeric>
 #include <span>
 #include <vector>
 
 #include "tempflow/core/error.hpp"
 #include "tempflow/core/numeric.hpp"
+#include "tempflow/detail/groups.hpp"
 
 namespace tempflow {
 
@@ -53,12 +53,11 @@ struct advantage_options {
 struct group_statistics {
   index_t samples = 0;
   index_t groups = 0;
-  index_t singletons = 0;  ///< groups of one sample: its advantage is 0
-  index_t zero_std_groups =
-      0;                      ///< groups of two and more whose rewards are all equal: their advantages are 0
-  double reward_mean = 0;     ///< over all samples
-  double reward_std = 0;      ///< over all samples, by the chosen estimate
-  double group_std_mean = 0;  ///< mean over groups of the std within, by the chosen estimate
+  index_t singletons = 0;       ///< groups of one sample: its advantage is 0
+  index_t zero_std_groups = 0;  ///< of two and more equal rewards: advantages of 0
+  double reward_mean = 0;       ///< over all samples
+  double reward_std = 0;        ///< over all samples, by the chosen estimate
+  double group_std_mean = 0;    ///< mean over groups of the std within, by the chosen estimate
 
   /// Share of groups that teach nothing because their rewards are all equal.
   double zero_std_share() const {
@@ -82,33 +81,28 @@ struct reward_moments {
   bool constant = true;
 };
 
-/// Moments of rewards[order[i]] in two passes; exact where all rewards are equal.
-inline reward_moments moments(std::span<const double> rewards, std::span<const index_t> order,
-                              std_estimate estimate) {
-  const auto reward = [&](index_t i) { return rewards[static_cast<std::size_t>(i)]; };
-  const double first = reward(order[0]);
-  double offset = 0;
-  bool constant = true;
-  for (const index_t i : order) {
-    offset += reward(i) - first;
-    constant = constant && reward(i) == first;
-  }
-  if (constant) return {.mean = first};
-  const auto count = static_cast<double>(order.size());
-  const double mean = first + offset / count;
-  double squared = 0;
-  for (const index_t i : order) squared += (reward(i) - mean) * (reward(i) - mean);
-  return {.mean = mean,
-          .std = std::sqrt(squared / (estimate == std_estimate::sample ? count - 1 : count)),
-          .constant = false};
+/// Moments of reward(0), ..., reward(count - 1) in two passes; exact where all are equal.
+template <class Reward>
+reward_moments moments(std::size_t count, const Reward& reward, std_estimate estimate) {
+  const double first = reward(0);
+  std::size_t equal = 1;
+  while (equal < count && reward(equal) == first) ++equal;
+  if (equal == count) return {.mean = first};
+  double offset = 0, squared = 0;
+  for (std::size_t i = 0; i < count; ++i) offset += reward(i) - first;
+  const auto n = static_cast<double>(count);
+  const double mean = first + offset / n;
+  for (std::size_t i = 0; i < count; ++i) squared += (reward(i) - mean) * (reward(i) - mean);
+  const double divisor = estimate == std_estimate::sample ? n - 1 : n;
+  return {.mean = mean, .std = std::sqrt(squared / divisor), .constant = false};
 }
 
 }  // namespace detail
 
 /// Writes the advantage of each sample relative to its group.
 ///
-/// rewards, groups, advantages, scratch: one entry a sample; samples of a group need not be neighbours. All
-/// in double. A singleton and a sample of a group of equal rewards get exactly 0.
+/// rewards, groups, advantages, scratch: one entry a sample; samples of a group need not be neighbours, but
+/// ascending ids are fastest. All in double. A singleton and a sample of a group of equal rewards get exactly 0.
 ///
 /// Throws shape_error for sizes that differ, group_error when there are no samples or each is alone in its
 /// group, value_error for a reward that is not finite (naming it), rewards whose std overflows, or an epsilon
@@ -138,47 +132,53 @@ inline group_statistics group_advantages(std::span<const double> rewards,
     }
   }
 
-  std::iota(scratch.begin(), scratch.end(), index_t{0});
-  const auto all = detail::moments(rewards, scratch, options.std);
+  const auto all = detail::moments(
+      rewards.size(), [&](std::size_t i) { return rewards[i]; }, options.std);
   if (!is_finite(all.mean) || !is_finite(all.std)) {
     throw value_error(detail::message("group_advantages: rewards are too far apart, their mean is ", all.mean,
                                       " and their std ", all.std));
   }
-  const auto group_of = [&](index_t i) { return groups[static_cast<std::size_t>(i)]; };
-  std::ranges::sort(scratch, [&](index_t a, index_t b) {
-    return group_of(a) != group_of(b) ? group_of(a) < group_of(b) : a < b;
-  });
-  const auto same_group = [&](index_t a, index_t b) { return group_of(a) == group_of(b); };
-  if (scratch.size() > 1 && std::ranges::adjacent_find(scratch, same_group) == scratch.end()) {
-    throw group_error(detail::message("group_advantages: each of the ", rewards.size(),
-                                      " samples is alone in its group: nothing to compare with"));
-  }
-
+  const bool sorted = std::ranges::is_sorted(groups);
+  if (!sorted) detail::sort_by_group(groups, scratch);
   group_statistics statistics{
       .samples = static_cast<index_t>(rewards.size()), .reward_mean = all.mean, .reward_std = all.std};
-  for (std::size_t first = 0; first < scratch.size();) {
-    std::size_t last = first + 1;
-    while (last < scratch.size() && same_group(scratch[first], scratch[last])) ++last;
-    const auto members = std::span<const index_t>(scratch).subspan(first, last - first);
-    const auto group = detail::moments(rewards, members, options.std);
-    double divisor = 1;
-    if (options.scale != advantage_scale::none) {
-      const double std = options.scale == advantage_scale::group_std ? group.std : all.std;
-      divisor =
-          options.epsilon_as == epsilon_rule::add ? std + options.epsilon : (std::max)(std, options.epsilon);
+  const auto solve = [&](const auto& place) {  // place(0), place(1), ...: the samples, by group
+    const auto same_group = [&](auto i, auto j) { return groups[place(i)] == groups[place(j)]; };
+    const std::size_t count = rewards.size();
+    std::size_t shared = 1;
+    while (shared < count && !same_group(shared - 1, shared)) ++shared;
+    if (count > 1 && shared == count) {
+      throw group_error(detail::message("group_advantages: each of the ", count,
+                                        " samples is alone in its group: nothing to compare with"));
     }
-    for (const index_t i : members) {
-      const auto at = static_cast<std::size_t>(i);
-      advantages[at] = group.constant || divisor == 0 ? 0.0 : (rewards[at] - group.mean) / divisor;
+    std::size_t last = 0, size = 1;
+    for (std::size_t first = 0; first < count; first = last) {
+      last = first + size;  // groups tend to be of one size
+      if (last >= count || !same_group(first, last - 1) || same_group(first, last)) {
+        for (last = first + 1; last < count && same_group(first, last);) ++last;
+        size = last - first;
+      }
+      const auto group = detail::moments(
+          size, [&](std::size_t i) { return rewards[place(first + i)]; }, options.std);
+      double divisor = 1;
+      if (options.scale != advantage_scale::none) {
+        const double std = options.scale == advantage_scale::group_std ? group.std : all.std;
+        divisor = options.epsilon_as == epsilon_rule::add ? std + options.epsilon
+                                                          : (std::max)(std, options.epsilon);
+      }
+      for (std::size_t i = first; i < last; ++i) {
+        const std::size_t at = place(i);
+        advantages[at] = group.constant || divisor == 0 ? 0.0 : (rewards[at] - group.mean) / divisor;
+      }
+      ++statistics.groups;
+      statistics.group_std_mean += group.std;
+      if (group.constant) ++(size == 1 ? statistics.singletons : statistics.zero_std_groups);
     }
-    ++statistics.groups;
-    statistics.group_std_mean += group.std;
-    if (members.size() == 1) {
-      ++statistics.singletons;
-    } else if (group.constant) {
-      ++statistics.zero_std_groups;
-    }
-    first = last;
+  };
+  if (sorted) {
+    solve([](std::size_t i) { return i; });
+  } else {
+    solve([&](std::size_t i) { return static_cast<std::size_t>(scratch[i]); });
   }
   statistics.group_std_mean /= static_cast<double>(statistics.groups);
   return statistics;
