@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// All preprocessor work of the library, and nothing else.
+// All preprocessor work of the library but for compilers' builtins (core/x86_lanes.hpp), and nothing else.
 //
 // TEMPFLOW_HD       marks a function that CUDA compilers build for host and device. It may add a decoration,
 //                   never change a body, a type or a layout.
@@ -25,14 +25,17 @@
 #define TEMPFLOW_HD
 #endif
 
-// TEMPFLOW_INLINE           marks a function to be part of its caller, whose instruction set it is compiled for.
+// TEMPFLOW_INLINE           marks a function to be part of its caller, whose instruction set it is compiled for;
+//                           _HOST for hosts alone, _LAMBDA behind a lambda's parameters.
 // TEMPFLOW_NOINLINE         marks a function to be compiled once, apart from its callers, so that its bits are
 //                           the same wherever it is called from.
 #if defined(__GNUC__)
 #define TEMPFLOW_INLINE [[gnu::always_inline]] TEMPFLOW_HD inline
+#define TEMPFLOW_INLINE_HOST [[gnu::always_inline]] inline
 #define TEMPFLOW_INLINE_LAMBDA __attribute__((always_inline))
 #else
 #define TEMPFLOW_INLINE TEMPFLOW_HD inline
+#define TEMPFLOW_INLINE_HOST inline
 #define TEMPFLOW_INLINE_LAMBDA
 #endif
 #if defined(__clang__)
@@ -43,6 +46,7 @@
 #define TEMPFLOW_NOINLINE
 #endif
 
+// TEMPFLOW_FLATTEN                 inlines all that a function calls.
 // TEMPFLOW_AVX2, _AVX512           mark a function that is compiled for these instructions, whatever its file.
 // TEMPFLOW_CPU_HAS_AVX2(), _AVX512 whether such a function may run on this processor.
 // TEMPFLOW_VECTOR_TYPES            whether the compiler has the vector types that core/lanes.hpp is made of.

@@ -5,9 +5,11 @@
 
 #include "tempflow/advantage/group_advantages.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <map>
+#include <numeric>
 #include <vector>
 
 #include "support/batches.hpp"
@@ -104,6 +106,21 @@ TEST_CASE("advantages of a group add up to zero", "[advantage]") {
   std::map<std::int64_t, double> sums;
   for (std::size_t i = 0; i < p.r.size(); ++i) sums[p.g[i]] += result.values[i];
   for (const auto& [group, sum] : sums) CHECK(std::abs(sum) < 1e-11);
+}
+
+TEST_CASE("runs of siblings in any order give the bits of the sorted batch", "[advantage]") {
+  const ids in_runs = {9, 9, 4, 4, 4, 9, -2, -2, 7, 7, 7, 7, 4, -2, 9, 9};
+  support::numbers source(12);
+  const rewards r = source.take(static_cast<tempflow::index_t>(in_runs.size()));
+  std::vector<std::size_t> order(in_runs.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return in_runs[a] < in_runs[b]; });
+  ids sorted_ids;
+  rewards sorted_rewards;
+  for (const std::size_t i : order) sorted_ids.push_back(in_runs[i]), sorted_rewards.push_back(r[i]);
+  const auto found = group_advantages(r, in_runs), expected = group_advantages(sorted_rewards, sorted_ids);
+  for (std::size_t i = 0; i < order.size(); ++i) CHECK(found.values[order[i]] == expected.values[i]);
 }
 
 TEST_CASE("a singleton gets zero under every rule, and is counted", "[advantage]") {

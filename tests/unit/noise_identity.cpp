@@ -135,3 +135,22 @@ TEST_CASE("fill_noise rounds fp32 normals to the storage type", "[noise]") {
   }
   CHECK(wrong == 0);
 }
+
+TEMPLATE_TEST_CASE("rows of any length hold the noise of their blocks, in all instruction sets", "[noise]",
+                   float, double, tempflow::bfloat16) {
+  const auto instructions = GENERATE(tempflow::instruction_set::portable, tempflow::instruction_set::avx2,
+                                     tempflow::instruction_set::avx512);
+  const tempflow::cpu_backend cpu(1, instructions);
+  for (const index_t columns : {1, 3, 4, 31, 32, 33, 63, 64, 65, 255, 256, 257, 1000, 1025, 1279, 1280}) {
+    tempflow::batch_buffer<TestType> row(1, columns);
+    tempflow::fill_noise(cpu, key, id, row.view());
+    int wrong = 0;
+    for (index_t e = 0; e < columns; ++e) {
+      const float normal = tempflow::noise_block(key, id, e / 4).value[e % 4];
+      wrong +=
+          tempflow::load(row.view().data()[e]) == tempflow::load(tempflow::store<TestType>(normal)) ? 0 : 1;
+    }
+    INFO(columns << " elements, " << to_string(instructions));
+    CHECK(wrong == 0);
+  }
+}

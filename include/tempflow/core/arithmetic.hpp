@@ -17,15 +17,19 @@
 
 namespace tempflow {
 
+namespace detail {
+
+/// For sums that do nothing else on their way.
+struct nothing {
+  TEMPFLOW_INLINE void operator()(index_t, index_t) const {}
+};
+
+}  // namespace detail
+
 /// What a tile adds to the sums of its row.
 template <int Count>
 struct tile_sums {
   double value[Count] = {};
-};
-
-/// For sums that do nothing else on their way.
-struct nothing_meanwhile {
-  TEMPFLOW_INLINE void operator()(index_t, index_t) const {}
 };
 
 /// Production arithmetic: fp32 (fp64 for double) within tiles of 1,024 elements, double across tiles.
@@ -44,7 +48,7 @@ struct tiled_arithmetic {
   /// to partial[Count - 1]. T: what the rows are stored as. Calls meanwhile(begin, end) for pieces that cover
   /// [first, last), each while its elements are in registers.
   template <storage_scalar T, int Count, instruction_set Instructions, class Accumulate,
-            class Meanwhile = nothing_meanwhile>
+            class Meanwhile = detail::nothing>
   TEMPFLOW_INLINE static tile_sums<Count> sum(index_t first, index_t last, const Accumulate& accumulate,
                                               const Meanwhile& meanwhile = {}) {
     using number = real<T>;
@@ -106,8 +110,7 @@ struct plain_double_arithmetic {
 
   static constexpr index_t tile = (std::numeric_limits<index_t>::max)();
 
-  template <storage_scalar T, int Count, instruction_set, class Accumulate,
-            class Meanwhile = nothing_meanwhile>
+  template <storage_scalar T, int Count, instruction_set, class Accumulate, class Meanwhile = detail::nothing>
   TEMPFLOW_INLINE static tile_sums<Count> sum(index_t first, index_t last, const Accumulate& accumulate,
                                               const Meanwhile& meanwhile = {}) {
     tile_sums<Count> sums;

@@ -40,20 +40,34 @@ TEMPFLOW_AVX512 inline void broadcast(vector<T, 64 / sizeof(T)>& out, T a) {
 
 TEMPFLOW_AVX2 inline void fused_multiply_add(vector<float, 8>& out, const vector<float, 8>& a,
                                              const vector<float, 8>& b, const vector<float, 8>& c) {
+#if __has_builtin(__builtin_elementwise_fma)
+  out = __builtin_elementwise_fma(a, b, c);
+#else
   out = __builtin_ia32_vfmaddps256(a, b, c);
+#endif
 }
 TEMPFLOW_AVX512 inline void fused_multiply_add(vector<float, 16>& out, const vector<float, 16>& a,
                                                const vector<float, 16>& b, const vector<float, 16>& c) {
+#if __has_builtin(__builtin_elementwise_fma)
+  out = __builtin_elementwise_fma(a, b, c);
+#else
   constexpr int all_lanes = -1, current_rounding = 4;
   out = __builtin_ia32_vfmaddps512_mask(a, b, c, all_lanes, current_rounding);
+#endif
 }
 
 TEMPFLOW_AVX2 inline void square_root(vector<float, 8>& out, const vector<float, 8>& a) {
+#if __has_builtin(__builtin_elementwise_sqrt)
+  out = __builtin_elementwise_sqrt(a);
+#else
   out = __builtin_ia32_sqrtps256(a);
+#endif
 }
 TEMPFLOW_AVX512 inline void square_root(vector<float, 16>& out, const vector<float, 16>& a) {
-  constexpr int current_rounding = 4;
-#if defined(__clang__)
+  [[maybe_unused]] constexpr int current_rounding = 4;
+#if __has_builtin(__builtin_elementwise_sqrt)
+  out = __builtin_elementwise_sqrt(a);
+#elif defined(__clang__)
   out = __builtin_ia32_sqrtps512(a, current_rounding);
 #else
   out = __builtin_ia32_sqrtps512_mask(a, a, -1, current_rounding);
@@ -64,33 +78,35 @@ TEMPFLOW_AVX2 inline void multiply_low_halves(vector<std::uint64_t, 4>& out,
                                               const vector<std::uint64_t, 4>& a,
                                               const vector<std::uint64_t, 4>& b) {
   using words = vector<int, 8>;
-  out = (vector<std::uint64_t, 4>)__builtin_ia32_pmuludq256((words)a, (words)b);
+  out = reinterpret_cast<vector<std::uint64_t, 4>>(
+      __builtin_ia32_pmuludq256(reinterpret_cast<words>(a), reinterpret_cast<words>(b)));
 }
 TEMPFLOW_AVX512 inline void multiply_low_halves(vector<std::uint64_t, 8>& out,
                                                 const vector<std::uint64_t, 8>& a,
                                                 const vector<std::uint64_t, 8>& b) {
   using words = vector<int, 16>;
 #if defined(__clang__)
-  out = (vector<std::uint64_t, 8>)__builtin_ia32_pmuludq512((words)a, (words)b);
+  out = reinterpret_cast<vector<std::uint64_t, 8>>(
+      __builtin_ia32_pmuludq512(reinterpret_cast<words>(a), reinterpret_cast<words>(b)));
 #else
-  out = (vector<std::uint64_t, 8>)__builtin_ia32_pmuludq512_mask((words)a, (words)b, (vector<long long, 8>)a,
-                                                                 -1);
+  out = reinterpret_cast<vector<std::uint64_t, 8>>(__builtin_ia32_pmuludq512_mask(
+      reinterpret_cast<words>(a), reinterpret_cast<words>(b), reinterpret_cast<vector<long long, 8>>(a), -1));
 #endif
 }
 
 // Stores past the caches, to memory that is aligned to the register.
 TEMPFLOW_AVX2 inline void stream(void* out, const vector<long long, 4>& a) {
 #if defined(__clang__)
-  __builtin_nontemporal_store(a, (vector<long long, 4>*)out);
+  __builtin_nontemporal_store(a, static_cast<vector<long long, 4>*>(out));
 #else
-  __builtin_ia32_movntdq256((vector<long long, 4>*)out, a);
+  __builtin_ia32_movntdq256(static_cast<vector<long long, 4>*>(out), a);
 #endif
 }
 TEMPFLOW_AVX512 inline void stream(void* out, const vector<long long, 8>& a) {
 #if defined(__clang__)
-  __builtin_nontemporal_store(a, (vector<long long, 8>*)out);
+  __builtin_nontemporal_store(a, static_cast<vector<long long, 8>*>(out));
 #else
-  __builtin_ia32_movntdq512((vector<long long, 8>*)out, a);
+  __builtin_ia32_movntdq512(static_cast<vector<long long, 8>*>(out), a);
 #endif
 }
 
@@ -104,6 +120,7 @@ struct lanes {
   TEMPFLOW_INLINE lanes() {}
   TEMPFLOW_INLINE lanes(T same) { registers::broadcast(value, same); }
   TEMPFLOW_INLINE explicit lanes(const vector<T, N>& values) : value(values) {}
+  // Written out, so that a lanes is never trivially copyable and no ABI passes it in a register.
   TEMPFLOW_INLINE lanes(const lanes& other) : value(other.value) {}
   TEMPFLOW_INLINE lanes& operator=(const lanes& other) {
     value = other.value;
@@ -131,7 +148,8 @@ struct lanes {
   }
   /// Past the caches, to aligned memory.
   TEMPFLOW_INLINE friend void stream(void* out, const lanes& a) {
-    registers::stream(out, (vector<long long, static_cast<int>(sizeof(a.value)) / 8>)a.value);
+    registers::stream(
+        out, reinterpret_cast<const vector<long long, static_cast<int>(sizeof(value)) / 8>&>(a.value));
   }
   TEMPFLOW_INLINE friend lanes multiply_low_halves(const lanes& a, const lanes& b) {
     lanes out;
@@ -142,19 +160,21 @@ struct lanes {
 
 template <int N>
 TEMPFLOW_INLINE lanes<float, N> as_float(const lanes<std::uint32_t, N>& words) {
-  return lanes<float, N>((vector<float, N>)words.value);
+  return lanes<float, N>(reinterpret_cast<vector<float, N>>(words.value));
 }
 template <int N>
 TEMPFLOW_INLINE lanes<std::uint32_t, N> as_word(const lanes<float, N>& reals) {
-  return lanes<std::uint32_t, N>((vector<std::uint32_t, N>)reals.value);
+  return lanes<std::uint32_t, N>(reinterpret_cast<vector<std::uint32_t, N>>(reals.value));
 }
 template <int N>
 TEMPFLOW_INLINE lanes<float, N> signed_to_float(const lanes<std::uint32_t, N>& words) {
-  return lanes<float, N>(__builtin_convertvector((vector<std::int32_t, N>)words.value, vector<float, N>));
+  return lanes<float, N>(
+      __builtin_convertvector(reinterpret_cast<vector<std::int32_t, N>>(words.value), vector<float, N>));
 }
 template <int N>
 TEMPFLOW_INLINE lanes<std::uint32_t, N> signed_shift_right(const lanes<std::uint32_t, N>& words, int bits) {
-  return lanes<std::uint32_t, N>((vector<std::uint32_t, N>)((vector<std::int32_t, N>)words.value >> bits));
+  return lanes<std::uint32_t, N>(reinterpret_cast<vector<std::uint32_t, N>>(
+      reinterpret_cast<vector<std::int32_t, N>>(words.value) >> bits));
 }
 template <int N>
 TEMPFLOW_INLINE lanes<float, N> select(const lanes<std::uint32_t, N>& words, const lanes<float, N>& a,
@@ -166,7 +186,8 @@ template <int N>
 TEMPFLOW_INLINE lanes<std::uint32_t, N> select_above(const lanes<std::uint32_t, N>& words,
                                                      std::uint32_t limit, const lanes<std::uint32_t, N>& a,
                                                      const lanes<std::uint32_t, N>& b) {
-  const auto is_above = (vector<std::int32_t, N>)words.value > static_cast<std::int32_t>(limit);
+  const auto is_above =
+      reinterpret_cast<vector<std::int32_t, N>>(words.value) > static_cast<std::int32_t>(limit);
   return lanes<std::uint32_t, N>(is_above ? a.value : b.value);
 }
 
@@ -175,7 +196,7 @@ template <int N>
 TEMPFLOW_INLINE lanes<std::uint32_t, 2 * N> interleave_low_halves(const lanes<std::uint64_t, N>& even,
                                                                   const lanes<std::uint64_t, N>& odd) {
   const lanes<std::uint64_t, N> both = (even & 0xffffffffu) | (odd << 32);
-  return lanes<std::uint32_t, 2 * N>((vector<std::uint32_t, 2 * N>)both.value);
+  return lanes<std::uint32_t, 2 * N>(reinterpret_cast<vector<std::uint32_t, 2 * N>>(both.value));
 }
 
 /// The lower (Half = 0) or upper half of a and of b, alternately.
@@ -194,13 +215,26 @@ template <int N>
 TEMPFLOW_INLINE void write_interleaved(const lanes<float, N>& z0, const lanes<float, N>& z1,
                                        const lanes<float, N>& z2, const lanes<float, N>& z3, float* out) {
   using pairs = lanes<std::uint64_t, N / 2>;
-  const auto as_pairs = [](const lanes<float, N>& z) { return pairs((vector<std::uint64_t, N / 2>)z.value); };
+  const auto as_pairs = [](const lanes<float, N>& z) TEMPFLOW_INLINE_LAMBDA {
+    return pairs(reinterpret_cast<vector<std::uint64_t, N / 2>>(z.value));
+  };
   const pairs first_low = as_pairs(interleave<0>(z0, z1)), first_high = as_pairs(interleave<1>(z0, z1));
   const pairs second_low = as_pairs(interleave<0>(z2, z3)), second_high = as_pairs(interleave<1>(z2, z3));
   const pairs quads[4] = {interleave<0>(first_low, second_low), interleave<1>(first_low, second_low),
                           interleave<0>(first_high, second_high), interleave<1>(first_high, second_high)};
   std::memcpy(out, quads, sizeof quads);
 }
+
+/// Makes what this thread streamed visible to threads that learn of it afterwards.
+inline void stream_fence() { __builtin_ia32_sfence(); }
+
+}  // namespace tempflow::detail
+
+#else
+
+namespace tempflow::detail {
+
+inline void stream_fence() {}
 
 }  // namespace tempflow::detail
 

@@ -17,9 +17,8 @@ namespace tempflow::detail {
 struct kernel {};
 
 template <class Body>
-concept is_kernel = requires(const Body& body) {
+concept is_kernel = requires {
   typename Body::kernel_tag;
-  body.nanoseconds();
 };
 
 /// Calls body(i); `context` is the body.
@@ -27,7 +26,7 @@ using indexed_call = void (*)(const void* context, index_t i);
 
 /// body(i), or body(i, instructions) for a body that asks which instructions it is compiled for.
 template <class Body, instruction_set Instructions>
-TEMPFLOW_INLINE void call(const void* context, index_t i) {
+TEMPFLOW_INLINE_HOST void call(const void* context, index_t i) {
   const Body& body = *static_cast<const Body*>(context);
   if constexpr (requires { body(i, compiled_for<Instructions>{}); }) {
     body(i, compiled_for<Instructions>{});

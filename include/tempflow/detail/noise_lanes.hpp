@@ -45,12 +45,16 @@ TEMPFLOW_INLINE void write_noise_blocks(noise_key key, noise_id id, index_t firs
   }
 }
 
-/// Normals for elements [first, first + noise_chunk) of a row; `first` is a multiple of 4.
+/// Normals for `count` elements of a row from `first` on, at most noise_chunk; `first` is a multiple of 4. Also
+/// writes what is left of the last register's worth.
 template <instruction_set Instructions>
-TEMPFLOW_INLINE void write_noise_chunk(noise_key key, noise_id id, index_t first, float* normals) {
+TEMPFLOW_INLINE void write_noise(noise_key key, noise_id id, index_t first, index_t count,
+                                 float (&normals)[noise_chunk]) {
   constexpr int blocks = noise_lanes<Instructions>;
-  for (int e = 0; e < noise_chunk; e += 4 * blocks)
+  static_assert(noise_chunk % (4 * blocks) == 0);
+  for (index_t e = 0; e < count; e += 4 * blocks) {
     write_noise_blocks<blocks>(key, id, (first + e) / 4, normals + e);
+  }
 }
 
 }  // namespace tempflow::detail

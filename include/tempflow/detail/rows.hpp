@@ -13,7 +13,8 @@
 //   conclude(i, sums)                     once the sums of row i are complete
 // and, where the elements have to be visited again, conclude returns whether, and
 //   revisit(i, first, last, isa)          is the second pass
-//   finish(i)                             ends the row.
+//   finish(i)                             ends the row, and
+//   settle()                              makes what this thread wrote visible to others.
 
 #include <algorithm>
 #include <span>
@@ -36,9 +37,11 @@ template <class Arithmetic>
 struct row_tiles {
   index_t elements;
 
-  TEMPFLOW_INLINE index_t count() const { return elements > 0 ? (elements - 1) / Arithmetic::tile + 1 : 0; }
-  TEMPFLOW_INLINE index_t first(index_t tile) const { return tile * Arithmetic::tile; }
-  TEMPFLOW_INLINE index_t last(index_t tile) const {
+  TEMPFLOW_INLINE_HOST index_t count() const {
+    return elements > 0 ? (elements - 1) / Arithmetic::tile + 1 : 0;
+  }
+  TEMPFLOW_INLINE_HOST index_t first(index_t tile) const { return tile * Arithmetic::tile; }
+  TEMPFLOW_INLINE_HOST index_t last(index_t tile) const {
     return elements - first(tile) > Arithmetic::tile ? first(tile) + Arithmetic::tile : elements;
   }
 };
@@ -54,7 +57,7 @@ struct whole_row {
   double nanoseconds() const { return rows.nanoseconds() * static_cast<double>(rows.elements()); }
 
   template <class Instructions = compiled_for_any>
-  TEMPFLOW_INLINE void operator()(index_t i, Instructions isa = {}) const {
+  TEMPFLOW_INLINE_HOST void operator()(index_t i, Instructions isa = {}) const {
     const row_tiles<typename Kernel::arithmetic> tiles{rows.elements()};
     double* const row_sums = sums.data() + i * rows.sums();
     for (index_t t = 0; t < tiles.count(); ++t) rows.tile(i, tiles.first(t), tiles.last(t), row_sums, isa);
@@ -63,6 +66,7 @@ struct whole_row {
         for (index_t t = tiles.count() - 1; t >= 0; --t) rows.revisit(i, tiles.first(t), tiles.last(t), isa);
       }
       rows.finish(i);
+      rows.settle();
     } else {
       rows.conclude(i, row_sums);
     }
@@ -80,12 +84,11 @@ struct row_part {
   const std::vector<char>& revisited;
 
   double nanoseconds() const {
-    return rows.nanoseconds() * static_cast<double>(rows.elements()) / static_cast<double>(parts) *
-           (has_second_pass<Kernel> ? 0.5 : 1);
+    return rows.nanoseconds() * static_cast<double>(rows.elements()) / static_cast<double>(parts);
   }
 
   template <class Instructions = compiled_for_any>
-  TEMPFLOW_INLINE void operator()(index_t index, Instructions isa = {}) const {
+  TEMPFLOW_INLINE_HOST void operator()(index_t index, Instructions isa = {}) const {
     const row_tiles<typename Kernel::arithmetic> tiles{rows.elements()};
     const index_t i = index / parts, part = index % parts, count = tiles.count();
     for (index_t t = count * part / parts; t < count * (part + 1) / parts; ++t) {
@@ -95,14 +98,16 @@ struct row_part {
         rows.tile(i, tiles.first(t), tiles.last(t), tile_sums.data() + (i * count + t) * rows.sums(), isa);
       }
     }
+    if constexpr (has_second_pass<Kernel>) rows.settle();
   }
 };
 
 /// Parts that each of `rows` rows is cut into: 1 unless threads would idle for a fifth of the time or more.
 template <class B>
 index_t row_parts(const B& place, index_t rows, index_t tiles) {
-  if constexpr (requires { index_t{place.threads()}; }) {
-    const index_t threads = place.threads(), rounds = (rows - 1) / threads + 1;
+  if constexpr (requires { place.threads(); }) {
+    const auto threads = std::max(index_t{1}, static_cast<index_t>(place.threads()));
+    const index_t rounds = (rows - 1) / threads + 1;
     constexpr index_t tiles_worth_a_part = 16;
     if (rows * 5 > threads * rounds * 4) return 1;
     return std::clamp(tiles / tiles_worth_a_part, index_t{1}, threads);
@@ -131,13 +136,15 @@ void for_each_row(const B& place, index_t rows, const Kernel& kernel) {
         of_row[s] += tile_sums[static_cast<std::size_t>((i * tiles + t) * width + s)];
     }
     if constexpr (has_second_pass<Kernel>) {
-      revisited[static_cast<std::size_t>(i)] = kernel.conclude(i, of_row);
+      revisited[static_cast<std::size_t>(i)] = kernel.conclude(i, of_row) ? 1 : 0;
     } else {
       kernel.conclude(i, of_row);
     }
   }
   if constexpr (has_second_pass<Kernel>) {
-    place.for_each_index(rows * parts, row_part<Kernel, true>{kernel, parts, tile_sums, revisited});
+    if (std::find(revisited.begin(), revisited.end(), 1) != revisited.end()) {
+      place.for_each_index(rows * parts, row_part<Kernel, true>{kernel, parts, tile_sums, revisited});
+    }
     for (index_t i = 0; i < rows; ++i) kernel.finish(i);
   }
 }

@@ -4,9 +4,9 @@
 
 // Stores that go past the caches: for outputs so large that they would only push out what is still to be read.
 
-#include <atomic>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #include "tempflow/config.hpp"
 #include "tempflow/core/batch_view.hpp"
@@ -23,13 +23,15 @@ inline constexpr int stream_alignment = 64;
 /// An output of this many bytes will have left the caches of a core before it is read again.
 inline constexpr index_t stream_bytes = index_t{4} << 20;
 
-/// Whether rows of `out` are aligned, and enough to be worth it.
+/// Whether rows of `out` are aligned, long enough for a fence each, and enough to be worth it.
 template <class T>
 bool worth_streaming(const batch_view<T>& out) {
   const auto start = reinterpret_cast<std::uintptr_t>(out.data());
   const auto stride = out.row_stride() * static_cast<index_t>(sizeof(T));
+  constexpr index_t least_bytes_a_row = 4096;
+  const index_t bytes_a_row = out.columns() * static_cast<index_t>(sizeof(T));
   const bool aligned = start % stream_alignment == 0 && stride % stream_alignment == 0;
-  return aligned && out.rows() * out.columns() * static_cast<index_t>(sizeof(T)) >= stream_bytes;
+  return aligned && bytes_a_row >= least_bytes_a_row && out.rows() * bytes_a_row >= stream_bytes;
 }
 
 /// Writes a register; a streamed one to aligned memory.
@@ -63,8 +65,5 @@ TEMPFLOW_INLINE void store_group(const Value (&value)[Plan::visits], G* out) {
     write(std::make_integer_sequence<int, Plan::visits>{});
   }
 }
-
-/// Makes streamed elements visible to other threads before what the caller writes next.
-inline void stream_fence() { std::atomic_thread_fence(std::memory_order_seq_cst); }
 
 }  // namespace tempflow::detail

@@ -35,7 +35,8 @@ struct branch_step_row {
   double nanoseconds() const { return 0.3 + 1.2 * static_cast<double>(sums()); }
 
   template <class Instructions>
-  TEMPFLOW_INLINE void tile(index_t i, index_t first, index_t last, double* squared, Instructions) const {
+  TEMPFLOW_INLINE_HOST void tile(index_t i, index_t first, index_t last, double* squared,
+                                 Instructions) const {
     using coefficients = row_coefficients<typename arithmetic::template real<T>>;
     const T *const xi = x.row(i), *const vi = v.row(i);
     const coefficients along(trunk_steps[i]), aside(branch_steps[i]);

@@ -26,7 +26,7 @@ struct fill_noise_row {
   double nanoseconds() const { return 0.9; }
 
   template <class Instructions>
-  TEMPFLOW_INLINE void tile(index_t i, index_t first, index_t last, double*, Instructions) const {
+  TEMPFLOW_INLINE_HOST void tile(index_t i, index_t first, index_t last, double*, Instructions) const {
     write_with_noise<compute_t<T>, Instructions::value>(
         out.row(i), key, ids[i], first, last, [](auto, auto z) TEMPFLOW_INLINE_LAMBDA { return z; });
   }

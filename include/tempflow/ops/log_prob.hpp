@@ -29,7 +29,8 @@ struct log_prob_row {
   double nanoseconds() const { return 0.3; }
 
   template <class Instructions>
-  TEMPFLOW_INLINE void tile(index_t i, index_t first, index_t last, double* squared, Instructions) const {
+  TEMPFLOW_INLINE_HOST void tile(index_t i, index_t first, index_t last, double* squared,
+                                 Instructions) const {
     const row_coefficients<typename arithmetic::template real<T>> coefficients(steps[i]);
     *squared += squared_residual<arithmetic, Instructions::value>(x.row(i), v.row(i), y.row(i), coefficients,
                                                                   first, last);

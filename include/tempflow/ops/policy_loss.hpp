@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <concepts>
 #include <limits>
 #include <span>
 #include <vector>
@@ -69,18 +70,21 @@ struct policy_loss_row {
   index_t sums() const { return 2; }
   double nanoseconds() const { return 0.7; }
 
-  /// dL/d(log-prob) of row i at a log-ratio, with the factors that make it multiply r.
-  real slope_at(index_t i, double log_ratio) const {
-    const double slope =
-        objective(log_ratio, batch.advantages[static_cast<std::size_t>(i)], batch.weights[i]).slope;
-    return static_cast<real>(slope * log_prob_slope(batch.transitions[i], elements(), batch.convention) *
-                             gradient_factor);
+  /// The objective's answer for row i.
+  surrogate answer_at(index_t i, double log_ratio) const {
+    return objective(log_ratio, batch.advantages[static_cast<std::size_t>(i)], batch.weights[i]);
+  }
+
+  /// Its slope, with the factors that make it multiply r.
+  real factor_of_r(index_t i, const surrogate& answer) const {
+    return static_cast<real>(
+        answer.slope * log_prob_slope(batch.transitions[i], elements(), batch.convention) * gradient_factor);
   }
 
   /// Before the first pass: all that does not depend on the elements.
   void begin(index_t i) const {
     auto& row = slopes[static_cast<std::size_t>(i)];
-    row.on_policy = slope_at(i, 0.0);
+    if (one_pass.load(std::memory_order_relaxed)) row.on_policy = factor_of_r(i, answer_at(i, 0.0));
     if (!v_ref.empty()) {
       row.pull =
           static_cast<real>(objective.kl_beta *
@@ -89,14 +93,15 @@ struct policy_loss_row {
   }
 
   template <class Instructions>
-  TEMPFLOW_INLINE void tile(index_t i, index_t first, index_t last, double* sums, Instructions isa) const {
+  TEMPFLOW_INLINE_HOST void tile(index_t i, index_t first, index_t last, double* sums,
+                                 Instructions isa) const {
     const auto guess = [&](index_t begin, index_t end) TEMPFLOW_INLINE_LAMBDA {
       write_gradient(i, slopes[static_cast<std::size_t>(i)].on_policy, begin, end, isa);
     };
     if (!one_pass.load(std::memory_order_relaxed)) {
-      add_squares(i, first, last, sums, isa, nothing_meanwhile{});
+      add_squares(i, first, last, sums, isa, nothing{});
     } else if constexpr (sizeof(T) == 2) {  // bound by arithmetic: two short loops beat one long one
-      add_squares(i, first, last, sums, isa, nothing_meanwhile{});
+      add_squares(i, first, last, sums, isa, nothing{});
       guess(first, last);
     } else {  // bound by memory: stores go out while loads come in
       add_squares(i, first, last, sums, isa, guess);
@@ -104,8 +109,8 @@ struct policy_loss_row {
   }
 
   template <class Instructions, class Meanwhile>
-  TEMPFLOW_INLINE void add_squares(index_t i, index_t first, index_t last, double* sums, Instructions,
-                                   const Meanwhile& meanwhile) const {
+  TEMPFLOW_INLINE_HOST void add_squares(index_t i, index_t first, index_t last, double* sums, Instructions,
+                                        const Meanwhile& meanwhile) const {
     const row_coefficients<real> step(batch.transitions[i]);
     const T *const x = batch.x.row(i), *const y = batch.y.row(i), *const vi = v.row(i);
     if (v_ref.empty()) {
@@ -128,23 +133,24 @@ struct policy_loss_row {
     row.log_prob = gaussian_log_prob(sums[0], step, elements(), batch.convention);
     row.log_ratio = row.log_prob - batch.old_log_probs[at];
     row.ratio = std::exp(row.log_ratio);
-    const surrogate answer = objective(row.log_ratio, batch.advantages[at], batch.weights[i]);
+    const surrogate answer = answer_at(i, row.log_ratio);
     row.surrogate = answer.loss;
     row.below = answer.below;
     row.above = answer.above;
     if (!v_ref.empty()) row.kl = gaussian_kl(sums[1], step, elements(), objective.kl_over);
-    slopes[at].slope = slope_at(i, row.log_ratio);
+    slopes[at].slope = factor_of_r(i, answer);
     row.finite = is_finite(sums[0]) && is_finite(answer.loss) && is_finite(row.kl) &&
                  is_finite(slopes[at].slope) && is_finite(slopes[at].pull);
     if (gradient.empty()) return false;
-    const bool guessed = one_pass.load(std::memory_order_relaxed);
-    if (guessed && row.finite && same_bits(slopes[at].slope, slopes[at].on_policy)) return false;
+    if (!one_pass.load(std::memory_order_relaxed)) return true;
+    if (!row.finite) return true;
+    if (same_bits(slopes[at].slope, slopes[at].on_policy)) return false;
     one_pass.store(false, std::memory_order_relaxed);
     return true;
   }
 
   template <class Instructions>
-  TEMPFLOW_INLINE void revisit(index_t i, index_t first, index_t last, Instructions isa) const {
+  TEMPFLOW_INLINE_HOST void revisit(index_t i, index_t first, index_t last, Instructions isa) const {
     if (results[static_cast<std::size_t>(i)].finite) {
       write_gradient(i, slopes[static_cast<std::size_t>(i)].slope, first, last, isa);
     } else {
@@ -162,13 +168,16 @@ struct policy_loss_row {
       }
     }
     if (!row.finite) row.surrogate = std::numeric_limits<double>::quiet_NaN();  // seen in the mean loss
+  }
+
+  void settle() const {
     if (streamed) stream_fence();
   }
 
   /// slope r + pull (v - v_ref).
   template <class Instructions>
-  TEMPFLOW_INLINE void write_gradient(index_t i, real slope, index_t first, index_t last,
-                                      Instructions) const {
+  TEMPFLOW_INLINE_HOST void write_gradient(index_t i, real slope, index_t first, index_t last,
+                                           Instructions) const {
     const row_coefficients<real> step(batch.transitions[i]);
     const T *const x = batch.x.row(i), *const y = batch.y.row(i), *const vi = v.row(i);
     const auto push = [=](auto at)
@@ -193,7 +202,7 @@ struct policy_loss_row {
     }
   }
 
-  TEMPFLOW_INLINE void write_zeros(index_t i, index_t first, index_t last) const {
+  TEMPFLOW_INLINE_HOST void write_zeros(index_t i, index_t first, index_t last) const {
     write_elements<G, real, instruction_set::portable>(gradient.row(i), first, last,
                                                        [](auto) TEMPFLOW_INLINE_LAMBDA { return real{0}; });
   }

@@ -8,6 +8,8 @@
 // with the same function, in the same order, as training does. So before the first update a log-ratio is
 // exactly 0.
 
+#include <concepts>
+
 #include "tempflow/config.hpp"
 #include "tempflow/core/arithmetic.hpp"
 #include "tempflow/core/noise.hpp"
@@ -45,8 +47,7 @@ struct row_coefficients {
 };
 
 /// Sum of squared residuals of a tile.
-template <class Arithmetic, instruction_set Instructions, storage_scalar T,
-          class Meanwhile = nothing_meanwhile>
+template <class Arithmetic, instruction_set Instructions, storage_scalar T, class Meanwhile = nothing>
 TEMPFLOW_INLINE double squared_residual(const T* x, const T* v, const T* y,
                                         const row_coefficients<typename Arithmetic::template real<T>>& step,
                                         index_t first, index_t last, const Meanwhile& meanwhile = {}) {
@@ -58,8 +59,7 @@ TEMPFLOW_INLINE double squared_residual(const T* x, const T* v, const T* y,
 }
 
 /// Sums of squared residuals and of squared differences to a reference velocity.
-template <class Arithmetic, instruction_set Instructions, storage_scalar T,
-          class Meanwhile = nothing_meanwhile>
+template <class Arithmetic, instruction_set Instructions, storage_scalar T, class Meanwhile = nothing>
 TEMPFLOW_INLINE tile_sums<2> squared_residual_and_difference(
     const T* x, const T* v, const T* y, const T* v_ref,
     const row_coefficients<typename Arithmetic::template real<T>>& step, index_t first, index_t last,
@@ -103,24 +103,18 @@ TEMPFLOW_INLINE void advance(const T* x, const T* v, T* y,
 template <class Real, instruction_set Instructions, storage_scalar T, class Compute>
 TEMPFLOW_INLINE void write_with_noise(T* out, noise_key key, noise_id id, index_t first, index_t last,
                                       const Compute& compute) {
-  index_t e = first;
-  for (; e + noise_chunk <= last; e += noise_chunk) {
+  for (index_t e = first; e < last; e += noise_chunk) {
+    const index_t end = last - e < noise_chunk ? last : e + noise_chunk;
     float noise[noise_chunk];
-    write_noise_chunk<Instructions>(key, id, e, noise);
+    write_noise<Instructions>(key, id, e, end - e, noise);
     if constexpr (std::same_as<T, float>) {
-      write_elements<T, Real, Instructions>(out, e, e + noise_chunk, [&](auto at) TEMPFLOW_INLINE_LAMBDA {
+      write_elements<T, Real, Instructions>(out, e, end, [&](auto at) TEMPFLOW_INLINE_LAMBDA {
         return compute(at, decltype(at){at.index - e}(noise));
       });
     } else {
-      write_elements<T, Real, instruction_set::portable>(
-          out, e, e + noise_chunk,
-          [&](auto at) TEMPFLOW_INLINE_LAMBDA { return compute(at, Real{noise[at.index - e]}); });
-    }
-  }
-  for (; e < last; e += 4) {
-    const normal_quad noise = noise_block(key, id, e / 4);
-    for (index_t k = 0; k < 4 && e + k < last; ++k) {
-      out[e + k] = store<T>(compute(element_at<Real>{e + k}, Real{noise.value[k]}));
+      const auto with_noise = [&](auto at)
+                                  TEMPFLOW_INLINE_LAMBDA { return compute(at, Real{noise[at.index - e]}); };
+      write_elements<T, Real, instruction_set::portable>(out, e, end, with_noise);
     }
   }
 }

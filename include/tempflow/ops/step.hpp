@@ -34,7 +34,8 @@ struct step_row {
   double nanoseconds() const { return 1.2; }
 
   template <class Instructions>
-  TEMPFLOW_INLINE void tile(index_t i, index_t first, index_t last, double* squared, Instructions) const {
+  TEMPFLOW_INLINE_HOST void tile(index_t i, index_t first, index_t last, double* squared,
+                                 Instructions) const {
     const row_coefficients<typename arithmetic::template real<T>> coefficients(steps[i]);
     const T *const xi = x.row(i), *const vi = v.row(i);
     T* const yi = y.row(i);
@@ -62,7 +63,7 @@ struct ode_step_row {
   double nanoseconds() const { return 0.3; }
 
   template <class Instructions>
-  TEMPFLOW_INLINE void tile(index_t i, index_t first, index_t last, double*, Instructions) const {
+  TEMPFLOW_INLINE_HOST void tile(index_t i, index_t first, index_t last, double*, Instructions) const {
     const row_coefficients<typename arithmetic::template real<T>> coefficients(steps[i]);
     advance<arithmetic, Instructions::value>(x.row(i), v.row(i), y.row(i), coefficients, first, last);
   }
