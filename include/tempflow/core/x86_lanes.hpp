@@ -148,8 +148,8 @@ struct lanes {
   }
   /// Past the caches, to aligned memory.
   TEMPFLOW_INLINE friend void stream(void* out, const lanes& a) {
-    registers::stream(
-        out, reinterpret_cast<const vector<long long, static_cast<int>(sizeof(value)) / 8>&>(a.value));
+    constexpr int words = static_cast<int>(sizeof(vector<T, N>)) / 8;
+    registers::stream(out, reinterpret_cast<vector<long long, words>>(a.value));
   }
   TEMPFLOW_INLINE friend lanes multiply_low_halves(const lanes& a, const lanes& b) {
     lanes out;
