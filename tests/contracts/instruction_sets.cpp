@@ -32,7 +32,7 @@ namespace {
 // An objective whose multiply-adds are a compiler's to contract.
 struct loose_objective {
   double kl_beta = 0.1;
-  tempflow::kl_denominator kl_over = tempflow::kl_denominator::variance;
+  tempflow::kl_denominator kl_over = tempflow::kl_denominator::transition_variance;
 
   void validate() const {}
   tempflow::surrogate operator()(double log_ratio, double advantage, double weight) const {
