@@ -100,10 +100,10 @@ struct policy_loss_row {
     };
     if (!one_pass.load(std::memory_order_relaxed)) {
       add_squares(i, first, last, sums, isa, nothing{});
-    } else if constexpr (sizeof(T) == 2) {  // bound by arithmetic: two short loops beat one long one
-      add_squares(i, first, last, sums, isa, nothing{});
+    } else if constexpr (sizeof(T) == 2 || Instructions::value != instruction_set::avx512) {
+      add_squares(i, first, last, sums, isa, nothing{});  // two short loops keep their numbers in registers
       guess(first, last);
-    } else {  // bound by memory: stores go out while loads come in
+    } else {  // stores go out while loads come in
       add_squares(i, first, last, sums, isa, guess);
     }
   }
