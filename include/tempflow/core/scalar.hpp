@@ -58,15 +58,13 @@ TEMPFLOW_HD constexpr float load(bfloat16 value) {
   return bit_cast<float>(static_cast<std::uint32_t>(value.bits) << 16);
 }
 TEMPFLOW_HD constexpr float load(float16 value) {
+  // Both cases of a choice are computed, without a branch, so that compilers can vectorise it.
+  constexpr std::uint32_t rebias = 112u << 23, half = 1u << 23, infinity = 31u << 23;
   const std::uint32_t sign = static_cast<std::uint32_t>(value.bits & 0x8000u) << 16;
-  const std::uint32_t exponent = (value.bits >> 10) & 0x1fu;
-  const std::uint32_t fraction = value.bits & 0x3ffu;
-  if (exponent == 0) {  // zero and subnormals are multiples of 2^-24
-    const float magnitude = static_cast<float>(fraction) * 0x1p-24f;
-    return sign != 0 ? -magnitude : magnitude;
-  }
-  const std::uint32_t widened = exponent == 31 ? 255u : exponent + 112u;
-  return bit_cast<float>(sign | (widened << 23) | (fraction << 13));
+  const std::uint32_t shifted = static_cast<std::uint32_t>(value.bits & 0x7fffu) << 13;
+  const float subnormal = bit_cast<float>(shifted + rebias + half) - bit_cast<float>(rebias + half);
+  const std::uint32_t normal = shifted + (shifted < infinity ? rebias : 2 * rebias);
+  return bit_cast<float>(sign | (shifted < half ? bit_cast<std::uint32_t>(subnormal) : normal));
 }
 
 namespace detail {
@@ -86,18 +84,13 @@ TEMPFLOW_HD constexpr bfloat16 to_bfloat16(float value) {
 
 TEMPFLOW_HD constexpr float16 to_float16(float value) {
   const auto bits = bit_cast<std::uint32_t>(value);
-  const auto sign = static_cast<std::uint16_t>((bits >> 16) & 0x8000u);
-  const std::uint32_t magnitude = bits & 0x7fffffffu;
-  const auto with_sign = [sign](std::uint32_t half) {
-    return float16{static_cast<std::uint16_t>(sign | half)};
-  };
-  if (magnitude > 0x7f800000u) return with_sign(0x7e00u);   // NaN
-  if (magnitude >= 0x477ff000u) return with_sign(0x7c00u);  // rounds to infinity
-  if (magnitude < 0x38800000u) {                            // below 2^-14: let an addition round to 2^-24
-    const float shifted = bit_cast<float>(magnitude) + 0.5f;
-    return with_sign(bit_cast<std::uint32_t>(shifted) - 0x3f000000u);
-  }
-  return with_sign((magnitude - 0x38000000u + 0xfffu + ((magnitude >> 13) & 1u)) >> 13);
+  const std::uint32_t sign = (bits >> 16) & 0x8000u, magnitude = bits & 0x7fffffffu;
+  // Below 2^-14 an addition rounds to multiples of 2^-24.
+  const std::uint32_t subnormal = bit_cast<std::uint32_t>(bit_cast<float>(magnitude) + 0.5f) - 0x3f000000u;
+  const std::uint32_t normal = (magnitude - 0x38000000u + 0xfffu + ((magnitude >> 13) & 1u)) >> 13;
+  const std::uint32_t finite = magnitude < 0x38800000u ? subnormal : normal;
+  const std::uint32_t special = magnitude > 0x7f800000u ? 0x7e00u : 0x7c00u;  // NaN, or rounds to infinity
+  return {static_cast<std::uint16_t>(sign | (magnitude < 0x477ff000u ? finite : special))};
 }
 
 /// Narrows to fp32, inexact results to an odd last bit: rounding on to 16 bits then lands where one rounding
