@@ -151,7 +151,7 @@ class cpu_backend {
   /// kernels use: to compare instruction sets, whose results have the same bits.
   /// Throws value_error for a count that is negative or above 4,096.
   explicit cpu_backend(index_t threads = 0, instruction_set at_most = instruction_set::avx512)
-      : instructions_(std::min(at_most, best_instruction_set())) {
+      : instructions_((std::min)(at_most, best_instruction_set())) {
     if (threads < 0 || threads > 4096)
       throw value_error(detail::message("cpu_backend: threads = ", threads, ", must lie in [0, 4096]"));
     if (threads == 0)

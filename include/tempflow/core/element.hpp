@@ -36,25 +36,25 @@ struct element_at {
   }
 };
 
-/// Reads N elements of an fp32 row from `index` on.
-template <int N>
+/// Reads Width elements of an fp32 row from `index` on.
+template <int Width>
 struct register_at {
   index_t index;
 
-  TEMPFLOW_INLINE lanes<float, N> operator()(const float* row) const {
-    lanes<float, N> reals;
+  TEMPFLOW_INLINE lanes<float, Width> operator()(const float* row) const {
+    lanes<float, Width> reals;
     std::memcpy(&reals.value, row + index, sizeof reals.value);
     return reals;
   }
 };
 
-/// Reads the lower or upper halves of N words of a bf16 row, from element `index` on.
-template <int N, bool Upper>
+/// Reads the lower or upper halves of Width words of a bf16 row, from element `index` on.
+template <int Width, bool Upper>
 struct halves_at {
   index_t index;
 
-  TEMPFLOW_INLINE lanes<float, N> operator()(const bfloat16* row) const {
-    lanes<std::uint32_t, N> words;
+  TEMPFLOW_INLINE lanes<float, Width> operator()(const bfloat16* row) const {
+    lanes<std::uint32_t, Width> words;
     std::memcpy(&words.value, row + index, sizeof words.value);
     if constexpr (Upper) {
       return as_float(words & 0xffff0000u);
@@ -76,9 +76,9 @@ struct visit_plan {
   static constexpr int width = !in_registers ? 1 : Instructions == instruction_set::avx512 ? 16 : 8;
   static constexpr int visits = group / width;
 
-  template <class R, int N>
+  template <class R, int Width>
   struct value_type {
-    using type = lanes<R, N>;
+    using type = lanes<R, Width>;
   };
   template <class R>
   struct value_type<R, 1> {
@@ -102,13 +102,13 @@ struct visit_plan {
 
  private:
   // Spelt out, because arrays that a loop runs over do not stay in registers.
-  template <class Visit, int... I>
+  template <class Visit, int... Index>
   TEMPFLOW_INLINE static void each_register(index_t first, const Visit& visit,
-                                            std::integer_sequence<int, I...>) {
+                                            std::integer_sequence<int, Index...>) {
     if constexpr (in_halves) {
-      (visit(halves_at<width, (I >= visits / 2)>{first + I % (visits / 2) * 2 * width}, I), ...);
+      (visit(halves_at<width, (Index >= visits / 2)>{first + Index % (visits / 2) * 2 * width}, Index), ...);
     } else {
-      (visit(register_at<width>{first + I * width}, I), ...);
+      (visit(register_at<width>{first + Index * width}, Index), ...);
     }
   }
 };

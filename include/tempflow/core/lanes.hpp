@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// The few operations that random numbers are made of, for one value and for N values side by side in a vector
-// register. A function template over these computes one element on any device or N at once, with the same
+// The few operations that random numbers are made of, for one value and for several side by side in a vector
+// register. A function template over these computes one element on any device or a register of them at once, with the same
 // bits.
 
 #include <cmath>
@@ -15,8 +15,8 @@
 
 namespace tempflow::detail {
 
-/// N values of type T in a register; defined where compilers have such types (core/x86_lanes.hpp).
-template <class T, int N>
+/// Width values of type T in a register; defined where compilers have such types (core/x86_lanes.hpp).
+template <class T, int Width>
 struct lanes;
 
 /// The product of the low 32 bits of both.

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// N values in an AVX2 or AVX-512 register, in the compilers' vector types. Operators work lane by lane. What
+// Values in an AVX2 or AVX-512 register, in the compilers' vector types. Operators work lane by lane. What
 // the types have no operator for comes from the compilers' builtins, because <immintrin.h> would double the
 // time that the library takes to compile.
 //
@@ -20,12 +20,12 @@
 
 namespace tempflow::detail {
 
-template <class T, int N>
+template <class T, int Width>
 struct vector_type {
-  typedef T type [[gnu::vector_size(N * sizeof(T))]];
+  typedef T type [[gnu::vector_size(Width * sizeof(T))]];
 };
-template <class T, int N>
-using vector = typename vector_type<T, N>::type;
+template <class T, int Width>
+using vector = typename vector_type<T, Width>::type;
 
 namespace registers {
 
@@ -112,14 +112,14 @@ TEMPFLOW_AVX512 inline void stream(void* out, const vector<long long, 8>& a) {
 
 }  // namespace registers
 
-/// N values of type T. See core/lanes.hpp for what the functions mean.
-template <class T, int N>
+/// Width values of type T. See core/lanes.hpp for what the functions mean.
+template <class T, int Width>
 struct lanes {
-  vector<T, N> value;
+  vector<T, Width> value;
 
   TEMPFLOW_INLINE lanes() {}
   TEMPFLOW_INLINE lanes(T same) { registers::broadcast(value, same); }
-  TEMPFLOW_INLINE explicit lanes(const vector<T, N>& values) : value(values) {}
+  TEMPFLOW_INLINE explicit lanes(const vector<T, Width>& values) : value(values) {}
   // Written out, so that a lanes is never trivially copyable and no ABI passes it in a register.
   TEMPFLOW_INLINE lanes(const lanes& other) : value(other.value) {}
   TEMPFLOW_INLINE lanes& operator=(const lanes& other) {
@@ -148,7 +148,7 @@ struct lanes {
   }
   /// Past the caches, to aligned memory.
   TEMPFLOW_INLINE friend void stream(void* out, const lanes& a) {
-    constexpr int words = static_cast<int>(sizeof(vector<T, N>)) / 8;
+    constexpr int words = static_cast<int>(sizeof(vector<T, Width>)) / 8;
     registers::stream(out, reinterpret_cast<vector<long long, words>>(a.value));
   }
   TEMPFLOW_INLINE friend lanes multiply_low_halves(const lanes& a, const lanes& b) {
@@ -158,65 +158,69 @@ struct lanes {
   }
 };
 
-template <int N>
-TEMPFLOW_INLINE lanes<float, N> as_float(const lanes<std::uint32_t, N>& words) {
-  return lanes<float, N>(reinterpret_cast<vector<float, N>>(words.value));
+template <int Width>
+TEMPFLOW_INLINE lanes<float, Width> as_float(const lanes<std::uint32_t, Width>& words) {
+  return lanes<float, Width>(reinterpret_cast<vector<float, Width>>(words.value));
 }
-template <int N>
-TEMPFLOW_INLINE lanes<std::uint32_t, N> as_word(const lanes<float, N>& reals) {
-  return lanes<std::uint32_t, N>(reinterpret_cast<vector<std::uint32_t, N>>(reals.value));
+template <int Width>
+TEMPFLOW_INLINE lanes<std::uint32_t, Width> as_word(const lanes<float, Width>& reals) {
+  return lanes<std::uint32_t, Width>(reinterpret_cast<vector<std::uint32_t, Width>>(reals.value));
 }
-template <int N>
-TEMPFLOW_INLINE lanes<float, N> signed_to_float(const lanes<std::uint32_t, N>& words) {
-  return lanes<float, N>(
-      __builtin_convertvector(reinterpret_cast<vector<std::int32_t, N>>(words.value), vector<float, N>));
+template <int Width>
+TEMPFLOW_INLINE lanes<float, Width> signed_to_float(const lanes<std::uint32_t, Width>& words) {
+  return lanes<float, Width>(__builtin_convertvector(
+      reinterpret_cast<vector<std::int32_t, Width>>(words.value), vector<float, Width>));
 }
-template <int N>
-TEMPFLOW_INLINE lanes<std::uint32_t, N> signed_shift_right(const lanes<std::uint32_t, N>& words, int bits) {
-  return lanes<std::uint32_t, N>(reinterpret_cast<vector<std::uint32_t, N>>(
-      reinterpret_cast<vector<std::int32_t, N>>(words.value) >> bits));
+template <int Width>
+TEMPFLOW_INLINE lanes<std::uint32_t, Width> signed_shift_right(const lanes<std::uint32_t, Width>& words,
+                                                               int bits) {
+  return lanes<std::uint32_t, Width>(reinterpret_cast<vector<std::uint32_t, Width>>(
+      reinterpret_cast<vector<std::int32_t, Width>>(words.value) >> bits));
 }
-template <int N>
-TEMPFLOW_INLINE lanes<float, N> select(const lanes<std::uint32_t, N>& words, const lanes<float, N>& a,
-                                       const lanes<float, N>& b) {
-  return lanes<float, N>(words.value != 0 ? a.value : b.value);
+template <int Width>
+TEMPFLOW_INLINE lanes<float, Width> select(const lanes<std::uint32_t, Width>& words,
+                                           const lanes<float, Width>& a, const lanes<float, Width>& b) {
+  return lanes<float, Width>(words.value != 0 ? a.value : b.value);
 }
 
-template <int N>
-TEMPFLOW_INLINE lanes<std::uint32_t, N> select_above(const lanes<std::uint32_t, N>& words,
-                                                     std::uint32_t limit, const lanes<std::uint32_t, N>& a,
-                                                     const lanes<std::uint32_t, N>& b) {
+template <int Width>
+TEMPFLOW_INLINE lanes<std::uint32_t, Width> select_above(const lanes<std::uint32_t, Width>& words,
+                                                         std::uint32_t limit,
+                                                         const lanes<std::uint32_t, Width>& a,
+                                                         const lanes<std::uint32_t, Width>& b) {
   const auto is_above =
-      reinterpret_cast<vector<std::int32_t, N>>(words.value) > static_cast<std::int32_t>(limit);
-  return lanes<std::uint32_t, N>(is_above ? a.value : b.value);
+      reinterpret_cast<vector<std::int32_t, Width>>(words.value) > static_cast<std::int32_t>(limit);
+  return lanes<std::uint32_t, Width>(is_above ? a.value : b.value);
 }
 
 /// The low halves of both, alternately: even[0], odd[0], even[1], ...
-template <int N>
-TEMPFLOW_INLINE lanes<std::uint32_t, 2 * N> interleave_low_halves(const lanes<std::uint64_t, N>& even,
-                                                                  const lanes<std::uint64_t, N>& odd) {
-  const lanes<std::uint64_t, N> both = (even & 0xffffffffu) | (odd << 32);
-  return lanes<std::uint32_t, 2 * N>(reinterpret_cast<vector<std::uint32_t, 2 * N>>(both.value));
+template <int Width>
+TEMPFLOW_INLINE lanes<std::uint32_t, 2 * Width> interleave_low_halves(
+    const lanes<std::uint64_t, Width>& even, const lanes<std::uint64_t, Width>& odd) {
+  const lanes<std::uint64_t, Width> both = (even & 0xffffffffu) | (odd << 32);
+  return lanes<std::uint32_t, 2 * Width>(reinterpret_cast<vector<std::uint32_t, 2 * Width>>(both.value));
 }
 
 /// The lower (Half = 0) or upper half of a and of b, alternately.
-template <int Half, class T, int N, int... I>
-TEMPFLOW_INLINE lanes<T, N> interleave(const lanes<T, N>& a, const lanes<T, N>& b,
-                                       std::integer_sequence<int, I...>) {
-  return lanes<T, N>(__builtin_shufflevector(a.value, b.value, (Half * N / 2 + I / 2 + I % 2 * N)...));
+template <int Half, class T, int Width, int... Index>
+TEMPFLOW_INLINE lanes<T, Width> interleave(const lanes<T, Width>& a, const lanes<T, Width>& b,
+                                           std::integer_sequence<int, Index...>) {
+  return lanes<T, Width>(
+      __builtin_shufflevector(a.value, b.value, (Half * Width / 2 + Index / 2 + Index % 2 * Width)...));
 }
-template <int Half, class T, int N>
-TEMPFLOW_INLINE lanes<T, N> interleave(const lanes<T, N>& a, const lanes<T, N>& b) {
-  return interleave<Half>(a, b, std::make_integer_sequence<int, N>{});
+template <int Half, class T, int Width>
+TEMPFLOW_INLINE lanes<T, Width> interleave(const lanes<T, Width>& a, const lanes<T, Width>& b) {
+  return interleave<Half>(a, b, std::make_integer_sequence<int, Width>{});
 }
 
 /// out[4 i + k] = z[k][i].
-template <int N>
-TEMPFLOW_INLINE void write_interleaved(const lanes<float, N>& z0, const lanes<float, N>& z1,
-                                       const lanes<float, N>& z2, const lanes<float, N>& z3, float* out) {
-  using pairs = lanes<std::uint64_t, N / 2>;
-  const auto as_pairs = [](const lanes<float, N>& z) TEMPFLOW_INLINE_LAMBDA {
-    return pairs(reinterpret_cast<vector<std::uint64_t, N / 2>>(z.value));
+template <int Width>
+TEMPFLOW_INLINE void write_interleaved(const lanes<float, Width>& z0, const lanes<float, Width>& z1,
+                                       const lanes<float, Width>& z2, const lanes<float, Width>& z3,
+                                       float* out) {
+  using pairs = lanes<std::uint64_t, Width / 2>;
+  const auto as_pairs = [](const lanes<float, Width>& z) TEMPFLOW_INLINE_LAMBDA {
+    return pairs(reinterpret_cast<vector<std::uint64_t, Width / 2>>(z.value));
   };
   const pairs first_low = as_pairs(interleave<0>(z0, z1)), first_high = as_pairs(interleave<1>(z0, z1));
   const pairs second_low = as_pairs(interleave<0>(z2, z3)), second_high = as_pairs(interleave<1>(z2, z3));

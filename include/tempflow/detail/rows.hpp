@@ -106,7 +106,7 @@ struct row_part {
 template <class B>
 index_t row_parts(const B& place, index_t rows, index_t tiles) {
   if constexpr (requires { place.threads(); }) {
-    const auto threads = std::max(index_t{1}, static_cast<index_t>(place.threads()));
+    const auto threads = (std::max)(index_t{1}, static_cast<index_t>(place.threads()));
     const index_t rounds = (rows - 1) / threads + 1;
     constexpr index_t tiles_worth_a_part = 16;
     if (rows * 5 > threads * rounds * 4) return 1;

@@ -50,17 +50,17 @@ TEMPFLOW_INLINE void store_group(const Value (&value)[Plan::visits], G* out) {
   if constexpr (!Plan::in_registers) {
     for (int l = 0; l < group; ++l) out[l] = store<G>(value[l]);
   } else if constexpr (Plan::in_halves) {
-    const auto write = [&]<int... I>(std::integer_sequence<int, I...>) TEMPFLOW_INLINE_LAMBDA {
+    const auto write = [&]<int... Index>(std::integer_sequence<int, Index...>) TEMPFLOW_INLINE_LAMBDA {
       constexpr int words = Plan::visits / 2;
-      (store_register<Streamed>((rounded_to_upper_half(as_word(value[I])) >> 16) |
-                                    (rounded_to_upper_half(as_word(value[I + words])) & 0xffff0000u),
-                                out + I * 2 * Plan::width),
+      (store_register<Streamed>((rounded_to_upper_half(as_word(value[Index])) >> 16) |
+                                    (rounded_to_upper_half(as_word(value[Index + words])) & 0xffff0000u),
+                                out + Index * 2 * Plan::width),
        ...);
     };
     write(std::make_integer_sequence<int, Plan::visits / 2>{});
   } else {
-    const auto write = [&]<int... I>(std::integer_sequence<int, I...>) TEMPFLOW_INLINE_LAMBDA {
-      (store_register<Streamed>(value[I], out + I * Plan::width), ...);
+    const auto write = [&]<int... Index>(std::integer_sequence<int, Index...>) TEMPFLOW_INLINE_LAMBDA {
+      (store_register<Streamed>(value[Index], out + Index * Plan::width), ...);
     };
     write(std::make_integer_sequence<int, Plan::visits>{});
   }
