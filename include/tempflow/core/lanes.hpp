@@ -3,8 +3,8 @@
 #pragma once
 
 // The few operations that random numbers are made of, for one value and for several side by side in a vector
-// register. A function template over these computes one element on any device or a register of them at once, with the same
-// bits.
+// register. A function template over these computes one element on any device, or a register of them, with
+// the same bits.
 
 #include <cmath>
 #include <cstdint>
