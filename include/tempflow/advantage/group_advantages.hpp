@@ -102,7 +102,8 @@ reward_moments moments(std::size_t count, const Reward& reward, std_estimate est
 /// Writes the advantage of each sample relative to its group.
 ///
 /// rewards, groups, advantages, scratch: one entry a sample; samples of a group need not be neighbours, but
-/// ascending ids are fastest. All in double. A singleton and a sample of a group of equal rewards get exactly 0.
+/// ascending ids are fastest. All in double. A singleton and a sample of a group of equal rewards get exactly
+/// 0.
 ///
 /// Throws shape_error for sizes that differ, group_error when there are no samples or each is alone in its
 /// group, value_error for a reward that is not finite (naming it), rewards whose std overflows, or an epsilon

@@ -44,9 +44,9 @@ struct tiled_arithmetic {
 
   static constexpr index_t tile = 1024;
 
-  /// Sums over the positions [first, last), where accumulate(at, partial) adds a position's terms to partial[0]
-  /// to partial[Count - 1]. T: what the rows are stored as. Calls meanwhile(begin, end) for pieces that cover
-  /// [first, last), each while its elements are in registers.
+  /// Sums over the positions [first, last), where accumulate(at, partial) adds a position's terms to
+  /// partial[0] to partial[Count - 1]. T: what the rows are stored as. Calls meanwhile(begin, end) for pieces
+  /// that cover [first, last), each while its elements are in registers.
   template <storage_scalar T, int Count, instruction_set Instructions, class Accumulate,
             class Meanwhile = detail::nothing>
   TEMPFLOW_INLINE static tile_sums<Count> sum(index_t first, index_t last, const Accumulate& accumulate,

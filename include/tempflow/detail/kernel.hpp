@@ -12,8 +12,8 @@
 
 namespace tempflow::detail {
 
-/// Marks the library's bodies for for_each_index: `using kernel_tag = kernel;`. They also tell roughly how many
-/// nanoseconds() an index takes.
+/// Marks the library's bodies for for_each_index: `using kernel_tag = kernel;`. They also tell roughly how
+/// many nanoseconds() an index takes.
 struct kernel {};
 
 template <class Body>

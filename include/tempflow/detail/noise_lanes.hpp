@@ -45,8 +45,8 @@ TEMPFLOW_INLINE void write_noise_blocks(noise_key key, noise_id id, index_t firs
   }
 }
 
-/// Normals for `count` elements of a row from `first` on, at most noise_chunk; `first` is a multiple of 4. Also
-/// writes what is left of the last register's worth.
+/// Normals for `count` elements of a row from `first` on, at most noise_chunk; `first` is a multiple of 4.
+/// Also writes what is left of the last register's worth.
 template <instruction_set Instructions>
 TEMPFLOW_INLINE void write_noise(noise_key key, noise_id id, index_t first, index_t count,
                                  float (&normals)[noise_chunk]) {

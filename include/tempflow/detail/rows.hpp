@@ -2,8 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// How a row kernel meets a backend: a row for each index, or, for rows too few to keep all threads busy, a part
-// of a row for each. Both add the sums of a row's tiles in the order of the tiles, so the bits are the same.
+// How a row kernel meets a backend: a row for each index, or, for rows too few to keep all threads busy, a
+// part of a row for each. Both add the sums of a row's tiles in the order of the tiles, so the bits are the
+// same.
 //
 // A row kernel has
 //   elements()                            of a row

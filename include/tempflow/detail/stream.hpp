@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Stores that go past the caches: for outputs so large that they would only push out what is still to be read.
+// Stores that go past the caches: for outputs so large that they would only push out what is still to be
+// read.
 
 #include <cstdint>
 #include <cstring>

@@ -22,8 +22,8 @@ struct surrogate {
   bool above = false;  ///< the ratio lies above it
 };
 
-/// A policy objective: the surrogate of a sample, and the weight of the KL to the reference policy. A function
-/// without side effects: it is called from any thread, and also for log-ratios that no sample has.
+/// A policy objective: the surrogate of a sample, and the weight of the KL to the reference policy. A
+/// function without side effects: it is called from any thread, and also for log-ratios that no sample has.
 /// validate() throws value_error for parameters that make no sense.
 template <class O>
 concept policy_objective = requires(const O& objective, double number) {

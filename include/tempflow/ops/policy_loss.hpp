@@ -123,8 +123,8 @@ struct policy_loss_row {
     }
   }
 
-  /// The numbers of row i. Returns whether its gradient has yet to be written. Not a part of its callers, so that
-  /// an objective has the same bits in all instruction sets.
+  /// The numbers of row i. Returns whether its gradient has yet to be written. Not a part of its callers, so
+  /// that an objective has the same bits in all instruction sets.
   TEMPFLOW_NOINLINE bool conclude(index_t i, const double* sums) const {
     const auto at = static_cast<std::size_t>(i);
     const transition& step = batch.transitions[i];

@@ -73,9 +73,9 @@ TEMPFLOW_INLINE tile_sums<2> squared_residual_and_difference(
   return Arithmetic::template sum<T, 2, Instructions>(first, last, add, meanwhile);
 }
 
-/// out[e] = compute(at e) for e in [first, last), rounded to storage: a group at a time into registers, so that
-/// a compiler need not know whether out overlaps the inputs. Streamed stores go past the caches. T: what is
-/// read.
+/// out[e] = compute(at e) for e in [first, last), rounded to storage: a group at a time into registers, so
+/// that a compiler need not know whether out overlaps the inputs. Streamed stores go past the caches. T: what
+/// is read.
 template <storage_scalar T, class Real, instruction_set Instructions, bool Streamed = false, storage_scalar G,
           class Compute>
 TEMPFLOW_INLINE void write_elements(G* out, index_t first, index_t last, const Compute& compute) {
