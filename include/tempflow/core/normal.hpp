@@ -35,14 +35,14 @@ namespace detail {
 /// -2 ln u for the u in (0, 1] that a word stands for. Word: std::uint32_t, or lanes of it.
 template <class Word>
 TEMPFLOW_INLINE auto squared_radius(const Word& word) {
-  using Real = decltype(as_float(word));
+  using real = decltype(as_float(word));
   constexpr std::uint32_t sqrt_half = 0x3f3504f3u, exponent_31 = 31u << 23;  // fields of floats
   // u = m 2^e with m in [sqrt(1/2), sqrt(2)): the offset makes the exponent field roll over at sqrt(1/2).
   const Word offset = as_word(signed_to_float((word >> 1) | 1u)) - (exponent_31 + sqrt_half);
-  const Real exponent = signed_to_float(signed_shift_right(offset, 23));
-  const Real f = as_float((offset & 0x007fffffu) + sqrt_half) - 1.0f;
+  const real exponent = signed_to_float(signed_shift_right(offset, 23));
+  const real f = as_float((offset & 0x007fffffu) + sqrt_half) - 1.0f;
   // Cephes' coefficients of ln(1 + f), times -2: exact, and so is every step after it.
-  Real p = -2 * 7.0376836292e-2f;
+  real p = -2 * 7.0376836292e-2f;
   p = fused_multiply_add(p, f, 2 * 1.1514610310e-1f);
   p = fused_multiply_add(p, f, -2 * 1.1676998740e-1f);
   p = fused_multiply_add(p, f, 2 * 1.2420140846e-1f);
@@ -51,8 +51,8 @@ TEMPFLOW_INLINE auto squared_radius(const Word& word) {
   p = fused_multiply_add(p, f, -2 * 2.0000714765e-1f);
   p = fused_multiply_add(p, f, 2 * 2.4999993993e-1f);
   p = fused_multiply_add(p, f, -2 * 3.3333331174e-1f);
-  const Real square = f * f;
-  Real log = p * f * square;
+  const real square = f * f;
+  real log = p * f * square;
   log = fused_multiply_add(exponent, 2 * 2.12194440e-4f, log);  // ln 2 in two parts
   log = square + log;
   log = fused_multiply_add(-2.0f, f, log);
