@@ -41,22 +41,22 @@ TEMPFLOW_INLINE auto squared_radius(const Word& word) {
   const Word offset = as_word(signed_to_float((word >> 1) | 1u)) - (exponent_31 + sqrt_half);
   const real exponent = signed_to_float(signed_shift_right(offset, 23));
   const real f = as_float((offset & 0x007fffffu) + sqrt_half) - 1.0f;
-  // Cephes' coefficients of ln(1 + f), times -2: exact, and so is every step after it.
-  real p = -2 * 7.0376836292e-2f;
-  p = fused_multiply_add(p, f, 2 * 1.1514610310e-1f);
-  p = fused_multiply_add(p, f, -2 * 1.1676998740e-1f);
-  p = fused_multiply_add(p, f, 2 * 1.2420140846e-1f);
-  p = fused_multiply_add(p, f, -2 * 1.4249322787e-1f);
-  p = fused_multiply_add(p, f, 2 * 1.6668057665e-1f);
-  p = fused_multiply_add(p, f, -2 * 2.0000714765e-1f);
-  p = fused_multiply_add(p, f, 2 * 2.4999993993e-1f);
-  p = fused_multiply_add(p, f, -2 * 3.3333331174e-1f);
+  real p = 7.0376836292e-2f;
+  p = fused_multiply_add(p, f, -1.1514610310e-1f);
+  p = fused_multiply_add(p, f, 1.1676998740e-1f);
+  p = fused_multiply_add(p, f, -1.2420140846e-1f);
+  p = fused_multiply_add(p, f, 1.4249322787e-1f);
+  p = fused_multiply_add(p, f, -1.6668057665e-1f);
+  p = fused_multiply_add(p, f, 2.0000714765e-1f);
+  p = fused_multiply_add(p, f, -2.4999993993e-1f);
+  p = fused_multiply_add(p, f, 3.3333331174e-1f);
   const real square = f * f;
   real log = p * f * square;
-  log = fused_multiply_add(exponent, 2 * 2.12194440e-4f, log);  // ln 2 in two parts
-  log = square + log;
-  log = fused_multiply_add(-2.0f, f, log);
-  return fused_multiply_add(exponent, -2 * 0.693359375f, log);
+  log = fused_multiply_add(exponent, -2.12194440e-4f, log);  // ln 2 in two parts
+  log = fused_multiply_add(-0.5f, square, log);
+  log = log + f;  // no product is added anywhere: a compiler has nothing to contract
+  log = fused_multiply_add(exponent, 0.693359375f, log);
+  return real(log * -2.0f);
 }
 
 /// cos and sin of 2 pi bits / 2^32: the top bits choose the quadrant, the rest an angle in [-pi/4, pi/4).
