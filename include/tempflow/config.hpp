@@ -6,6 +6,9 @@
 //
 // TEMPFLOW_HD       marks a function that CUDA compilers build for host and device. It may add a decoration,
 //                   never change a body, a type or a layout.
+// TEMPFLOW_HD_TEMPLATE   before a TEMPFLOW_HD template that calls what may exist on one of them alone.
+// TEMPFLOW_DEVICE   marks the text of a kernel: CUDA compilers build it for the device alone, all others for the
+//                   host, where tests run it on an emulated grid.
 // TEMPFLOW_ASSERT   inner invariants; off unless TEMPFLOW_ENABLE_ASSERTS is defined (independent of NDEBUG).
 //                   Errors a caller can make are not asserts: they throw, always (core/error.hpp).
 
@@ -21,21 +24,27 @@
 
 #if defined(__CUDACC__)
 #define TEMPFLOW_HD __host__ __device__
+#define TEMPFLOW_DEVICE __device__
+#define TEMPFLOW_HD_TEMPLATE _Pragma("nv_exec_check_disable")
 #else
 #define TEMPFLOW_HD
+#define TEMPFLOW_HD_TEMPLATE
+#define TEMPFLOW_DEVICE
 #endif
 
 // TEMPFLOW_INLINE           marks a function to be part of its caller, whose instruction set it is compiled for;
-//                           _HOST for hosts alone, _LAMBDA behind a lambda's parameters.
+//                           _HOST for hosts alone, _DEVICE for kernels, _LAMBDA behind a lambda's parameters.
 // TEMPFLOW_NOINLINE         marks a function to be compiled once, apart from its callers, so that its bits are
 //                           the same wherever it is called from.
 #if defined(__GNUC__)
 #define TEMPFLOW_INLINE [[gnu::always_inline]] TEMPFLOW_HD inline
 #define TEMPFLOW_INLINE_HOST [[gnu::always_inline]] inline
+#define TEMPFLOW_INLINE_DEVICE [[gnu::always_inline]] TEMPFLOW_DEVICE inline
 #define TEMPFLOW_INLINE_LAMBDA __attribute__((always_inline))
 #else
 #define TEMPFLOW_INLINE TEMPFLOW_HD inline
 #define TEMPFLOW_INLINE_HOST inline
+#define TEMPFLOW_INLINE_DEVICE TEMPFLOW_DEVICE inline
 #define TEMPFLOW_INLINE_LAMBDA
 #endif
 #if defined(__clang__)
@@ -73,7 +82,7 @@
 #define TEMPFLOW_VECTOR_TYPES 0
 #endif
 
-#if defined(TEMPFLOW_ENABLE_ASSERTS)
+#if defined(TEMPFLOW_ENABLE_ASSERTS) && !defined(__CUDA_ARCH__)
 #include <cstdio>
 #include <cstdlib>
 #define TEMPFLOW_ASSERT(condition)                                                                        \

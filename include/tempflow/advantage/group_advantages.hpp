@@ -82,8 +82,9 @@ struct reward_moments {
 };
 
 /// Moments of reward(0), ..., reward(count - 1) in two passes; exact where all are equal.
+TEMPFLOW_HD_TEMPLATE
 template <class Reward>
-reward_moments moments(std::size_t count, const Reward& reward, std_estimate estimate) {
+TEMPFLOW_HD reward_moments moments(std::size_t count, const Reward& reward, std_estimate estimate) {
   const double first = reward(0);
   std::size_t equal = 1;
   while (equal < count && reward(equal) == first) ++equal;
@@ -95,6 +96,26 @@ reward_moments moments(std::size_t count, const Reward& reward, std_estimate est
   for (std::size_t i = 0; i < count; ++i) squared += (reward(i) - mean) * (reward(i) - mean);
   const double divisor = estimate == std_estimate::sample ? n - 1 : n;
   return {.mean = mean, .std = std::sqrt(squared / divisor), .constant = false};
+}
+
+inline void check_advantage_options(const advantage_options& options) {
+  if (!is_finite(options.epsilon) || options.epsilon < 0) {
+    throw value_error(message("group_advantages: epsilon = ", options.epsilon, ", must not be negative"));
+  }
+}
+
+/// What centred rewards are divided by.
+TEMPFLOW_HD inline double advantage_divisor(const advantage_options& options, double group_std,
+                                            double global_std) {
+  if (options.scale == advantage_scale::none) return 1;
+  const double std = options.scale == advantage_scale::group_std ? group_std : global_std;
+  if (options.epsilon_as == epsilon_rule::add) return std + options.epsilon;
+  return std > options.epsilon ? std : options.epsilon;
+}
+
+/// The advantage of a sample whose group has these moments.
+TEMPFLOW_HD inline double advantage_of(double reward, const reward_moments& group, double divisor) {
+  return group.constant || divisor == 0 ? 0.0 : (reward - group.mean) / divisor;
 }
 
 }  // namespace detail
@@ -122,10 +143,7 @@ inline group_statistics group_advantages(std::span<const double> rewards,
   check_size("advantages", advantages.size());
   check_size("scratch", scratch.size());
   if (rewards.empty()) throw group_error("group_advantages: no samples");
-  if (!is_finite(options.epsilon) || options.epsilon < 0) {
-    throw value_error(
-        detail::message("group_advantages: epsilon = ", options.epsilon, ", must not be negative"));
-  }
+  detail::check_advantage_options(options);
   for (std::size_t i = 0; i < rewards.size(); ++i) {
     if (!is_finite(rewards[i])) {
       throw value_error(detail::message("group_advantages: rewards[", i, "] = ", rewards[i], " (group ",
@@ -161,15 +179,10 @@ inline group_statistics group_advantages(std::span<const double> rewards,
       }
       const auto group = detail::moments(
           size, [&](std::size_t i) { return rewards[place(first + i)]; }, options.std);
-      double divisor = 1;
-      if (options.scale != advantage_scale::none) {
-        const double std = options.scale == advantage_scale::group_std ? group.std : all.std;
-        divisor = options.epsilon_as == epsilon_rule::add ? std + options.epsilon
-                                                          : (std::max)(std, options.epsilon);
-      }
+      const double divisor = detail::advantage_divisor(options, group.std, all.std);
       for (std::size_t i = first; i < last; ++i) {
         const std::size_t at = place(i);
-        advantages[at] = group.constant || divisor == 0 ? 0.0 : (rewards[at] - group.mean) / divisor;
+        advantages[at] = detail::advantage_of(rewards[at], group, divisor);
       }
       ++statistics.groups;
       statistics.group_std_mean += group.std;

@@ -48,6 +48,12 @@ class group_error : public error {
   using error::error;
 };
 
+/// Memory that a backend does not reach, or too little of it.
+class memory_error : public error {
+ public:
+  using error::error;
+};
+
 namespace detail {
 
 /// Shortest text that reads back as the same number.

@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "tempflow/config.hpp"
 #include "tempflow/core/index.hpp"
 
 namespace tempflow {
@@ -23,24 +24,29 @@ class per_row {
   per_row(const T& value) : same_(value) {}
 
   /// values[i] for row i.
-  per_row(std::span<const T> values) : values_(values), varies_(true) {}
+  per_row(std::span<const T> values)
+      : values_(values.data()), size_(static_cast<index_t>(values.size())), varies_(true) {}
   per_row(const std::vector<T>& values) : per_row(std::span<const T>(values)) {}
   per_row(std::vector<T>&&) = delete;  // would refer to a vector that is gone
 
-  const T& operator[](index_t row) const { return varies_ ? values_[static_cast<std::size_t>(row)] : same_; }
+  TEMPFLOW_HD const T& operator[](index_t row) const { return varies_ ? values_[row] : same_; }
 
   /// True when each row has a value of its own.
   bool varies() const { return varies_; }
 
   /// True when there is a value for each of `rows` rows.
-  bool covers(index_t rows) const { return !varies_ || static_cast<index_t>(values_.size()) == rows; }
+  bool covers(index_t rows) const { return !varies_ || size_ == rows; }
 
   /// Values given: one, or one a row.
-  index_t size() const { return varies_ ? static_cast<index_t>(values_.size()) : 1; }
+  index_t size() const { return size_; }
+
+  /// The values where each row has its own, in the memory that they were given in; else null.
+  const T* data() const { return values_; }
 
  private:
   T same_{};
-  std::span<const T> values_;
+  const T* values_ = nullptr;
+  index_t size_ = 1;
   bool varies_ = false;
 };
 

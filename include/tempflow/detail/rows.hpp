@@ -47,21 +47,38 @@ struct row_tiles {
   }
 };
 
+/// The sums of a row's tiles are added up in lanes, tile t in lane t mod 32, which a fixed tree then folds, as a
+/// warp of a GPU does it.
+inline constexpr index_t tile_lanes = 32;
+
+/// Adds up the sums that the tiles of a row left in its lanes, into the first of them.
+inline void fold_tile_lanes(double* lanes, index_t count, index_t width) {
+  for (index_t half = tile_lanes / 2; half > 0; half /= 2) {
+    for (index_t l = 0; l < half && l + half < count; ++l) {
+      for (index_t s = 0; s < width; ++s) lanes[l * width + s] += lanes[(l + half) * width + s];
+    }
+  }
+}
+
 /// Whole rows: both passes of a row follow each other while it is in the cache.
 template <class Kernel>
 struct whole_row {
   using kernel_tag = kernel;
 
   const Kernel& rows;
-  std::span<double> sums;  ///< rows x rows.sums()
+  std::span<double> sums;  ///< rows x lanes x rows.sums()
+  index_t lanes;
 
   double nanoseconds() const { return rows.nanoseconds() * static_cast<double>(rows.elements()); }
 
   template <class Instructions = compiled_for_any>
   TEMPFLOW_INLINE_HOST void operator()(index_t i, Instructions isa = {}) const {
     const row_tiles<typename Kernel::arithmetic> tiles{rows.elements()};
-    double* const row_sums = sums.data() + i * rows.sums();
-    for (index_t t = 0; t < tiles.count(); ++t) rows.tile(i, tiles.first(t), tiles.last(t), row_sums, isa);
+    double* const row_sums = sums.data() + i * lanes * rows.sums();
+    for (index_t t = 0; t < tiles.count(); ++t) {
+      rows.tile(i, tiles.first(t), tiles.last(t), row_sums + t % tile_lanes * rows.sums(), isa);
+    }
+    fold_tile_lanes(row_sums, lanes, rows.sums());
     if constexpr (has_second_pass<Kernel>) {
       if (rows.conclude(i, row_sums)) {  // from the last tile to the first: the last are still in the cache
         for (index_t t = tiles.count() - 1; t >= 0; --t) rows.revisit(i, tiles.first(t), tiles.last(t), isa);
@@ -118,24 +135,27 @@ index_t row_parts(const B& place, index_t rows, index_t tiles) {
 
 /// Runs a kernel over `rows` rows.
 template <class B, class Kernel>
-void for_each_row(const B& place, index_t rows, const Kernel& kernel) {
+void run_rows(const B& place, index_t rows, const Kernel& kernel) {
   if (rows < 1) return;
   const index_t tiles = row_tiles<typename Kernel::arithmetic>{kernel.elements()}.count(),
                 width = kernel.sums();
-  const index_t parts = row_parts(place, rows, tiles);
-  std::vector<double> sums(static_cast<std::size_t>(rows * width * (parts == 1 ? 1 : tiles + 1)));
-  if (parts == 1) return place.for_each_index(rows, whole_row<Kernel>{kernel, sums});
+  const index_t parts = row_parts(place, rows, tiles), lanes = std::clamp(tiles, index_t{1}, tile_lanes);
+  std::vector<double> sums(static_cast<std::size_t>(rows * width * (parts == 1 ? lanes : lanes + tiles)));
+  if (parts == 1) return place.for_each_index(rows, whole_row<Kernel>{kernel, sums, lanes});
 
-  const std::span<double> row_sums(sums.data(), static_cast<std::size_t>(rows * width));
-  const std::span<double> tile_sums = std::span(sums).subspan(row_sums.size());
+  const std::span<double> lane_sums(sums.data(), static_cast<std::size_t>(rows * width * lanes));
+  const std::span<double> tile_sums = std::span(sums).subspan(lane_sums.size());
   std::vector<char> revisited(static_cast<std::size_t>(rows));
   place.for_each_index(rows * parts, row_part<Kernel, false>{kernel, parts, tile_sums, revisited});
   for (index_t i = 0; i < rows; ++i) {
-    double* const of_row = row_sums.data() + i * width;
+    double* const of_row = lane_sums.data() + i * lanes * width;
     for (index_t t = 0; t < tiles; ++t) {
-      for (index_t s = 0; s < width; ++s)
-        of_row[s] += tile_sums[static_cast<std::size_t>((i * tiles + t) * width + s)];
+      for (index_t s = 0; s < width; ++s) {
+        of_row[t % tile_lanes * width + s] +=
+            tile_sums[static_cast<std::size_t>((i * tiles + t) * width + s)];
+      }
     }
+    fold_tile_lanes(of_row, lanes, width);
     if constexpr (has_second_pass<Kernel>) {
       revisited[static_cast<std::size_t>(i)] = kernel.conclude(i, of_row) ? 1 : 0;
     } else {

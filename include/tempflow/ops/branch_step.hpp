@@ -93,18 +93,17 @@ void branch_step(const B& place, batch_view<E> x, input_batch<T> v, per_row<tran
   }
   detail::check_noise_ids("branch_step", ids, rows, x.columns());
   detail::check_has_elements("branch_step", rows, x.columns());
-  for (index_t i = 0; i < rows; ++i) {
+  for (index_t i = 0; i < rows && detail::host_reads(place, ids); ++i) {
     if (ids[i].branch + explorations > 65536) {
       throw shape_error(detail::message("branch_step: ids[", i, "].branch = ", ids[i].branch,
                                         " leaves no room for ", explorations, " explorations below 65536"));
     }
   }
-  detail::check_transitions("branch_step", trunk_steps, rows, false);
-  detail::check_transitions("branch_step", branch_steps, rows, true);
-  detail::for_each_row(
-      place, rows,
-      detail::branch_step_row<typename B::arithmetic, T>{x, v, trunk_steps, branch_steps, key, ids, trunk,
-                                                         branches, log_probs, convention});
+  detail::check_transitions(place, "branch_step", trunk_steps, rows, false);
+  detail::check_transitions(place, "branch_step", branch_steps, rows, true);
+  run_rows(place, rows,
+           detail::branch_step_row<typename B::arithmetic, T>{x, v, trunk_steps, branch_steps, key, ids,
+                                                              trunk, branches, log_probs, convention});
 }
 
 }  // namespace tempflow

@@ -28,6 +28,16 @@ using output_batch = std::type_identity_t<batch_view<T>>;
 
 namespace detail {
 
+/// Whether values of a row can be looked at: a backend with memory of its own says so for each address.
+template <class B, class T>
+bool host_reads(const B& place, const per_row<T>& values) {
+  if constexpr (requires { place.host_reads(values.data()); }) {
+    return !values.varies() || place.host_reads(values.data());
+  } else {
+    return true;
+  }
+}
+
 template <class T>
 void check_per_row(std::string_view operation, std::string_view name, const per_row<T>& values,
                    index_t rows) {
@@ -38,10 +48,12 @@ void check_per_row(std::string_view operation, std::string_view name, const per_
 }
 
 /// Coefficients must be finite in fp32 too; with `needs_density`, every step must draw noise that a density
-/// can have.
-inline void check_transitions(std::string_view operation, const per_row<transition>& steps, index_t rows,
-                              bool needs_density) {
+/// can have. Values in a device's memory are not looked at.
+template <class B>
+void check_transitions(const B& place, std::string_view operation, const per_row<transition>& steps,
+                       index_t rows, bool needs_density) {
   check_per_row(operation, "transitions", steps, rows);
+  if (!host_reads(place, steps)) return;
   const auto fits = [](double value) { return is_finite(value) && is_finite(static_cast<float>(value)); };
   for (index_t i = 0; i < rows; ++i) {
     const transition& step = steps[i];
@@ -53,6 +65,18 @@ inline void check_transitions(std::string_view operation, const per_row<transiti
       throw schedule_error(message(operation, ": the transition of row ", i, " (sigma ", step.sigma, " to ",
                                    step.sigma_next, ") has std = ", step.std,
                                    ": a deterministic step has no log-prob"));
+    }
+  }
+}
+
+template <class B>
+void check_diffusions(const B& place, std::string_view operation, const per_row<transition>& steps,
+                      index_t rows) {
+  if (!host_reads(place, steps)) return;
+  for (index_t i = 0; i < rows; ++i) {
+    if (!(steps[i].diffusion > 0)) {
+      throw schedule_error(message(operation, ": the KL over the diffusion needs it, the transition of row ",
+                                   i, " has diffusion = ", steps[i].diffusion));
     }
   }
 }
@@ -75,9 +99,11 @@ inline void check_has_elements(std::string_view operation, index_t rows, index_t
   if (rows > 0 && columns == 0) throw shape_error(message(operation, ": ", rows, " rows of 0 elements"));
 }
 
-inline void check_finite(std::string_view operation, std::string_view name, const per_row<double>& values,
-                         index_t rows) {
+template <class B>
+void check_finite(const B& place, std::string_view operation, std::string_view name,
+                  const per_row<double>& values, index_t rows) {
   check_per_row(operation, name, values, rows);
+  if (!host_reads(place, values)) return;
   for (index_t i = 0; i < rows; ++i) {
     if (!is_finite(values[i])) throw value_error(message(operation, ": ", name, "[", i, "] = ", values[i]));
   }

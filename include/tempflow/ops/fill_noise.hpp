@@ -42,7 +42,7 @@ struct fill_noise_row {
 template <backend B, storage_scalar T>
 void fill_noise(const B& place, noise_key key, per_row<noise_id> ids, batch_view<T> out) {
   detail::check_noise_ids("fill_noise", ids, out.rows(), out.columns());
-  detail::for_each_row(place, out.rows(), detail::fill_noise_row<typename B::arithmetic, T>{out, key, ids});
+  run_rows(place, out.rows(), detail::fill_noise_row<typename B::arithmetic, T>{out, key, ids});
 }
 
 }  // namespace tempflow

@@ -57,10 +57,9 @@ void log_prob(const B& place, batch_view<E> x, input_batch<T> v, input_batch<T> 
   detail::check_shape("log_prob", "y", y, x.rows(), x.columns());
   detail::check_has_elements("log_prob", x.rows(), x.columns());
   detail::check_size("log_prob", "log_probs", log_probs.size(), x.rows());
-  detail::check_transitions("log_prob", steps, x.rows(), true);
-  detail::for_each_row(
-      place, x.rows(),
-      detail::log_prob_row<typename B::arithmetic, T>{x, v, y, steps, log_probs, convention});
+  detail::check_transitions(place, "log_prob", steps, x.rows(), true);
+  run_rows(place, x.rows(),
+           detail::log_prob_row<typename B::arithmetic, T>{x, v, y, steps, log_probs, convention});
 }
 
 }  // namespace tempflow

@@ -13,42 +13,26 @@
 #include <atomic>
 #include <cmath>
 #include <concepts>
-#include <limits>
 #include <span>
 #include <vector>
 
 #include "tempflow/backend/backend.hpp"
 #include "tempflow/detail/rows.hpp"
 #include "tempflow/objective/clipped_grpo.hpp"
-#include "tempflow/objective/gaussian.hpp"
-#include "tempflow/objective/policy_statistics.hpp"
 #include "tempflow/ops/checks.hpp"
+#include "tempflow/ops/policy_terms.hpp"
 #include "tempflow/ops/row.hpp"
 
 namespace tempflow {
 
-/// Transitions to train on: B rows, which may mix steps, branches and prompts.
-template <storage_scalar T>
-struct policy_batch {
-  batch_view<const T> x;                  ///< B x D, states the model was evaluated at
-  batch_view<const T> y;                  ///< B x D, states the rollout drew
-  per_row<transition> transitions;        ///< one for all rows, or B
-  std::span<const double> old_log_probs;  ///< B, of y under the rollout's policy
-  std::span<const double> advantages;     ///< B
-  per_row<double> weights = 1.0;          ///< timestep weights: one for all rows, or B
-  log_prob_convention convention = {};    ///< of old_log_probs, and hence of the new ones
-  index_t mean_over = 0;      ///< N; 0 takes B. Gradients accumulated over batches need their total.
-  double gradient_scale = 1;  ///< multiplies dL/dv alone: loss scaling for 16-bit gradients
-};
-
 namespace detail {
 
-/// What the passes over a row hand on.
+/// The slopes of a row, with the factors that make them multiply its elements.
 template <class Real>
 struct policy_slopes {
-  Real on_policy = 0;  ///< dL/d(log-prob), with D's factors, of a row whose log-ratio is 0
-  Real slope = 0;      ///< the same at the row's own log-ratio
-  Real pull = 0;       ///< of the KL
+  Real on_policy = 0;  ///< of r, if the log-ratio is 0
+  Real slope = 0;      ///< of r
+  Real pull = 0;       ///< of v - v_ref
 };
 
 template <class Arithmetic, storage_scalar T, storage_scalar G, class Objective>
@@ -58,8 +42,7 @@ struct policy_loss_row {
 
   const policy_batch<T>& batch;
   batch_view<const T> v, v_ref;
-  const Objective& objective;
-  double gradient_factor;
+  policy_terms<const Objective&> terms;
   batch_view<G> gradient;
   bool streamed;                ///< the gradient goes past the caches
   std::atomic<bool>& one_pass;  ///< the rows so far were on policy: guess that the next is
@@ -70,26 +53,11 @@ struct policy_loss_row {
   index_t sums() const { return 2; }
   double nanoseconds() const { return 0.7; }
 
-  /// The objective's answer for row i.
-  surrogate answer_at(index_t i, double log_ratio) const {
-    return objective(log_ratio, batch.advantages[static_cast<std::size_t>(i)], batch.weights[i]);
-  }
-
-  /// Its slope, with the factors that make it multiply r.
-  real factor_of_r(index_t i, const surrogate& answer) const {
-    return static_cast<real>(
-        answer.slope * log_prob_slope(batch.transitions[i], elements(), batch.convention) * gradient_factor);
-  }
-
   /// Before the first pass: all that does not depend on the elements.
   void begin(index_t i) const {
     auto& row = slopes[static_cast<std::size_t>(i)];
-    if (one_pass.load(std::memory_order_relaxed)) row.on_policy = factor_of_r(i, answer_at(i, 0.0));
-    if (!v_ref.empty()) {
-      row.pull =
-          static_cast<real>(objective.kl_beta *
-                            kl_slope(batch.transitions[i], elements(), objective.kl_over) * gradient_factor);
-    }
+    if (one_pass.load(std::memory_order_relaxed)) row.on_policy = static_cast<real>(terms.slope_at(i, 0.0));
+    row.pull = static_cast<real>(terms.pull(i));
   }
 
   template <class Instructions>
@@ -123,24 +91,12 @@ struct policy_loss_row {
     }
   }
 
-  /// The numbers of row i. Returns whether its gradient has yet to be written. Not a part of its callers, so
-  /// that an objective has the same bits in all instruction sets.
-  TEMPFLOW_NOINLINE bool conclude(index_t i, const double* sums) const {
+  /// The numbers of row i. Returns whether its gradient has yet to be written.
+  bool conclude(index_t i, const double* sums) const {
     const auto at = static_cast<std::size_t>(i);
-    const transition& step = batch.transitions[i];
     policy_row& row = results[at];
-    row = {};
-    row.log_prob = gaussian_log_prob(sums[0], step, elements(), batch.convention);
-    row.log_ratio = row.log_prob - batch.old_log_probs[at];
-    row.ratio = std::exp(row.log_ratio);
-    const surrogate answer = answer_at(i, row.log_ratio);
-    row.surrogate = answer.loss;
-    row.below = answer.below;
-    row.above = answer.above;
-    if (!v_ref.empty()) row.kl = gaussian_kl(sums[1], step, elements(), objective.kl_over);
-    slopes[at].slope = factor_of_r(i, answer);
-    row.finite = is_finite(sums[0]) && is_finite(answer.loss) && is_finite(row.kl) &&
-                 is_finite(slopes[at].slope) && is_finite(slopes[at].pull);
+    slopes[at].slope = static_cast<real>(terms.conclude(i, sums[0], sums[1], row));
+    row.finite = row.finite && is_finite(slopes[at].slope) && is_finite(slopes[at].pull);
     if (gradient.empty()) return false;
     if (!one_pass.load(std::memory_order_relaxed)) return true;
     if (!row.finite) return true;
@@ -167,7 +123,7 @@ struct policy_loss_row {
         if (!row.finite) write_zeros(i, 0, elements());
       }
     }
-    if (!row.finite) row.surrogate = std::numeric_limits<double>::quiet_NaN();  // seen in the mean loss
+    if (!row.finite) row.surrogate = not_a_number;  // seen in the mean loss
   }
 
   void settle() const {
@@ -180,8 +136,6 @@ struct policy_loss_row {
                                            Instructions) const {
     const row_coefficients<real> step(batch.transitions[i]);
     const T *const x = batch.x.row(i), *const y = batch.y.row(i), *const vi = v.row(i);
-    const auto push = [=](auto at)
-                          TEMPFLOW_INLINE_LAMBDA { return slope * step.residual(at(x), at(vi), at(y)); };
     const auto write = [&](const auto& compute) TEMPFLOW_INLINE_LAMBDA {
       constexpr instruction_set instructions = Instructions::value;
       constexpr bool can_stream = visit_plan<real, T, G, instructions>::in_registers;
@@ -192,12 +146,14 @@ struct policy_loss_row {
       }
     };
     if (v_ref.empty()) {
-      write(push);
+      write([=](auto at) TEMPFLOW_INLINE_LAMBDA {
+        return policy_gradient(slope, step.residual(at(x), at(vi), at(y)));
+      });
     } else {
       const real pull = slopes[static_cast<std::size_t>(i)].pull;
       const T* const reference = v_ref.row(i);
       write([=](auto at) TEMPFLOW_INLINE_LAMBDA {
-        return fused_multiply_add(pull, at(vi) - at(reference), push(at));
+        return policy_gradient(slope, step.residual(at(x), at(vi), at(y)), pull, at(vi) - at(reference));
       });
     }
   }
@@ -208,9 +164,32 @@ struct policy_loss_row {
   }
 };
 
+/// Runs the passes over all rows. Backends with memory of their own have theirs (ops/cuda/policy_loss.hpp).
+template <backend B, storage_scalar T, class Objective, storage_scalar G>
+void run_policy_loss(const B& place, const policy_batch<T>& batch, const batch_view<const T>& v,
+                     const batch_view<const T>& v_ref, const policy_terms<const Objective&>& terms,
+                     const batch_view<G>& gradient, std::span<policy_row> rows) {
+  using row_kernel = policy_loss_row<typename B::arithmetic, T, G, Objective>;
+  const index_t count = v.rows();
+  std::vector<policy_slopes<typename row_kernel::real>> slopes(static_cast<std::size_t>(count));
+  const bool in_place = overlap(gradient, batch.x) || overlap(gradient, batch.y) || overlap(gradient, v) ||
+                        overlap(gradient, v_ref);
+  std::atomic<bool> one_pass = !gradient.empty() && !in_place;
+  const row_kernel rows_of_batch{batch,    v,      v_ref, terms, gradient, worth_streaming(gradient),
+                             one_pass, slopes, rows};
+  for (index_t i = 0; i < count; ++i) rows_of_batch.begin(i);
+  run_rows(place, count, rows_of_batch);
+}
+
+/// What the losses of a batch are divided by.
+template <storage_scalar T>
+double policy_mean_over(const policy_batch<T>& batch, index_t rows) {
+  return static_cast<double>(batch.mean_over > 0 ? batch.mean_over : (std::max)(rows, index_t{1}));
+}
+
 }  // namespace detail
 
-/// Loss, statistics and dL/dv of a batch; writes every row's own numbers to `rows`.
+/// dL/dv of a batch and every row's own numbers: policy_loss without the summary.
 ///
 /// v: B x D, the policy's velocity at batch.x. v_ref: B x D, the reference policy's; {} when the objective
 /// has kl_beta = 0 (given all the same, the KL is reported). gradient: B x D in any storage type, or {} for
@@ -218,8 +197,7 @@ struct policy_loss_row {
 /// nothing but the row and N.
 ///
 /// A row whose log-prob, loss, KL or slope is not finite, or whose gradient overflows fp16, gets a zero
-/// gradient and is counted in `non_finite_rows`, so that one broken sample cannot poison the weights; a mean
-/// loss that is not finite stays so, and shows it.
+/// gradient and finite = false, so that one broken sample cannot poison the weights.
 ///
 /// Throws shape_error for extents that differ, or a gradient that overlaps an input without being it;
 /// value_error for old log-probs, advantages, weights, mean_over, gradient_scale or parameters of the
@@ -227,9 +205,8 @@ struct policy_loss_row {
 /// the KL is asked to use. Source: TempFlow-GRPO, arXiv 2508.04324 (weights: eqs. 7 and 8); Flow-GRPO, arXiv
 /// 2505.05470, scripts/train_sd3.py.
 template <backend B, storage_scalar T, policy_objective Objective, storage_scalar G = T>
-policy_statistics policy_loss(const B& place, const policy_batch<T>& batch, input_batch<T> v,
-                              input_batch<T> v_ref, const Objective& objective, batch_view<G> gradient,
-                              std::span<policy_row> rows) {
+void policy_loss_rows(const B& place, const policy_batch<T>& batch, input_batch<T> v, input_batch<T> v_ref,
+                      const Objective& objective, batch_view<G> gradient, std::span<policy_row> rows) {
   const index_t count = v.rows(), elements = v.columns();
   const auto given = [](const auto& view) {
     return view.data() != nullptr || view.rows() > 0 || view.columns() > 0;
@@ -247,39 +224,45 @@ policy_statistics policy_loss(const B& place, const policy_batch<T>& batch, inpu
   detail::check_size("policy_loss", "rows", rows.size(), count);
   detail::check_size("policy_loss", "old_log_probs", batch.old_log_probs.size(), count);
   detail::check_size("policy_loss", "advantages", batch.advantages.size(), count);
-  detail::check_transitions("policy_loss", batch.transitions, count, true);
-  detail::check_finite("policy_loss", "old_log_probs", batch.old_log_probs, count);
-  detail::check_finite("policy_loss", "advantages", batch.advantages, count);
-  detail::check_finite("policy_loss", "weights", batch.weights, count);
+  detail::check_transitions(place, "policy_loss", batch.transitions, count, true);
+  detail::check_finite(place, "policy_loss", "old_log_probs", batch.old_log_probs, count);
+  detail::check_finite(place, "policy_loss", "advantages", batch.advantages, count);
+  detail::check_finite(place, "policy_loss", "weights", batch.weights, count);
   if (objective.kl_beta != 0 && count > 0 && !given(v_ref)) {
     throw shape_error(detail::message("policy_loss: kl_beta = ", double{objective.kl_beta},
                                       " needs v_ref, the reference policy's velocity (", count, " x ",
                                       elements, ")"));
   }
-  for (index_t i = 0; given(v_ref) && objective.kl_over == kl_denominator::diffusion && i < count; ++i) {
-    if (!(batch.transitions[i].diffusion > 0)) {
-      throw schedule_error(
-          detail::message("policy_loss: the KL over the diffusion needs it, the transition of row ", i,
-                          " has diffusion = ", batch.transitions[i].diffusion));
-    }
+  if (given(v_ref) && objective.kl_over == kl_denominator::diffusion) {
+    detail::check_diffusions(place, "policy_loss", batch.transitions, count);
   }
   if (batch.mean_over < 0 || !is_finite(batch.gradient_scale)) {
     throw value_error(detail::message("policy_loss: mean_over = ", batch.mean_over,
                                       ", gradient_scale = ", batch.gradient_scale));
   }
-  const auto mean_over =
-      static_cast<double>(batch.mean_over > 0 ? batch.mean_over : (std::max)(count, index_t{1}));
-  using kernel = detail::policy_loss_row<typename B::arithmetic, T, G, Objective>;
-  std::vector<detail::policy_slopes<typename kernel::real>> slopes(static_cast<std::size_t>(count));
-  const bool in_place = detail::overlap(gradient, batch.x) || detail::overlap(gradient, batch.y) ||
-                        detail::overlap(gradient, v) || detail::overlap(gradient, v_ref);
-  std::atomic<bool> one_pass = !gradient.empty() && !in_place;
-  const bool streamed = detail::worth_streaming(gradient);
-  const kernel rows_of_batch{batch,    v,        v_ref,    objective, batch.gradient_scale / mean_over,
-                             gradient, streamed, one_pass, slopes,    rows};
-  for (index_t i = 0; i < count; ++i) rows_of_batch.begin(i);
-  detail::for_each_row(place, count, rows_of_batch);
-  return summarize(rows, objective.kl_beta, mean_over);
+  const detail::policy_terms<const Objective&> terms{
+      batch.transitions,
+      batch.old_log_probs.data(),
+      batch.advantages.data(),
+      batch.weights,
+      batch.convention,
+      objective,
+      elements,
+      batch.gradient_scale / detail::policy_mean_over(batch, count),
+      !v_ref.empty()};
+  run_policy_loss(place, batch, v, v_ref, terms, gradient, rows);  // found by its argument's namespace
+}
+
+/// Loss, statistics and dL/dv of a batch; writes every row's own numbers to `rows`, in host memory.
+///
+/// Arguments and errors as policy_loss_rows. Rows that are not finite are counted in `non_finite_rows`; a mean
+/// loss that is not finite stays so, and shows it.
+template <backend B, storage_scalar T, policy_objective Objective, storage_scalar G = T>
+policy_statistics policy_loss(const B& place, const policy_batch<T>& batch, input_batch<T> v,
+                              input_batch<T> v_ref, const Objective& objective, batch_view<G> gradient,
+                              std::span<policy_row> rows) {
+  policy_loss_rows(place, batch, v, v_ref, objective, gradient, rows);
+  return summarize(rows, objective.kl_beta, detail::policy_mean_over(batch, v.rows()));
 }
 
 /// As above, with the rows' own numbers in memory of its own.

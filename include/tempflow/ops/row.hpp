@@ -39,12 +39,28 @@ struct row_coefficients {
     return fused_multiply_add(beta, v, alpha * x);
   }
 
+  /// alpha x + beta v + std z.
+  template <class Value>
+  TEMPFLOW_INLINE Value draw(const Value& x, const Value& v, const Value& z) const {
+    return fused_multiply_add(std, z, mean(x, v));
+  }
+
   /// y - alpha x - beta v.
   template <class Value>
   TEMPFLOW_INLINE Value residual(const Value& x, const Value& v, const Value& y) const {
     return fused_multiply_add(-beta, v, fused_multiply_add(-alpha, x, y));
   }
 };
+
+/// An element of dL/dv: slope r, and with a reference velocity slope r + pull (v - v_ref).
+template <class Real, class Value>
+TEMPFLOW_INLINE Value policy_gradient(Real slope, const Value& r) {
+  return slope * r;
+}
+template <class Real, class Value>
+TEMPFLOW_INLINE Value policy_gradient(Real slope, const Value& r, Real pull, const Value& difference) {
+  return fused_multiply_add(pull, difference, slope * r);
+}
 
 /// Sum of squared residuals of a tile.
 template <class Arithmetic, instruction_set Instructions, storage_scalar T, class Meanwhile = nothing>
@@ -126,7 +142,7 @@ TEMPFLOW_INLINE void sample(const T* x, const T* v, T* y,
                             noise_key key, noise_id id, index_t first, index_t last) {
   using real = typename Arithmetic::template real<T>;
   write_with_noise<real, Instructions>(y, key, id, first, last, [=](auto at, auto z) TEMPFLOW_INLINE_LAMBDA {
-    return fused_multiply_add(step.std, z, step.mean(at(x), at(v)));
+    return step.draw(at(x), at(v), z);
   });
 }
 

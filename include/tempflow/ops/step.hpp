@@ -94,10 +94,9 @@ void step(const B& place, batch_view<E> x, input_batch<T> v, per_row<transition>
     detail::check_size("step", "log_probs", log_probs.size(), x.rows());
     detail::check_has_elements("step", x.rows(), x.columns());
   }
-  detail::check_transitions("step", steps, x.rows(), !log_probs.empty());
-  detail::for_each_row(
-      place, x.rows(),
-      detail::step_row<typename B::arithmetic, T>{x, v, y, steps, key, ids, log_probs, convention});
+  detail::check_transitions(place, "step", steps, x.rows(), !log_probs.empty());
+  run_rows(place, x.rows(),
+           detail::step_row<typename B::arithmetic, T>{x, v, y, steps, key, ids, log_probs, convention});
 }
 
 /// Writes the mean alpha x + beta v of each row: a deterministic step. y may be x.
@@ -111,8 +110,8 @@ void ode_step(const B& place, batch_view<E> x, input_batch<T> v, per_row<transit
   detail::check_shape("ode_step", "y", y, x.rows(), x.columns());
   detail::check_same_or_apart("ode_step", "y", y, "x", x);
   detail::check_same_or_apart("ode_step", "y", y, "v", v);
-  detail::check_transitions("ode_step", steps, x.rows(), false);
-  detail::for_each_row(place, x.rows(), detail::ode_step_row<typename B::arithmetic, T>{x, v, y, steps});
+  detail::check_transitions(place, "ode_step", steps, x.rows(), false);
+  run_rows(place, x.rows(), detail::ode_step_row<typename B::arithmetic, T>{x, v, y, steps});
 }
 
 }  // namespace tempflow

@@ -38,6 +38,19 @@ struct ema_schedule {
 
 namespace detail {
 
+/// decay average + (1 - decay) weight.
+template <class Real>
+struct ema_blend {
+  Real kept, share;
+
+  TEMPFLOW_HD explicit ema_blend(double decay)
+      : kept(static_cast<Real>(decay)), share(static_cast<Real>(1 - decay)) {}
+
+  TEMPFLOW_INLINE Real operator()(Real average, Real weight) const {
+    return fused_multiply_add(kept, average, share * weight);
+  }
+};
+
 template <class Arithmetic, storage_scalar T>
 struct ema_block {
   using kernel_tag = kernel;
@@ -52,14 +65,21 @@ struct ema_block {
 
   void operator()(index_t block) const {
     using real = typename Arithmetic::template real<T>;
-    const auto kept = static_cast<real>(decay), share = static_cast<real>(1 - decay);
+    const ema_blend<real> blend(decay);
     const auto first = static_cast<std::size_t>(block * size);
     const std::size_t last = (std::min)(first + static_cast<std::size_t>(size), average.size());
     for (std::size_t i = first; i < last; ++i) {
-      average[i] = store<T>(fused_multiply_add(kept, real{load(average[i])}, share * real{load(weights[i])}));
+      average[i] = store<T>(blend(real{load(average[i])}, real{load(weights[i])}));
     }
   }
 };
+
+/// Runs the blocks. Backends with memory of their own have theirs (training/cuda/ema.hpp).
+template <backend B, class Arithmetic, storage_scalar T>
+void run(const B& place, const ema_block<Arithmetic, T>& op) {
+  const auto size = static_cast<index_t>(op.average.size());
+  place.for_each_index((size + op.size - 1) / op.size, op);
+}
 
 }  // namespace detail
 
@@ -76,9 +96,7 @@ void ema_update(const B& place, std::span<T> average, std::type_identity_t<std::
   if (!is_finite(decay) || decay < 0 || decay > 1) {
     throw value_error(detail::message("ema_update: decay = ", decay, ", must lie in [0, 1]"));
   }
-  using block = detail::ema_block<typename B::arithmetic, T>;
-  const auto size = static_cast<index_t>(average.size());
-  place.for_each_index((size + block::size - 1) / block::size, block{average, weights, decay});
+  run(place, detail::ema_block<typename B::arithmetic, T>{average, weights, decay});
 }
 
 }  // namespace tempflow

@@ -1,0 +1,124 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// The backend for a device with memory of its own: what a CUDA device is to the operations. It is written over
+// a Device, so that tests can run all of it on an emulated one:
+//
+//   launch(kernel, shape)                 in stream order, as all that follows but the last three
+//   largest_cluster(kernel, shape)        blocks of a cluster, at most; 1 without clusters
+//   allocate(bytes), release(memory), clear(memory, bytes), copy(to, from, bytes)
+//   copy_rows(to, to_stride, from, from_stride, row_bytes, rows)
+//   capturing()                           whether the stream is being captured into a graph
+//   memory_of(address)                    which memory an address lies in
+//   copy_to_host(to, from, bytes), synchronize()
+
+#include <cstddef>
+#include <memory>
+#include <mutex>
+#include <span>
+
+#include "tempflow/backend/cuda/device_buffer.hpp"
+#include "tempflow/backend/cuda/device_workspace.hpp"
+#include "tempflow/backend/cuda/launch_shape.hpp"
+#include "tempflow/core/arithmetic.hpp"
+#include "tempflow/core/index.hpp"
+
+namespace tempflow {
+
+/// Where an address lies.
+enum class memory_kind {
+  host,    ///< memory that the device does not reach
+  pinned,  ///< host memory that the device reaches
+  device,  ///< device or managed memory
+};
+
+/// Runs on a device, in the order of one stream. A cheap value: copies share stream and workspace.
+///
+/// Batches (x, v, y, gradients) lie in device memory. Arguments a row (transitions, ids, advantages) may lie in
+/// either: in host memory they are checked and copied when the operation is called; in device memory they are
+/// read in stream order and not checked, and what they break shows as numbers that are not finite. Results a
+/// row (log-probs, policy rows) may too: in device or pinned memory they are written in stream order; in other
+/// host memory they are there when the operation returns, so it waits.
+///
+/// Nothing else waits, and nothing allocates but the workspace when it grows (reserve() it, or bring your own).
+/// Sums have the bits of the cpu backend, and so have states and gradients in fp32 and below; logarithms and
+/// exponentials are the device's own, within 2 ulp of the host's in double.
+template <class Device>
+class device_backend {
+ public:
+  using arithmetic = tiled_arithmetic;
+  using device_type = Device;
+
+  /// On a device, with a workspace that grows in stream order.
+  device_backend(const Device& device)
+      : device_(device), workspace_(std::make_shared<device_workspace<Device>>(device)) {}
+
+  /// With the caller's workspace in device memory, which must outlive the backend; see device_workspace_bytes.
+  device_backend(const Device& device, std::span<std::byte> workspace)
+      : device_(device), workspace_(std::make_shared<device_workspace<Device>>(device, workspace)) {}
+
+  const Device& device() const { return device_; }
+
+  /// Makes the workspace large enough for batches of up to rows x columns; afterwards operations on them do not
+  /// allocate, and can be captured into a graph.
+  void reserve(index_t rows, index_t columns, index_t explorations = 1) const {
+    const std::lock_guard lock(workspace_->mutex());
+    workspace_->reserve(device_workspace_bytes(rows, columns, explorations));
+  }
+
+  /// Waits until all work is done. Throws the device's error if some of it failed.
+  void synchronize() const { device_.synchronize(); }
+
+  /// A buffer of zeros in the device's memory.
+  template <storage_scalar T>
+  device_buffer<T, Device> make_buffer(index_t rows, index_t columns) const {
+    return {*this, rows, columns};
+  }
+
+  /// Whether the host may read an argument now, or the device has to in stream order.
+  bool host_reads(const void* address) const {
+    return address == nullptr || device_.memory_of(address) != memory_kind::device;
+  }
+
+  /// Calls body(i) on the device for each i in [0, count), in any order. Body: trivially copyable, callable on
+  /// the device.
+  template <class Body>
+  void for_each_index(index_t count, const Body& body) const;
+
+  device_workspace<Device>& workspace() const { return *workspace_; }
+
+ private:
+  Device device_;
+  std::shared_ptr<device_workspace<Device>> workspace_;
+};
+
+namespace detail {
+
+/// body(i), one thread each.
+template <class Body>
+struct index_kernel {
+  static constexpr int most_warps = 8;
+
+  index_t count;
+  Body body;
+
+  template <class Thread>
+  TEMPFLOW_DEVICE void operator()(const Thread& here) const {
+    const index_t i = (here.block() * most_warps + here.warp()) * warp_lanes + here.lane();
+    if (i < count) body(i);
+  }
+};
+
+}  // namespace detail
+
+template <class Device>
+template <class Body>
+void device_backend<Device>::for_each_index(index_t count, const Body& body) const {
+  using kernel = detail::index_kernel<Body>;
+  constexpr index_t threads = kernel::most_warps * warp_lanes;
+  if (count < 1) return;
+  device_.launch(kernel{count, body}, {.blocks = (count - 1) / threads + 1, .warps = kernel::most_warps});
+}
+
+}  // namespace tempflow

@@ -1,0 +1,189 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// How kernels are launched on a CUDA device, and what they see of the thread that runs them.
+
+#if !defined(__CUDACC__)
+#error "tempflow/cuda.cuh needs a CUDA compiler; programs without CUDA source include tempflow/cuda.hpp"
+#endif
+
+#include <cuda_runtime.h>
+
+#include <map>
+#include <mutex>
+#include <utility>
+
+#include "tempflow/backend/cuda/cuda_device.hpp"
+
+namespace tempflow {
+namespace detail {
+
+/// The calling thread, for the text of a kernel. Blocks and threads are counted along x.
+struct cuda_thread {
+  __device__ int lane() const { return static_cast<int>(threadIdx.x) % warp_lanes; }
+  __device__ int warp() const { return static_cast<int>(threadIdx.x) / warp_lanes; }
+  __device__ int warps() const { return static_cast<int>(blockDim.x) / warp_lanes; }
+  __device__ index_t block() const { return blockIdx.x; }
+
+  /// Shared memory of the block.
+  __device__ std::byte* shared() const {
+    extern __shared__ __align__(16) unsigned char tempflow_shared_memory[];
+    return reinterpret_cast<std::byte*>(tempflow_shared_memory);
+  }
+
+  __device__ void sync_warp() const { __syncwarp(); }
+  __device__ void sync_block() const { __syncthreads(); }
+
+  /// The value of the lane whose number differs in the bits of `mask`.
+  template <class Value>
+  __device__ Value shuffle_xor(Value value, int mask) const {
+    return __shfl_xor_sync(0xffffffffu, value, mask);
+  }
+
+  /// Whether it holds in all lanes of the warp.
+  __device__ bool all(bool condition) const { return __all_sync(0xffffffffu, condition) != 0; }
+
+  /// Counts the warp. True for the last of `expected`, which then sees what the others wrote before; the
+  /// counter is 0 again.
+  __device__ bool last_to_arrive(std::uint32_t* counter, std::uint32_t expected) const {
+    __syncwarp();
+    std::uint32_t before = 0;
+    if (lane() == 0) {
+      __threadfence();
+      before = atomicAdd(counter, 1u);
+    }
+    before = __shfl_sync(0xffffffffu, before, 0);
+    if (before + 1 != expected) return false;
+    __threadfence();
+    if (lane() == 0) *counter = 0;
+    return true;
+  }
+
+  // Clusters of blocks; alone where the device has none.
+#if __CUDA_ARCH__ >= 900
+  __device__ int cluster_blocks() const { return static_cast<int>(__clusterSizeInBlocks()); }
+  __device__ int block_in_cluster() const { return static_cast<int>(__clusterRelativeBlockRank()); }
+  __device__ void arrive_cluster() const { __cluster_barrier_arrive(); }
+  __device__ void wait_cluster() const { __cluster_barrier_wait(); }
+
+  /// The shared memory of another block at the same place.
+  template <class T>
+  __device__ const T* in_block(int rank, const T* own) const {
+    return static_cast<const T*>(__cluster_map_shared_rank(own, static_cast<unsigned>(rank)));
+  }
+#else
+  __device__ int cluster_blocks() const { return 1; }
+  __device__ int block_in_cluster() const { return 0; }
+  __device__ void arrive_cluster() const { __syncthreads(); }
+  __device__ void wait_cluster() const {}
+  template <class T>
+  __device__ const T* in_block(int, const T* own) const {
+    return own;
+  }
+#endif
+  __device__ void sync_cluster() const {
+    arrive_cluster();
+    wait_cluster();
+  }
+};
+
+/// Every kernel of the library.
+template <class Kernel>
+__global__ void __launch_bounds__(Kernel::most_warps * warp_lanes) run_kernel(const __grid_constant__ Kernel kernel) {
+  kernel(cuda_thread{});
+}
+
+/// A launch of run_kernel<Kernel>.
+struct cuda_launch {
+  cudaLaunchConfig_t config{};
+  cudaLaunchAttribute cluster{};
+
+  cuda_launch(const launch_shape& shape, cudaStream_t stream) {
+    config.gridDim = dim3(static_cast<unsigned>(shape.blocks));
+    config.blockDim = dim3(static_cast<unsigned>(shape.warps * warp_lanes));
+    config.dynamicSmemBytes = static_cast<std::size_t>(shape.shared_bytes);
+    config.stream = stream;
+    if (shape.cluster > 1) {
+      cluster.id = cudaLaunchAttributeClusterDimension;
+      cluster.val.clusterDim = {static_cast<unsigned>(shape.cluster), 1, 1};
+      config.attrs = &cluster;
+      config.numAttrs = 1;
+    }
+  }
+  cuda_launch(const cuda_launch&) = delete;
+  cuda_launch& operator=(const cuda_launch&) = delete;
+};
+
+/// Shared memory of a block that needs no leave.
+inline constexpr index_t plain_shared_bytes = 48 * 1024;
+
+/// Asks the device once for each shape of a block.
+template <class Kernel>
+int find_largest_cluster(int device, launch_shape shape) {
+  constexpr auto kernel = &run_kernel<Kernel>;
+  int shared_most = 0;
+  check_cuda(cudaDeviceGetAttribute(&shared_most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
+             "cudaDeviceGetAttribute");
+  cudaFuncAttributes attributes{};
+  check_cuda(cudaFuncGetAttributes(&attributes, kernel), "cudaFuncGetAttributes");
+  if (shape.shared_bytes + static_cast<index_t>(attributes.sharedSizeBytes) > shared_most) return 0;
+  int clusters = 0;
+  check_cuda(cudaDeviceGetAttribute(&clusters, cudaDevAttrClusterLaunch, device), "cudaDeviceGetAttribute");
+  if (clusters == 0 || attributes.ptxVersion < 90) return 1;  // older code on a newer device has no clusters
+  if (shape.shared_bytes > plain_shared_bytes) {
+    check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                    static_cast<int>(shape.shared_bytes)),
+               "cudaFuncSetAttribute");
+  }
+  check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1),
+             "cudaFuncSetAttribute");
+  for (const int size : {16, 8, 4, 2}) {
+    shape.cluster = size;
+    shape.blocks = size;
+    const cuda_launch launch(shape, nullptr);
+    int at_once = 0;
+    if (cudaOccupancyMaxActiveClusters(&at_once, kernel, &launch.config) != cudaSuccess) {
+      static_cast<void>(cudaGetLastError());
+    } else if (at_once > 0) {
+      return size;
+    }
+  }
+  return 1;
+}
+
+}  // namespace detail
+
+template <class Kernel>
+void cuda_device::launch(const Kernel& kernel, const launch_shape& shape) const {
+  static_assert(sizeof(Kernel) <= 4096, "arguments of a kernel have 4 KiB");
+  constexpr auto entry = &detail::run_kernel<Kernel>;
+  if (shape.shared_bytes > detail::plain_shared_bytes) {
+    check_cuda(cudaFuncSetAttribute(entry, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                    static_cast<int>(shape.shared_bytes)),
+               "cudaFuncSetAttribute");
+  }
+  const detail::cuda_launch launch(shape, stream_);
+  check_cuda(cudaLaunchKernelEx(&launch.config, entry, kernel), "cudaLaunchKernelEx");
+}
+
+template <class Kernel>
+int cuda_device::largest_cluster(const Kernel&, const launch_shape& shape) const {
+  static std::mutex mutex;
+  static std::map<std::pair<int, std::pair<int, index_t>>, int> known;
+  int device = 0;
+  check_cuda(cudaGetDevice(&device), "cudaGetDevice");
+  const std::lock_guard lock(mutex);
+  const auto [at, is_new] = known.try_emplace({device, {shape.warps, shape.shared_bytes}}, 0);
+  if (is_new) {
+    try {
+      at->second = detail::find_largest_cluster<Kernel>(device, shape);
+    } catch (...) {
+      known.erase(at);
+      throw;
+    }
+  }
+  return at->second;
+}
+
+}  // namespace tempflow

@@ -1,0 +1,233 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// The loss and gradient of whole rows, read once: each warp of a cluster keeps a tile of the row in registers,
+// the sums of the tiles meet in the blocks' shared memory, and the gradient is written from the registers.
+// Without clusters a block can do it alone, for rows of up to 16 tiles.
+
+#include <algorithm>
+
+#include "tempflow/ops/cuda/row_meeting.hpp"
+#include "tempflow/ops/policy_terms.hpp"
+#include "tempflow/ops/row.hpp"
+
+namespace tempflow::detail {
+
+/// What the elements of a row come to: its slopes, or zeros.
+template <class Real>
+struct policy_outcome {
+  Real slope;
+  Real pull;
+  bool finite;
+};
+
+/// The numbers of a row, from its sums.
+template <class Real, class Objective>
+TEMPFLOW_DEVICE policy_outcome<Real> conclude_row(const policy_terms<Objective>& terms, index_t i,
+                                                  double squared_residual, double squared_difference,
+                                                  policy_row& to) {
+  policy_row row;
+  policy_outcome<Real> outcome;
+  outcome.slope = static_cast<Real>(terms.conclude(i, squared_residual, squared_difference, row));
+  outcome.pull = static_cast<Real>(terms.pull(i));
+  row.finite = row.finite && is_finite(outcome.slope) && is_finite(outcome.pull);
+  outcome.finite = row.finite;
+  if (!row.finite) row.surrogate = not_a_number;
+  to = row;
+  return outcome;
+}
+
+/// The batches that the loss reads.
+template <storage_scalar T>
+struct policy_inputs {
+  batch_view<const T> x, y, v, v_ref;
+
+  /// r = y - alpha x - beta v and d = v - v_ref of a tile; d = 0 without v_ref.
+  TEMPFLOW_INLINE_DEVICE void read(const warp_tile<T>& tile, const transition& of_row,
+                                   compute_t<T> (&r)[warp_tile<T>::of_lane],
+                                   compute_t<T> (&d)[warp_tile<T>::of_lane]) const {
+    using real = compute_t<T>;
+    using part = warp_tile<T>;
+    const row_coefficients<real> step(of_row);
+    const bool referred = v_ref.data() != nullptr;
+    const T *const xi = x.row(tile.row), *const yi = y.row(tile.row), *const vi = v.row(tile.row);
+    const T* const ri = referred ? v_ref.row(tile.row) : vi;
+    either(tile.whole(xi, yi, vi, ri), [&](auto whole) TEMPFLOW_INLINE_LAMBDA {
+      unrolled<part::accesses>([&](auto access) TEMPFLOW_INLINE_LAMBDA {
+        const auto xs = tile.template read<whole>(xi, access), ys = tile.template read<whole>(yi, access),
+                   vs = tile.template read<whole>(vi, access);
+        auto refs = vs;
+        if (referred) refs = tile.template read<whole>(ri, access);
+        for (int j = 0; j < part::width; ++j) {
+          const real at_v = load(vs.value[j]);
+          r[access * part::width + j] = step.residual(real{load(xs.value[j])}, at_v, real{load(ys.value[j])});
+          d[access * part::width + j] = at_v - real{load(refs.value[j])};
+        }
+      });
+    });
+  }
+};
+
+/// dL/dv at a lane's elements of an access, rounded to storage.
+template <storage_scalar G, storage_scalar T>
+TEMPFLOW_INLINE_DEVICE packet<G, warp_tile<T>::width> policy_gradient_at(
+    const warp_tile<T>&, int access, const policy_outcome<compute_t<T>>& outcome, bool has_reference,
+    const compute_t<T> (&r)[warp_tile<T>::of_lane], const compute_t<T> (&d)[warp_tile<T>::of_lane]) {
+  constexpr int width = warp_tile<T>::width;
+  packet<G, width> out;
+  for (int j = 0; j < width; ++j) {
+    const int at = access * width + j;
+    const auto element = has_reference ? policy_gradient(outcome.slope, r[at], outcome.pull, d[at])
+                                       : policy_gradient(outcome.slope, r[at]);
+    out.value[j] = outcome.finite ? store<G>(element) : G{};
+  }
+  return out;
+}
+
+/// Whether dL/dv of a lane's elements is finite in G.
+template <storage_scalar G, storage_scalar T>
+TEMPFLOW_INLINE_DEVICE bool policy_gradient_fits(const warp_tile<T>& tile,
+                                                 const policy_outcome<compute_t<T>>& outcome, bool has_reference,
+                                                 const compute_t<T> (&r)[warp_tile<T>::of_lane],
+                                                 const compute_t<T> (&d)[warp_tile<T>::of_lane]) {
+  bool fits = true;
+  unrolled<warp_tile<T>::accesses>([&](auto access) TEMPFLOW_INLINE_LAMBDA {
+    const auto out = policy_gradient_at<G>(tile, access, outcome, has_reference, r, d);
+    for (const G element : out.value) fits = fits && is_finite(load(element));
+  });
+  return fits;
+}
+
+/// Writes dL/dv of a tile.
+template <storage_scalar T, storage_scalar G>
+TEMPFLOW_INLINE_DEVICE void write_policy_gradient(const warp_tile<T>& tile,
+                                                  const policy_outcome<compute_t<T>>& outcome, bool has_reference,
+                                                  const compute_t<T> (&r)[warp_tile<T>::of_lane],
+                                                  const compute_t<T> (&d)[warp_tile<T>::of_lane], G* gradient) {
+  either(tile.whole(gradient), [&](auto whole) TEMPFLOW_INLINE_LAMBDA {
+    unrolled<warp_tile<T>::accesses>([&](auto access) TEMPFLOW_INLINE_LAMBDA {
+      tile.template write<whole>(gradient, access,
+                                 policy_gradient_at<G>(tile, access, outcome, has_reference, r, d));
+    });
+  });
+}
+
+/// Marks a row whose gradient overflows its type: a loss scale that is too large for fp16.
+TEMPFLOW_DEVICE inline void mark_overflow(policy_row& row) {
+  row.finite = false;
+  row.surrogate = not_a_number;
+}
+
+/// Shared memory of a block behind the slabs of its warps: where the warps of a row meet.
+struct policy_meeting {
+  static constexpr int most_warps = 16;
+
+  double sums[2][most_warps];
+  policy_outcome<float> outcome;
+  bool fits[most_warps];
+};
+
+/// Shared memory of a block.
+constexpr index_t policy_row_shared_bytes(index_t warps) {
+  return warps * warp_tile<float>::size * static_cast<index_t>(sizeof(float)) +
+         static_cast<index_t>(sizeof(policy_meeting));
+}
+
+/// A row for each cluster, a tile for each warp.
+template <storage_scalar T, storage_scalar G, class Objective>
+struct policy_row_kernel {
+  static constexpr int most_warps = policy_meeting::most_warps;
+
+  policy_inputs<T> in;
+  policy_terms<Objective> terms;
+  batch_view<G> gradient;
+  policy_row* rows;
+  index_t tiles;
+
+  template <class Thread>
+  TEMPFLOW_DEVICE void operator()(const Thread& here) const {
+    const int warps = here.warps(), warp = here.warp(), blocks = here.cluster_blocks();
+    const index_t i = here.block() / blocks;
+    const index_t index = index_t{here.block_in_cluster()} * warps + warp;
+    auto& shared = *reinterpret_cast<policy_meeting*>(here.shared() + warps * warp_tile<T>::size * sizeof(float));
+    const bool works = index < tiles;
+    const warp_tile<T> tile(i, works ? index : 0, in.v.columns(), here.lane());
+    float r[warp_tile<T>::of_lane], d[warp_tile<T>::of_lane];
+    if (works) {
+      in.read(tile, terms.transitions[i], r, d);
+      const double squared = tile.sum_of_squares(here, r, slab_of<T>(here));
+      const double difference = terms.has_reference ? tile.sum_of_squares(here, d, slab_of<T>(here)) : 0;
+      if (here.lane() == 0) shared.sums[0][warp] = squared, shared.sums[1][warp] = difference;
+    }
+    here.sync_cluster();
+    if (warp == 0) conclude(here, i, warps, shared);
+    here.sync_block();
+    policy_outcome<float> outcome = shared.outcome;
+    if constexpr (std::same_as<G, float16>) {
+      const bool fits = !works || gradient.empty() ||
+                        policy_gradient_fits<G>(tile, outcome, terms.has_reference, r, d);
+      if (!fits_everywhere(here, here.all(fits), shared)) {
+        outcome.finite = false;
+        if (here.block_in_cluster() == 0 && warp == 0 && here.lane() == 0) mark_overflow(rows[i]);
+      }
+    }
+    here.arrive_cluster();  // this block needs nothing more of the others' memory
+    if (works && !gradient.empty()) {
+      write_policy_gradient(tile, outcome, terms.has_reference, r, d, gradient.row(i));
+    }
+    here.wait_cluster();  // others may still read this block's
+  }
+
+ private:
+  /// Each block concludes for itself, from the same sums in the same order.
+  template <class Thread>
+  TEMPFLOW_INLINE_DEVICE void conclude(const Thread& here, index_t i, int warps, policy_meeting& shared) const {
+    const auto total = [&](int which) TEMPFLOW_INLINE_LAMBDA {
+      return sum_of_tiles(here, tiles, [&](index_t t) TEMPFLOW_INLINE_LAMBDA {
+        const int block = static_cast<int>(t) / warps, of_block = static_cast<int>(t) % warps;
+        return here.in_block(block, &shared)->sums[which][of_block];
+      });
+    };
+    const double squared = total(0), difference = terms.has_reference ? total(1) : 0;
+    if (here.lane() != 0) return;
+    policy_row row;
+    shared.outcome = conclude_row<float>(terms, i, squared, difference, row);
+    if (here.block_in_cluster() == 0) rows[i] = row;
+  }
+
+  /// Whether the gradient fits in all warps of the cluster.
+  template <class Thread>
+  TEMPFLOW_INLINE_DEVICE bool fits_everywhere(const Thread& here, bool fits, policy_meeting& shared) const {
+    const int warps = here.warps(), all = warps * here.cluster_blocks();
+    if (here.lane() == 0) shared.fits[here.warp()] = fits;
+    here.sync_cluster();
+    bool fit = true;
+    for (int w = here.lane(); w < all; w += warp_lanes) fit = fit && here.in_block(w / warps, &shared)->fits[w % warps];
+    return here.all(fit);
+  }
+};
+
+/// Blocks for rows of so many tiles: few warps a block, so that a multiprocessor has a second block that loads
+/// while the first one waits. No blocks if the row does not fit. largest_cluster(shape): what the device can do.
+template <class LargestCluster>
+launch_shape policy_row_shape(index_t rows, index_t tiles, const LargestCluster& largest_cluster) {
+  struct choice {
+    index_t warps, cluster;
+  };
+  for (const auto [most_warps, most_blocks] : {choice{8, 8}, choice{16, 8}, choice{16, 16}}) {
+    index_t cluster = 1;
+    while (cluster * most_warps < tiles) cluster *= 2;
+    if (cluster > most_blocks) continue;
+    const index_t warps = (tiles - 1) / cluster + 1;
+    const launch_shape shape{
+        .blocks = rows * cluster,
+        .warps = static_cast<int>(warps),
+        .cluster = static_cast<int>(cluster),
+        .shared_bytes = policy_row_shared_bytes(warps)};
+    if (cluster == 1 || cluster <= largest_cluster(shape)) return shape;
+  }
+  return {};
+}
+
+}  // namespace tempflow::detail

@@ -1,0 +1,52 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// ema_update on a device.
+
+#include "tempflow/ops/cuda/row_meeting.hpp"
+#include "tempflow/training/ema.hpp"
+
+namespace tempflow::detail {
+
+/// A warp a tile of the weights.
+template <storage_scalar T>
+struct ema_kernel {
+  static constexpr int most_warps = tile_warps<T>;
+
+  T* average;
+  const T* weights;
+  index_t size;
+  double decay;
+
+  template <class Thread>
+  TEMPFLOW_DEVICE void operator()(const Thread& here) const {
+    using real = compute_t<T>;
+    using part = warp_tile<T>;
+    const part tile(0, here.block() * most_warps + here.warp(), size, here.lane());
+    if (tile.first >= size) return;
+    const ema_blend<real> blend(decay);
+    either(tile.whole(average, weights), [&](auto whole) TEMPFLOW_INLINE_LAMBDA {
+      unrolled<part::accesses>([&](auto access) TEMPFLOW_INLINE_LAMBDA {
+        const auto from = tile.template read<whole>(average, access), to = tile.template read<whole>(weights, access);
+        packet<T, part::width> moved;
+        for (int j = 0; j < part::width; ++j) {
+          moved.value[j] = store<T>(blend(real{load(from.value[j])}, real{load(to.value[j])}));
+        }
+        tile.template write<whole>(average, access, moved);
+      });
+    });
+  }
+};
+
+template <class Device, storage_scalar T>
+void run(const device_backend<Device>& place, const ema_block<tiled_arithmetic, T>& op) {
+  const auto size = static_cast<index_t>(op.average.size());
+  if (size == 0) return;
+  device_call call(place, "ema_update");
+  call.expects("average", batch_view<T>(op.average.data(), 1, size));
+  call.expects("weights", batch_view<const T>(op.weights.data(), 1, size));
+  call.launch(ema_kernel<T>{op.average.data(), op.weights.data(), size, op.decay}, tile_shape<T>(1, size));
+}
+
+}  // namespace tempflow::detail
