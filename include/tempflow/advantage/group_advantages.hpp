@@ -114,8 +114,8 @@ TEMPFLOW_HD inline double advantage_divisor(const advantage_options& options, do
 }
 
 /// The advantage of a sample whose group has these moments.
-TEMPFLOW_HD inline double advantage_of(double reward, const reward_moments& group, double divisor) {
-  return group.constant || divisor == 0 ? 0.0 : (reward - group.mean) / divisor;
+TEMPFLOW_HD inline double advantage_of(double reward, const reward_moments& siblings, double divisor) {
+  return siblings.constant || divisor == 0 ? 0.0 : (reward - siblings.mean) / divisor;
 }
 
 }  // namespace detail

@@ -6,8 +6,10 @@
 // are computed in. Everything batched is written once over these two.
 
 #include <concepts>
+#include <utility>
 
 #include "tempflow/core/arithmetic.hpp"
+#include "tempflow/core/batch_view.hpp"
 #include "tempflow/core/index.hpp"
 
 namespace tempflow {
@@ -30,5 +32,19 @@ concept backend = std::copyable<B> &&
   typename B::arithmetic;
   place.for_each_index(count, body);
 };
+
+/// A batch of zeros in the memory that a backend computes in: a batch_buffer, or the backend's own kind.
+template <storage_scalar T, backend B>
+auto make_buffer(const B& place, index_t rows, index_t columns) {
+  if constexpr (requires { place.template make_buffer<T>(rows, columns); }) {
+    return place.template make_buffer<T>(rows, columns);
+  } else {
+    return batch_buffer<T>(rows, columns);
+  }
+}
+
+/// What make_buffer makes.
+template <backend B, storage_scalar T>
+using buffer_of = decltype(make_buffer<T>(std::declval<const B&>(), index_t{}, index_t{}));
 
 }  // namespace tempflow

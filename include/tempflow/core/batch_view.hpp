@@ -140,6 +140,9 @@ class batch_buffer {
   index_t rows() const { return rows_; }
   index_t columns() const { return columns_; }
 
+  /// Another buffer in the same memory.
+  batch_buffer like(index_t rows, index_t columns) const { return {rows, columns}; }
+
  private:
   std::vector<T, detail::aligned_allocator<T>> elements_;
   index_t rows_ = 0;

@@ -11,6 +11,7 @@
 
 #include "tempflow/core/batch_view.hpp"
 #include "tempflow/core/noise.hpp"
+#include "tempflow/ops/copy_rows.hpp"
 #include "tempflow/ops/fill_noise.hpp"
 #include "tempflow/rollout/velocity_model.hpp"
 
@@ -49,11 +50,24 @@ inline noise_id initial_noise(index_t prompt, index_t seed) {
           .step = initial_noise_step};
 }
 
-/// Copies a batch into another of the same shape.
-template <class E, class T>
-void copy_rows(batch_view<E> from, batch_view<T> to) {
-  for (index_t i = 0; i < from.rows(); ++i) std::copy_n(from.row(i), from.columns(), to.row(i));
-}
+/// The log-probs of a rollout where its backend writes them, until they are fetched: so that no step waits.
+template <backend B>
+class log_prob_store {
+ public:
+  log_prob_store(const B& place, std::span<double> to)
+      : place_(place), to_(to), here_(make_buffer<double>(place, 1, static_cast<index_t>(to.size()))) {}
+
+  std::span<double> part(index_t first, index_t count) {
+    return {here_.view().data() + first, static_cast<std::size_t>(count)};
+  }
+
+  void fetch() { copy_to_host(place_, here_.view(), batch_view<double>(to_.data(), 1, here_.columns())); }
+
+ private:
+  const B& place_;
+  std::span<double> to_;
+  buffer_of<B, double> here_;
+};
 
 /// Asks the model for all rows, at most max_batch at a time (0: all at once).
 template <velocity_model M>

@@ -176,7 +176,7 @@ void run_policy_loss(const B& place, const policy_batch<T>& batch, const batch_v
                         overlap(gradient, v_ref);
   std::atomic<bool> one_pass = !gradient.empty() && !in_place;
   const row_kernel rows_of_batch{batch,    v,      v_ref, terms, gradient, worth_streaming(gradient),
-                             one_pass, slopes, rows};
+                                 one_pass, slopes, rows};
   for (index_t i = 0; i < count; ++i) rows_of_batch.begin(i);
   run_rows(place, count, rows_of_batch);
 }

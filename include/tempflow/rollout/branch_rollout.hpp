@@ -8,6 +8,7 @@
 // large calls.
 
 #include <algorithm>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -36,6 +37,7 @@ template <backend B, velocity_model M>
 class wavefront {
  public:
   using T = typename M::value_type;
+  using buffer = buffer_of<B, T>;
 
   wavefront(const B& place, M& model, std::span<const index_t> prompts, const chain& steps,
             const branch_plan& plan, noise_key key)
@@ -54,23 +56,25 @@ class wavefront {
         prompt_of_.push_back(prompt);
       }
     }
-    result_.states = batch_buffer<T>(points * (seeds_ + block_rows_), dimension);
-    result_.samples = batch_buffer<T>(points * block_rows_, dimension);
+    result_.states = make_buffer<T>(place, points * (seeds_ + block_rows_), dimension);
+    result_.samples = make_buffer<T>(place, points * block_rows_, dimension);
     result_.log_probs.resize(static_cast<std::size_t>(points * block_rows_));
-    trunk_ = batch_buffer<T>(seeds_, dimension);
+    log_probs_.emplace(place, result_.log_probs);
+    trunk_ = make_buffer<T>(place, seeds_, dimension);
     const index_t largest_call = (std::ranges::max)(plan.rows_at(steps, seeds_));
-    x_ = batch_buffer<T>(largest_call, dimension);
-    v_ = batch_buffer<T>(largest_call, dimension);
+    x_ = make_buffer<T>(place, largest_call, dimension);
+    v_ = make_buffer<T>(place, largest_call, dimension);
     for (index_t b = 0; b < points; ++b) describe_block(b);
   }
 
-  trajectories<T> run() && {
+  trajectories_of<B, M> run() && {
     fill_noise(place_, result_.key, ids_, trunk_.view());
     const index_t steps = result_.steps.steps();
     const index_t trunk_steps = plan_.finish_trunk ? steps : branching_.back() + 1;
     for (index_t j = 0; j < steps; ++j) advance(j, j < trunk_steps);
+    log_probs_->fetch();
     if (plan_.finish_trunk) result_.trunk_samples = std::move(trunk_);
-    return trajectories<T>(std::move(result_));
+    return trajectories_of<B, M>(std::move(result_));
   }
 
  private:
@@ -105,10 +109,10 @@ class wavefront {
   void advance(index_t j, bool with_trunk) {
     const index_t trunk_rows = with_trunk ? seeds_ : 0;
     index_t rows = trunk_rows;
-    if (with_trunk) copy_rows(trunk_.view(), x_.view().slice(0, seeds_));
+    if (with_trunk) copy_rows(place_, trunk_.view(), x_.view().slice(0, seeds_));
     for (const auto& block : blocks_) {
       if (!block.stands_at(j)) continue;
-      copy_rows(samples_of(block), x_.view().slice(rows, block_rows_));
+      copy_rows(place_, samples_of(block), x_.view().slice(rows, block_rows_));
       rows += block_rows_;
     }
     if (rows == 0) return;
@@ -143,26 +147,24 @@ class wavefront {
     for (auto& id : ids) id.step = static_cast<std::uint16_t>(j);
     const auto born = result_.states.view().slice(branch_state(b), block_rows_);
     const auto& block = blocks_[static_cast<std::size_t>(b)];
-    copy_rows(x, result_.states.view().slice(trunk_state(b), seeds_));
+    copy_rows(place_, x, result_.states.view().slice(trunk_state(b), seeds_));
     branch_step(place_, x, v, result_.steps.ode_step(j), result_.steps[j], result_.key, ids, trunk_.view(),
-                born,
-                std::span(result_.log_probs)
-                    .subspan(static_cast<std::size_t>(block.first), static_cast<std::size_t>(block_rows_)),
-                plan_.convention);
-    copy_rows(born, samples_of(block));
+                born, log_probs_->part(block.first, block_rows_), plan_.convention);
+    copy_rows(place_, born, samples_of(block));
   }
 
   const B& place_;
   M& model_;
   const branch_plan& plan_;
   std::vector<index_t> branching_;
-  trajectory_data<T> result_;
+  trajectory_data<T, buffer> result_;
   index_t seeds_ = 0, block_rows_ = 0;
   std::vector<noise_id> ids_;
   std::vector<index_t> prompt_of_, prompts_;
   std::vector<double> sigmas_;
   std::vector<branch_block> blocks_;
-  batch_buffer<T> trunk_, x_, v_;
+  std::optional<log_prob_store<B>> log_probs_;
+  buffer trunk_, x_, v_;
 };
 
 }  // namespace detail
@@ -180,9 +182,8 @@ class wavefront {
 /// sense, before the model is called; exceptions of the model pass through. Source: TempFlow-GRPO, arXiv
 /// 2508.04324, section 3.2; the wavefront order is this library's.
 template <backend B, velocity_model M>
-trajectories<typename M::value_type> branch_rollout(const B& place, M& model,
-                                                    std::span<const index_t> prompts, const chain& steps,
-                                                    const branch_plan& plan, noise_key key) {
+trajectories_of<B, M> branch_rollout(const B& place, M& model, std::span<const index_t> prompts,
+                                     const chain& steps, const branch_plan& plan, noise_key key) {
   plan.validate(steps);
   detail::check_prompts("branch_rollout", prompts);
   detail::check_dimension("branch_rollout", model.dimension());

@@ -76,8 +76,8 @@ struct flow_plan {
 /// Throws value_error, schedule_error, shape_error or group_error for a plan, model or prompts that make no
 /// sense, before the model is called; exceptions of the model pass through.
 template <backend B, velocity_model M>
-trajectories<typename M::value_type> flow_rollout(const B& place, M& model, std::span<const index_t> prompts,
-                                                  const chain& steps, const flow_plan& plan, noise_key key) {
+trajectories_of<B, M> flow_rollout(const B& place, M& model, std::span<const index_t> prompts,
+                                   const chain& steps, const flow_plan& plan, noise_key key) {
   using T = typename M::value_type;
   plan.validate(steps);
   detail::check_prompts("flow_rollout", prompts);
@@ -88,7 +88,7 @@ trajectories<typename M::value_type> flow_rollout(const B& place, M& model, std:
   const auto trained = plan.steps_on(steps);
   const index_t samples = static_cast<index_t>(prompts.size()) * plan.samples_per_prompt;
   const index_t dimension = model.dimension();
-  trajectory_data<T> result{.steps = steps, .key = key, .convention = plan.convention};
+  trajectory_data<T, buffer_of<B, T>> result{.steps = steps, .key = key, .convention = plan.convention};
   std::vector<noise_id> ids;
   std::vector<index_t> prompt_of;
   for (const index_t prompt : prompts) {
@@ -98,10 +98,12 @@ trajectories<typename M::value_type> flow_rollout(const B& place, M& model, std:
       result.identities.push_back({.prompt = prompt, .seed = seed});
     }
   }
-  result.states = batch_buffer<T>(2 * static_cast<index_t>(trained.size()) * samples, dimension);
-  result.log_probs.reserve(trained.size() * ids.size());
-  batch_buffer<T> x(samples, dimension), v(samples, dimension), y(samples, dimension);
-  std::vector<double> log_probs(ids.size()), sigmas(ids.size());
+  result.states = make_buffer<T>(place, 2 * static_cast<index_t>(trained.size()) * samples, dimension);
+  result.log_probs.resize(trained.size() * ids.size());
+  detail::log_prob_store<B> log_probs(place, result.log_probs);
+  auto x = make_buffer<T>(place, samples, dimension), v = x.like(samples, dimension),
+       y = x.like(samples, dimension);
+  std::vector<double> sigmas(ids.size());
   fill_noise(place, key, ids, x.view());
 
   for (index_t j = 0; j < steps.steps(); ++j) {
@@ -111,23 +113,25 @@ trajectories<typename M::value_type> flow_rollout(const B& place, M& model, std:
     if (steps[j].stochastic()) {
       for (auto& id : ids) id.step = static_cast<std::uint16_t>(j);
       step(place, x.view(), v, steps[j], key, ids, y,
-           is_trained ? std::span<double>(log_probs) : std::span<double>(), plan.convention);
+           is_trained ? log_probs.part(static_cast<index_t>(result.table.size()), samples)
+                      : std::span<double>(),
+           plan.convention);
     } else {
       ode_step(place, x.view(), v, steps[j], y);
     }
     if (is_trained) {
       const auto first = 2 * static_cast<index_t>(result.table.size());  // x and y of each row so far
-      detail::copy_rows(x.view(), result.states.view().slice(first, samples));
-      detail::copy_rows(y.view(), result.states.view().slice(first + samples, samples));
+      copy_rows(place, x.view(), result.states.view().slice(first, samples));
+      copy_rows(place, y.view(), result.states.view().slice(first + samples, samples));
       for (index_t i = 0; i < samples; ++i) {
         result.table.push_back({.x = first + i, .y = first + samples + i, .step = j, .sample = i});
       }
-      result.log_probs.insert(result.log_probs.end(), log_probs.begin(), log_probs.end());
     }
     std::swap(x, y);
   }
   result.samples = std::move(x);
-  return trajectories<T>(std::move(result));
+  log_probs.fetch();
+  return trajectories_of<B, M>(std::move(result));
 }
 
 }  // namespace tempflow

@@ -42,10 +42,10 @@ struct minibatch_options {
 };
 
 /// The batches of a rollout, gathered one at a time. Refers to the rollout.
-template <storage_scalar T>
+template <storage_scalar T, class Buffer = batch_buffer<T>>
 class minibatch_range {
  public:
-  minibatch_range(trajectories<T>& rollout, std::span<const double> advantages,
+  minibatch_range(trajectories<T, Buffer>& rollout, std::span<const double> advantages,
                   std::span<const double> weights, const minibatch_options& options)
       : rollout_(&rollout), options_(options), order_(static_cast<std::size_t>(rollout.rows())) {
     detail::check_size("minibatches", "advantages", advantages.size(), rollout.samples().rows());
@@ -92,7 +92,7 @@ class minibatch_range {
   /// Number of batches.
   index_t size() const { return static_cast<index_t>(cuts_.size()); }
 
-  trajectories<T>& rollout() const { return *rollout_; }
+  trajectories<T, Buffer>& rollout() const { return *rollout_; }
 
  private:
   struct piece {
@@ -121,7 +121,7 @@ class minibatch_range {
 
   /// Memory of a batch: used again as soon as no batch shows it.
   struct buffers {
-    batch_buffer<T> x, y;
+    Buffer x, y;
     std::vector<transition> transitions;
     std::vector<double> old, advantage, weight, sigma;
     std::vector<index_t> prompt, rows;
@@ -129,22 +129,14 @@ class minibatch_range {
 
   minibatch<T> gather(std::size_t at) {
     const piece& cut = cuts_[at];
-    const auto states = rollout_->states();
-    const index_t dimension = states.columns();
     if (!buffers_ || buffers_.use_count() > 1) buffers_ = std::make_shared<buffers>();
     buffers& to = *buffers_;
-    if (to.x.rows() < cut.count) {
-      to.x = batch_buffer<T>(cut.count, dimension);
-      to.y = batch_buffer<T>(cut.count, dimension);
-    }
     to.transitions.clear(), to.old.clear(), to.advantage.clear(), to.weight.clear(), to.sigma.clear();
     to.prompt.clear(), to.rows.clear();
     for (index_t i = 0; i < cut.count; ++i) {
       const index_t r = order_[static_cast<std::size_t>(cut.first + i)];
       const auto at_row = static_cast<std::size_t>(r);
       const trajectory_row& row = rollout_->row(r);
-      std::copy_n(states.row(row.x), dimension, to.x.view().row(i));
-      std::copy_n(states.row(row.y), dimension, to.y.view().row(i));
       to.transitions.push_back(rollout_->steps()[row.step]);
       to.sigma.push_back(to.transitions.back().sigma);
       to.old.push_back(std::as_const(*rollout_).log_probs()[at_row]);
@@ -153,6 +145,7 @@ class minibatch_range {
       to.prompt.push_back(rollout_->identities()[static_cast<std::size_t>(row.sample)].prompt);
       to.rows.push_back(r);
     }
+    rollout_->gather(to.rows, to.x, to.y);
     minibatch<T> batch;
     batch.x = to.x.view().slice(0, cut.count);
     batch.y = to.y.view().slice(0, cut.count);
@@ -170,7 +163,7 @@ class minibatch_range {
     return batch;
   }
 
-  trajectories<T>* rollout_;
+  trajectories<T, Buffer>* rollout_;
   minibatch_options options_;
   std::vector<index_t> order_;
   std::vector<double> advantages_, weights_;
@@ -187,9 +180,10 @@ class minibatch_range {
 ///
 /// Throws shape_error for sizes that do not fit, value_error for a batch size or number of updates below 1,
 /// and for several updates without shuffle.
-template <storage_scalar T>
-minibatch_range<T> minibatches(trajectories<T>& rollout, std::span<const double> advantages,
-                               std::span<const double> weights, const minibatch_options& options = {}) {
+template <storage_scalar T, class Buffer>
+minibatch_range<T, Buffer> minibatches(trajectories<T, Buffer>& rollout, std::span<const double> advantages,
+                                       std::span<const double> weights,
+                                       const minibatch_options& options = {}) {
   return {rollout, advantages, weights, options};
 }
 

@@ -29,15 +29,16 @@ struct rescore_drift {
 ///
 /// Costs one model evaluation a row. Throws value_error, naming the row, for a log-prob that is not finite;
 /// exceptions of the model pass through. Batches before the failing one keep their new log-probs.
-template <backend B, velocity_model M>
-rescore_drift rescore(const B& place, M& model, minibatch_range<typename M::value_type>& batches) {
+template <backend B, velocity_model M, class Buffer>
+rescore_drift rescore(const B& place, M& model, minibatch_range<typename M::value_type, Buffer>& batches) {
   rescore_drift drift;
   const auto old = batches.rollout().log_probs();
-  batch_buffer<typename M::value_type> velocity;
+  buffer_of<B, typename M::value_type> velocity;
   std::vector<double> fresh;
   for (const auto& batch : batches) {
     const index_t count = batch.x.rows();
-    if (velocity.rows() < count) velocity = batch_buffer<typename M::value_type>(count, batch.x.columns());
+    if (velocity.rows() < count)
+      velocity = make_buffer<typename M::value_type>(place, count, batch.x.columns());
     const auto v = velocity.view().slice(0, count);
     fresh.resize(static_cast<std::size_t>(count));
     model.velocity(batch.x, batch.sigma, batch.prompt, v);

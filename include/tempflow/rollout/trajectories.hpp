@@ -14,6 +14,7 @@
 #include "tempflow/core/batch_view.hpp"
 #include "tempflow/core/noise.hpp"
 #include "tempflow/objective/gaussian.hpp"
+#include "tempflow/ops/copy_rows.hpp"
 #include "tempflow/schedule/chain.hpp"
 
 namespace tempflow {
@@ -35,24 +36,25 @@ struct sample_identity {
 };
 
 /// The parts of a rollout, as the functions that make one fill them.
-template <storage_scalar T>
+template <storage_scalar T, class Buffer = batch_buffer<T>>
 struct trajectory_data {
   chain steps;
   noise_key key = {};
   log_prob_convention convention = {};
-  batch_buffer<T> states = {};
-  batch_buffer<T> samples = {};
-  batch_buffer<T> trunk_samples = {};
+  Buffer states = {};
+  Buffer samples = {};
+  Buffer trunk_samples = {};
   std::vector<trajectory_row> table = {};
   std::vector<sample_identity> identities = {};
   std::vector<double> log_probs = {};
 };
 
-/// The result of branch_rollout and flow_rollout. Movable; all storage is its own.
-template <storage_scalar T>
+/// The result of branch_rollout and flow_rollout. Movable; all storage is its own. States and samples lie in
+/// the memory of the rollout's backend (Buffer), all else in the host's.
+template <storage_scalar T, class Buffer = batch_buffer<T>>
 class trajectories {
  public:
-  explicit trajectories(trajectory_data<T> data) : data_(std::move(data)) {}
+  explicit trajectories(trajectory_data<T, Buffer> data) : data_(std::move(data)) {}
 
   /// Transitions to train on.
   index_t rows() const { return static_cast<index_t>(data_.table.size()); }
@@ -72,6 +74,17 @@ class trajectories {
 
   /// Every stored state; trajectory_row::x and ::y are rows of it.
   batch_view<const T> states() const& { return data_.states.view(); }
+
+  /// Copies the x and the y of rows into batches of as many rows, in the same memory.
+  void gather(std::span<const index_t> rows, Buffer& x, Buffer& y) const {
+    std::vector<index_t> from_x, from_y;
+    for (const index_t i : rows) from_x.push_back(row(i).x), from_y.push_back(row(i).y);
+    const auto count = static_cast<index_t>(rows.size());
+    if (x.rows() < count) x = data_.states.like(count, data_.states.columns());
+    if (y.rows() < count) y = data_.states.like(count, data_.states.columns());
+    gather_rows(data_.states, from_x, x.view().slice(0, count));
+    gather_rows(data_.states, from_y, y.view().slice(0, count));
+  }
 
   // A temporary rollout takes its storage with it: give it a name first.
   void log_probs() const&& = delete;
@@ -127,7 +140,11 @@ class trajectories {
     return ids;
   }
 
-  trajectory_data<T> data_;
+  trajectory_data<T, Buffer> data_;
 };
+
+/// What a rollout of model M on backend B leaves behind.
+template <class B, class M>
+using trajectories_of = trajectories<typename M::value_type, buffer_of<B, typename M::value_type>>;
 
 }  // namespace tempflow

@@ -61,7 +61,10 @@ class cuda_device {
 
   void copy_to_host(void* to, const void* from, std::size_t bytes) const {
     check_cuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream_), "cudaMemcpyAsync");
-    synchronize();
+  }
+
+  void copy_from_host(void* to, const void* from, std::size_t bytes) const {
+    check_cuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream_), "cudaMemcpyAsync");
   }
 
   void synchronize() const { check_cuda(cudaStreamSynchronize(stream_), "cudaStreamSynchronize"); }

@@ -15,8 +15,8 @@ namespace tempflow {
 class cuda_error : public error {
  public:
   cuda_error(cudaError_t code, const char* call, const char* file, int line)
-      : error(detail::message(call, ": ", cudaGetErrorName(code), " (", cudaGetErrorString(code), ") at ", file, ":",
-                              line)),
+      : error(detail::message(call, ": ", cudaGetErrorName(code), " (", cudaGetErrorString(code), ") at ",
+                              file, ":", line)),
         code_(code) {}
 
   cudaError_t code() const { return code_; }

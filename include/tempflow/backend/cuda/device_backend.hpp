@@ -5,13 +5,14 @@
 // The backend for a device with memory of its own: what a CUDA device is to the operations. It is written over
 // a Device, so that tests can run all of it on an emulated one:
 //
-//   launch(kernel, shape)                 in stream order, as all that follows but the last three
+//   launch(kernel, shape)                 in stream order, as all that follows but the last one
 //   largest_cluster(kernel, shape)        blocks of a cluster, at most; 1 without clusters
-//   allocate(bytes), release(memory), clear(memory, bytes), copy(to, from, bytes)
+//   allocate(bytes), release(memory), clear(memory, bytes)
 //   copy_rows(to, to_stride, from, from_stride, row_bytes, rows)
 //   capturing()                           whether the stream is being captured into a graph
 //   memory_of(address)                    which memory an address lies in
-//   copy_to_host(to, from, bytes), synchronize()
+//   copy_to_host(to, from, bytes), copy_from_host(to, from, bytes)
+//   synchronize()                         waits
 
 #include <cstddef>
 #include <memory>
@@ -99,6 +100,7 @@ namespace detail {
 template <class Body>
 struct index_kernel {
   static constexpr int most_warps = 8;
+  static constexpr int least_blocks = 2;
 
   index_t count;
   Body body;

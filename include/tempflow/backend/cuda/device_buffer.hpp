@@ -54,8 +54,11 @@ class device_buffer {
   index_t rows() const { return rows_; }
   index_t columns() const { return columns_; }
 
-  /// The backend whose memory it is in; null for a buffer that was made without one.
-  const device_backend<Device>* place() const { return place_.get(); }
+  /// Another buffer in the same memory.
+  device_buffer like(index_t rows, index_t columns) const { return {*place_, rows, columns}; }
+
+  /// The backend whose memory it is in; not for a buffer that was made without one.
+  const device_backend<Device>& place() const { return *place_; }
 
  private:
   void swap(device_buffer& other) noexcept {

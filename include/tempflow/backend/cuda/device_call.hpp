@@ -23,6 +23,7 @@ namespace tempflow::detail {
 /// and part of a graph if the stream is captured.
 struct upload_kernel {
   static constexpr int most_warps = 4;
+  static constexpr int least_blocks = 2;
   static constexpr std::size_t most_bytes = 3584;  // arguments of a kernel have 4 KiB
 
   std::byte* to;
@@ -32,7 +33,8 @@ struct upload_kernel {
   template <class Thread>
   TEMPFLOW_DEVICE void operator()(const Thread& here) const {
     constexpr std::size_t threads = most_warps * warp_lanes;
-    for (std::size_t i = static_cast<std::size_t>(here.warp() * warp_lanes + here.lane()); i < size; i += threads) {
+    for (std::size_t i = static_cast<std::size_t>(here.warp() * warp_lanes + here.lane()); i < size;
+         i += threads) {
       to[i] = bytes[i];
     }
   }
@@ -57,7 +59,8 @@ class device_call {
   template <class T>
   void expects(std::string_view name, const batch_view<T>& batch) const {
     if (!batch.empty() && device_.memory_of(batch.data()) == memory_kind::host) {
-      throw memory_error(message(operation_, ": ", name, " lies in host memory, which the device does not reach; ",
+      throw memory_error(message(operation_, ": ", name,
+                                 " lies in host memory, which the device does not reach; ",
                                  "the batches of a device backend lie in device memory (make_buffer)"));
     }
   }
@@ -75,7 +78,8 @@ class device_call {
   per_row<T> on_device(const per_row<T>& values) {
     static_assert(std::is_trivially_copyable_v<T>);
     if (!values.varies() || values.size() == 0) return values;
-    return std::span<const T>(on_device(values.data(), values.size()), static_cast<std::size_t>(values.size()));
+    return std::span<const T>(on_device(values.data(), values.size()),
+                              static_cast<std::size_t>(values.size()));
   }
   template <class T>
   const T* on_device(const T* values, index_t count) {
@@ -89,15 +93,16 @@ class device_call {
   /// Where kernels write a result: its own memory if the device reaches it. Else it is copied by finish().
   /// Throws memory_error when that would have to wait for a stream that is being captured.
   template <class T>
-  T* output(std::string_view name, std::span<T> result) {
+  T* output(std::string_view name, std::span<T> to) {
     static_assert(std::is_trivially_copyable_v<T>);
-    if (result.empty() || device_.memory_of(result.data()) != memory_kind::host) return result.data();
+    if (to.empty() || device_.memory_of(to.data()) != memory_kind::host) return to.data();
     if (device_.capturing()) {
-      throw memory_error(message(operation_, ": ", name, " lies in host memory, which cannot be waited for while ",
+      throw memory_error(message(operation_, ": ", name,
+                                 " lies in host memory, which cannot be waited for while ",
                                  "the stream is being captured; pass device or pinned memory"));
     }
-    T* const here = take<T>(static_cast<index_t>(result.size()));
-    results_.push_back({result.data(), here, result.size_bytes()});
+    T* const here = take<T>(static_cast<index_t>(to.size()));
+    results_.push_back({to.data(), here, to.size_bytes()});
     return here;
   }
 
@@ -109,6 +114,7 @@ class device_call {
   /// Copies results into host memory, where there are any: waits.
   void finish() {
     for (const auto& [to, from, bytes] : results_) device_.copy_to_host(to, from, bytes);
+    if (!results_.empty()) device_.synchronize();
   }
 
   const Device& device() const { return device_; }
@@ -122,7 +128,8 @@ class device_call {
 
   void upload(std::byte* to, const std::byte* from, std::size_t bytes) const {
     for (std::size_t at = 0; at < bytes; at += upload_kernel::most_bytes) {
-      upload_kernel piece{.to = to + at, .size = (std::min)(bytes - at, upload_kernel::most_bytes), .bytes = {}};
+      upload_kernel piece{
+          .to = to + at, .size = (std::min)(bytes - at, upload_kernel::most_bytes), .bytes = {}};
       std::memcpy(piece.bytes, from + at, piece.size);
       launch(piece, {.blocks = 1, .warps = upload_kernel::most_warps});
     }

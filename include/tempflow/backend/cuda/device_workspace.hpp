@@ -56,7 +56,8 @@ class device_workspace {
     if (memory.size() < detail::counter_bytes ||
         reinterpret_cast<std::uintptr_t>(memory.data()) % detail::workspace_alignment != 0) {
       throw memory_error(detail::message("device_workspace: ", memory.size(), " bytes, must be at least ",
-                                         detail::counter_bytes, ", aligned to ", detail::workspace_alignment));
+                                         detail::counter_bytes, ", aligned to ",
+                                         detail::workspace_alignment));
     }
     device_.clear(memory.data(), detail::counter_bytes);
     counters_ = reinterpret_cast<std::uint32_t*>(memory.data());
@@ -119,14 +120,14 @@ class device_workspace {
  private:
   void check_may_grow(std::size_t bytes) const {
     if (!owned_) {
-      throw memory_error(detail::message("device_workspace: an operation needs ", bytes, " bytes, the caller's ",
-                                         "memory has ", size_, "; device_workspace_bytes(rows, columns, ",
-                                         "explorations) says how much suffices"));
+      throw memory_error(detail::message(
+          "device_workspace: an operation needs ", bytes, " bytes, the caller's ", "memory has ", size_,
+          "; device_workspace_bytes(rows, columns, ", "explorations) says how much suffices"));
     }
     if (device_.capturing()) {
-      throw memory_error(
-          detail::message("device_workspace: ", bytes, " bytes are needed and ", size_, " are there, and the ",
-                          "stream is being captured; call reserve(rows, columns) on the backend before"));
+      throw memory_error(detail::message(
+          "device_workspace: ", bytes, " bytes are needed and ", size_, " are there, and the ",
+          "stream is being captured; call reserve(rows, columns) on the backend before"));
     }
   }
 

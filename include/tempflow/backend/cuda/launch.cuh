@@ -41,6 +41,40 @@ struct cuda_thread {
     return __shfl_xor_sync(0xffffffffu, value, mask);
   }
 
+  /// Reads Size bytes at once.
+  template <std::size_t Size>
+  __device__ access_words<Size> read(const void* from) const {
+    if constexpr (Size % 16 == 0) {
+      access_words<Size> words;
+      for (std::size_t k = 0; k < Size / 16; ++k) {
+        const uint4 four = static_cast<const uint4*>(from)[k];
+        words.value[4 * k] = four.x, words.value[4 * k + 1] = four.y;
+        words.value[4 * k + 2] = four.z, words.value[4 * k + 3] = four.w;
+      }
+      return words;
+    } else {
+      return *static_cast<const access_words<Size>*>(from);
+    }
+  }
+
+  /// Writes them to global memory at once. Spelt out, because compilers cut plain stores in four.
+  template <std::size_t Size>
+  __device__ void write(void* to, const access_words<Size>& words) const {
+    const std::size_t address = __cvta_generic_to_global(to);
+    if constexpr (Size % 16 == 0) {
+      for (std::size_t k = 0; k < Size / 16; ++k) {
+        asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(address + 16 * k),
+                     "r"(words.value[4 * k]), "r"(words.value[4 * k + 1]), "r"(words.value[4 * k + 2]),
+                     "r"(words.value[4 * k + 3]));
+      }
+    } else if constexpr (Size == 8) {
+      asm volatile("st.global.v2.b32 [%0], {%1, %2};" ::"l"(address), "r"(words.value[0]),
+                   "r"(words.value[1]));
+    } else {
+      *static_cast<access_words<Size>*>(to) = words;
+    }
+  }
+
   /// Whether it holds in all lanes of the warp.
   __device__ bool all(bool condition) const { return __all_sync(0xffffffffu, condition) != 0; }
 
@@ -88,9 +122,10 @@ struct cuda_thread {
   }
 };
 
-/// Every kernel of the library.
+/// Every kernel of the library: blocks of up to most_warps warps, of which a multiprocessor takes least_blocks.
 template <class Kernel>
-__global__ void __launch_bounds__(Kernel::most_warps * warp_lanes) run_kernel(const __grid_constant__ Kernel kernel) {
+__global__ void __launch_bounds__(Kernel::most_warps* warp_lanes, Kernel::least_blocks)
+    run_kernel(const __grid_constant__ Kernel kernel) {
   kernel(cuda_thread{});
 }
 

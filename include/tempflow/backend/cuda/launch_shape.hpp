@@ -2,7 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// The threads that a kernel is launched with: blocks of warps of 32, and clusters of blocks.
+// The threads that a kernel is launched with, blocks of warps of 32 and clusters of blocks, and what each reads
+// and writes at once.
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
 
 #include "tempflow/core/index.hpp"
 
@@ -11,12 +16,22 @@ namespace tempflow {
 /// A grid of thread blocks.
 struct launch_shape {
   index_t blocks = 0;
-  int warps = 1;            ///< of a block
-  int cluster = 1;          ///< neighbouring blocks that reach each other's shared memory
-  index_t shared_bytes = 0; ///< of a block
+  int warps = 1;             ///< of a block
+  int cluster = 1;           ///< neighbouring blocks that reach each other's shared memory
+  index_t shared_bytes = 0;  ///< of a block
 };
 
 /// Lanes of a warp.
 inline constexpr int warp_lanes = 32;
 
+namespace detail {
+
+/// Bytes that a lane reads or writes at once, on a boundary of as many or of 16.
+template <std::size_t Size>
+struct alignas(Size < 16 ? Size : 16) access_words {
+  using word = std::conditional_t<Size % 4 == 0, std::uint32_t, std::uint16_t>;
+  word value[Size / sizeof(word)];
+};
+
+}  // namespace detail
 }  // namespace tempflow

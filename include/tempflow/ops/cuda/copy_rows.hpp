@@ -7,12 +7,14 @@
 #include "tempflow/ops/copy_rows.hpp"
 #include "tempflow/ops/cuda/row_meeting.hpp"
 
-namespace tempflow::detail {
+namespace tempflow {
+namespace detail {
 
 /// A warp copies a tile.
 template <storage_scalar T>
 struct gather_kernel {
   static constexpr int most_warps = tile_warps<T>;
+  static constexpr int least_blocks = 2;
 
   batch_view<const T> from;
   const index_t* rows;
@@ -28,11 +30,16 @@ struct gather_kernel {
     T* const target = to.row(i);
     either(tile.whole(source, target), [&](auto whole) TEMPFLOW_INLINE_LAMBDA {
       unrolled<warp_tile<T>::accesses>([&](auto access) TEMPFLOW_INLINE_LAMBDA {
-        tile.template write<whole>(target, access, tile.template read<whole>(source, access));
+        tile.template write<whole>(here, target, access, tile.template read<whole>(here, source, access));
       });
     });
   }
 };
+
+template <class T>
+std::size_t row_bytes(const batch_view<T>& batch) {
+  return sizeof(T) * static_cast<std::size_t>(batch.columns());
+}
 
 template <class Device, storage_scalar T>
 void run(const device_backend<Device>& place, const row_gather<T>& op) {
@@ -50,8 +57,36 @@ void run(const device_backend<Device>& place, const row_copy<T>& op) {
   call.expects("from", op.from);
   call.expects("to", op.to);
   constexpr index_t size = sizeof(T);
-  place.device().copy_rows(op.to.data(), op.to.row_stride() * size, op.from.data(), op.from.row_stride() * size,
-                           op.from.columns() * size, op.from.rows());
+  place.device().copy_rows(op.to.data(), op.to.row_stride() * size, op.from.data(),
+                           op.from.row_stride() * size, op.from.columns() * size, op.from.rows());
 }
 
-}  // namespace tempflow::detail
+template <class Device, storage_scalar T>
+void run(const device_backend<Device>& place, const row_upload<T>& op) {
+  device_call call(place, "copy_from_host");
+  call.expects("to", op.to);
+  for (index_t i = 0; i < op.to.rows(); ++i) {
+    place.device().copy_from_host(op.to.row(i), op.from.row(i), row_bytes(op.to));
+  }
+  place.device().synchronize();
+}
+
+template <class Device, storage_scalar T>
+void run(const device_backend<Device>& place, const row_download<T>& op) {
+  device_call call(place, "copy_to_host");
+  call.expects("from", op.from);
+  for (index_t i = 0; i < op.to.rows(); ++i) {
+    place.device().copy_to_host(op.to.row(i), op.from.row(i), row_bytes(op.to));
+  }
+  place.device().synchronize();
+}
+
+}  // namespace detail
+
+/// gather_rows from a buffer, which knows where it lies.
+template <class Device, storage_scalar T>
+void gather_rows(const device_buffer<T, Device>& from, std::span<const index_t> rows, batch_view<T> to) {
+  gather_rows(from.place(), from.view(), rows, to);
+}
+
+}  // namespace tempflow

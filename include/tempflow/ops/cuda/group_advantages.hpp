@@ -26,6 +26,7 @@ struct group_range {
 /// A thread a sample.
 struct rank_kernel {
   static constexpr int most_warps = 4;
+  static constexpr int least_blocks = 2;
 
   const std::int64_t* groups;
   index_t count;
@@ -69,6 +70,7 @@ struct reward_terms {
 /// A thread a sample.
 struct group_advantage_kernel {
   static constexpr int most_warps = 4;
+  static constexpr int least_blocks = 2;
 
   reward_terms rewards;
   index_t count;
@@ -82,17 +84,17 @@ struct group_advantage_kernel {
     const index_t i = (here.block() * most_warps + here.warp()) * warp_lanes + here.lane();
     if (i >= count) return;
     const group_range mine = ranges[i];
-    const auto group = moments(
+    const auto siblings = moments(
         static_cast<std::size_t>(mine.size),
         [&](std::size_t k) { return rewards(order[mine.first + static_cast<index_t>(k)]); }, options.std);
     double global_std = 0;
     if (options.scale == advantage_scale::global_std) {
       global_std = moments(
-                       static_cast<std::size_t>(count), [&](std::size_t k) { return rewards(static_cast<index_t>(k)); },
-                       options.std)
+                       static_cast<std::size_t>(count),
+                       [&](std::size_t k) { return rewards(static_cast<index_t>(k)); }, options.std)
                        .std;
     }
-    advantages[i] = advantage_of(rewards(i), group, advantage_divisor(options, group.std, global_std));
+    advantages[i] = advantage_of(rewards(i), siblings, advantage_divisor(options, siblings.std, global_std));
   }
 };
 

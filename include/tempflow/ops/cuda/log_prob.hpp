@@ -12,6 +12,7 @@ namespace tempflow::detail {
 template <storage_scalar T>
 struct log_prob_kernel {
   static constexpr int most_warps = tile_warps<T>;
+  static constexpr int least_blocks = 2;
 
   batch_view<const T> x, v, y;
   per_row<transition> steps;
@@ -31,12 +32,15 @@ struct log_prob_kernel {
     real r[part::of_lane];
     either(tile.whole(xi, vi, yi), [&](auto whole) TEMPFLOW_INLINE_LAMBDA {
       unrolled<part::accesses>([&](auto access) TEMPFLOW_INLINE_LAMBDA {
-        const auto xs = tile.template read<whole>(xi, access), vs = tile.template read<whole>(vi, access),
-                   ys = tile.template read<whole>(yi, access);
+        const auto xs = tile.template read<whole>(here, xi, access),
+                   vs = tile.template read<whole>(here, vi, access),
+                   ys = tile.template read<whole>(here, yi, access);
         for (int j = 0; j < part::width; ++j) {
           r[access * part::width + j] =
               step.residual(real{load(xs.value[j])}, real{load(vs.value[j])}, real{load(ys.value[j])});
         }
+        // No more loads on their way than there are registers for.
+        if (!whole || access % 4 == 3) here.sync_warp();
       });
     });
     meeting.leave(here, i, tile.index, 0, tile.sum_of_squares(here, r, slab_of<T>(here)));
@@ -47,7 +51,8 @@ struct log_prob_kernel {
 };
 
 template <class Device, storage_scalar T>
-void run_rows(const device_backend<Device>& place, index_t rows, const log_prob_row<tiled_arithmetic, T>& op) {
+void run_rows(const device_backend<Device>& place, index_t rows,
+              const log_prob_row<tiled_arithmetic, T>& op) {
   if (rows < 1) return;
   device_call call(place, "log_prob");
   call.expects("x", op.x);

@@ -16,6 +16,7 @@ namespace tempflow::detail {
 template <storage_scalar T, class Objective>
 struct policy_sums_kernel {
   static constexpr int most_warps = tile_warps<T>;
+  static constexpr int least_blocks = 2;
 
   policy_inputs<T> in;
   policy_terms<Objective> terms;
@@ -30,7 +31,7 @@ struct policy_sums_kernel {
     const index_t i = tile.row;
     if (i >= meeting.rows) return;
     real r[warp_tile<T>::of_lane], d[warp_tile<T>::of_lane];
-    in.read(tile, terms.transitions[i], r, d);
+    in.read(here, tile, terms.transitions[i], r, d);
     real* const slab = slab_of<T>(here);
     meeting.leave(here, i, tile.index, 0, tile.sum_of_squares(here, r, slab));
     if (terms.has_reference) meeting.leave(here, i, tile.index, 1, tile.sum_of_squares(here, d, slab));
@@ -45,6 +46,7 @@ struct policy_sums_kernel {
 template <storage_scalar T, storage_scalar G>
 struct policy_gradient_kernel {
   static constexpr int most_warps = tile_warps<T>;
+  static constexpr int least_blocks = 2;
 
   policy_inputs<T> in;
   per_row<transition> transitions;
@@ -56,17 +58,23 @@ struct policy_gradient_kernel {
 
   template <class Thread>
   TEMPFLOW_DEVICE void operator()(const Thread& here) const {
-    using real = compute_t<T>;
     const index_t item = here.block() * tile_warps<T> + here.warp(), items = meeting.rows * meeting.tiles;
     if (item >= items) return;
     const index_t from_end = items - 1 - item;
     const warp_tile<T> tile(from_end / meeting.tiles, from_end % meeting.tiles, in.v.columns(), here.lane());
     const index_t i = tile.row;
-    real r[warp_tile<T>::of_lane], d[warp_tile<T>::of_lane];
-    in.read(tile, transitions[i], r, d);
-    write_policy_gradient(tile, outcomes[i], has_reference, r, d, gradient.row(i));
+    const policy_outcome<compute_t<T>> outcome = outcomes[i];
+    G* const to = gradient.row(i);
+    bool fit = true;
+    in.each_access(here, tile, transitions[i], to,
+                   [&](auto whole, auto access, const auto& r, const auto& d) TEMPFLOW_INLINE_LAMBDA {
+                     const auto out =
+                         policy_gradient_of<G, warp_tile<T>::width>(outcome, has_reference, r, d);
+                     if constexpr (std::same_as<G, float16>) fit = fit && fits(out);
+                     tile.template write<whole>(here, to, access, out);
+                   });
     if constexpr (std::same_as<G, float16>) {  // several warps of a row may mark it, all in the same way
-      if (!here.all(policy_gradient_fits<G>(tile, outcomes[i], has_reference, r, d))) mark_overflow(rows[i]);
+      if (!here.all(fit)) mark_overflow(rows[i]);
     }
   }
 };
@@ -75,6 +83,7 @@ struct policy_gradient_kernel {
 template <storage_scalar G>
 struct clear_rows_kernel {
   static constexpr int most_warps = tile_warps<G>;
+  static constexpr int least_blocks = 2;
 
   const policy_row* rows;
   batch_view<G> gradient;
@@ -129,8 +138,8 @@ void run_policy_loss(const device_backend<Device>& place, const policy_batch<T>&
   const launch_shape shape = tile_shape<T>(rows, elements);
   call.launch(policy_sums_kernel<T, Objective>{in, terms, outcomes, to, meeting}, shape);
   if (!gradient.empty()) {
-    call.launch(policy_gradient_kernel<T, G>{in, terms.transitions, terms.has_reference, outcomes, to, gradient,
-                                             meeting},
+    call.launch(policy_gradient_kernel<T, G>{in, terms.transitions, terms.has_reference, outcomes, to,
+                                             gradient, meeting},
                 shape);
     if constexpr (std::same_as<G, float16>) {
       call.launch(clear_rows_kernel<G>{to, gradient, meeting}, tile_shape<G>(rows, elements));

@@ -43,74 +43,73 @@ template <storage_scalar T>
 struct policy_inputs {
   batch_view<const T> x, y, v, v_ref;
 
-  /// r = y - alpha x - beta v and d = v - v_ref of a tile; d = 0 without v_ref.
-  TEMPFLOW_INLINE_DEVICE void read(const warp_tile<T>& tile, const transition& of_row,
-                                   compute_t<T> (&r)[warp_tile<T>::of_lane],
-                                   compute_t<T> (&d)[warp_tile<T>::of_lane]) const {
+  /// Calls visit(whole, access, r, d) for each access to a tile, with r = y - alpha x - beta v and d = v - v_ref
+  /// of its elements; d = 0 without v_ref. gradient: what else is accessed, or null.
+  template <class Thread, class G, class Visit>
+  TEMPFLOW_INLINE_DEVICE void each_access(const Thread& here, const warp_tile<T>& tile,
+                                          const transition& of_row, const G* gradient,
+                                          const Visit& visit) const {
     using real = compute_t<T>;
     using part = warp_tile<T>;
     const row_coefficients<real> step(of_row);
     const bool referred = v_ref.data() != nullptr;
     const T *const xi = x.row(tile.row), *const yi = y.row(tile.row), *const vi = v.row(tile.row);
     const T* const ri = referred ? v_ref.row(tile.row) : vi;
-    either(tile.whole(xi, yi, vi, ri), [&](auto whole) TEMPFLOW_INLINE_LAMBDA {
+    either(tile.whole(xi, yi, vi, ri, gradient), [&](auto whole) TEMPFLOW_INLINE_LAMBDA {
       unrolled<part::accesses>([&](auto access) TEMPFLOW_INLINE_LAMBDA {
-        const auto xs = tile.template read<whole>(xi, access), ys = tile.template read<whole>(yi, access),
-                   vs = tile.template read<whole>(vi, access);
+        const auto xs = tile.template read<whole>(here, xi, access),
+                   ys = tile.template read<whole>(here, yi, access),
+                   vs = tile.template read<whole>(here, vi, access);
         auto refs = vs;
-        if (referred) refs = tile.template read<whole>(ri, access);
+        if (referred) refs = tile.template read<whole>(here, ri, access);
+        real r[part::width], d[part::width];
         for (int j = 0; j < part::width; ++j) {
           const real at_v = load(vs.value[j]);
-          r[access * part::width + j] = step.residual(real{load(xs.value[j])}, at_v, real{load(ys.value[j])});
-          d[access * part::width + j] = at_v - real{load(refs.value[j])};
+          r[j] = step.residual(real{load(xs.value[j])}, at_v, real{load(ys.value[j])});
+          d[j] = at_v - real{load(refs.value[j])};
         }
+        visit(whole, access, r, d);
+        // No more loads on their way than there are registers for: 16 accesses, or those of single elements.
+        if (!whole || access % 4 == 3) here.sync_warp();
       });
     });
   }
+
+  /// r and d of a tile.
+  template <class Thread>
+  TEMPFLOW_INLINE_DEVICE void read(const Thread& here, const warp_tile<T>& tile, const transition& of_row,
+                                   compute_t<T> (&r)[warp_tile<T>::of_lane],
+                                   compute_t<T> (&d)[warp_tile<T>::of_lane]) const {
+    constexpr int width = warp_tile<T>::width;
+    each_access(here, tile, of_row, static_cast<const T*>(nullptr),
+                [&](auto, auto access, const auto& r_of, const auto& d_of) TEMPFLOW_INLINE_LAMBDA {
+                  for (int j = 0; j < width; ++j) {
+                    r[access * width + j] = r_of[j];
+                    d[access * width + j] = d_of[j];
+                  }
+                });
+  }
 };
 
-/// dL/dv at a lane's elements of an access, rounded to storage.
-template <storage_scalar G, storage_scalar T>
-TEMPFLOW_INLINE_DEVICE packet<G, warp_tile<T>::width> policy_gradient_at(
-    const warp_tile<T>&, int access, const policy_outcome<compute_t<T>>& outcome, bool has_reference,
-    const compute_t<T> (&r)[warp_tile<T>::of_lane], const compute_t<T> (&d)[warp_tile<T>::of_lane]) {
-  constexpr int width = warp_tile<T>::width;
-  packet<G, width> out;
-  for (int j = 0; j < width; ++j) {
-    const int at = access * width + j;
-    const auto element = has_reference ? policy_gradient(outcome.slope, r[at], outcome.pull, d[at])
-                                       : policy_gradient(outcome.slope, r[at]);
+/// dL/dv of neighbouring elements, rounded to storage.
+template <storage_scalar G, int Width, class Real>
+TEMPFLOW_INLINE_DEVICE packet<G, Width> policy_gradient_of(const policy_outcome<Real>& outcome,
+                                                           bool has_reference, const Real* r, const Real* d) {
+  packet<G, Width> out;
+  for (int j = 0; j < Width; ++j) {
+    const Real element = has_reference ? policy_gradient(outcome.slope, r[j], outcome.pull, d[j])
+                                       : policy_gradient(outcome.slope, r[j]);
     out.value[j] = outcome.finite ? store<G>(element) : G{};
   }
   return out;
 }
 
-/// Whether dL/dv of a lane's elements is finite in G.
-template <storage_scalar G, storage_scalar T>
-TEMPFLOW_INLINE_DEVICE bool policy_gradient_fits(const warp_tile<T>& tile,
-                                                 const policy_outcome<compute_t<T>>& outcome, bool has_reference,
-                                                 const compute_t<T> (&r)[warp_tile<T>::of_lane],
-                                                 const compute_t<T> (&d)[warp_tile<T>::of_lane]) {
-  bool fits = true;
-  unrolled<warp_tile<T>::accesses>([&](auto access) TEMPFLOW_INLINE_LAMBDA {
-    const auto out = policy_gradient_at<G>(tile, access, outcome, has_reference, r, d);
-    for (const G element : out.value) fits = fits && is_finite(load(element));
-  });
-  return fits;
-}
-
-/// Writes dL/dv of a tile.
-template <storage_scalar T, storage_scalar G>
-TEMPFLOW_INLINE_DEVICE void write_policy_gradient(const warp_tile<T>& tile,
-                                                  const policy_outcome<compute_t<T>>& outcome, bool has_reference,
-                                                  const compute_t<T> (&r)[warp_tile<T>::of_lane],
-                                                  const compute_t<T> (&d)[warp_tile<T>::of_lane], G* gradient) {
-  either(tile.whole(gradient), [&](auto whole) TEMPFLOW_INLINE_LAMBDA {
-    unrolled<warp_tile<T>::accesses>([&](auto access) TEMPFLOW_INLINE_LAMBDA {
-      tile.template write<whole>(gradient, access,
-                                 policy_gradient_at<G>(tile, access, outcome, has_reference, r, d));
-    });
-  });
+/// Whether they are all finite; only fp16 overflows where fp32 does not.
+template <storage_scalar G, int Width>
+TEMPFLOW_INLINE_DEVICE bool fits(const packet<G, Width>& elements) {
+  bool all = true;
+  for (const G element : elements.value) all = all && is_finite(load(element));
+  return all;
 }
 
 /// Marks a row whose gradient overflows its type: a loss scale that is too large for fp16.
@@ -138,6 +137,7 @@ constexpr index_t policy_row_shared_bytes(index_t warps) {
 template <storage_scalar T, storage_scalar G, class Objective>
 struct policy_row_kernel {
   static constexpr int most_warps = policy_meeting::most_warps;
+  static constexpr int least_blocks = 1;
 
   policy_inputs<T> in;
   policy_terms<Objective> terms;
@@ -147,15 +147,17 @@ struct policy_row_kernel {
 
   template <class Thread>
   TEMPFLOW_DEVICE void operator()(const Thread& here) const {
+    using part = warp_tile<T>;
     const int warps = here.warps(), warp = here.warp(), blocks = here.cluster_blocks();
     const index_t i = here.block() / blocks;
     const index_t index = index_t{here.block_in_cluster()} * warps + warp;
-    auto& shared = *reinterpret_cast<policy_meeting*>(here.shared() + warps * warp_tile<T>::size * sizeof(float));
+    auto& shared =
+        *reinterpret_cast<policy_meeting*>(here.shared() + warps * warp_tile<T>::size * sizeof(float));
     const bool works = index < tiles;
     const warp_tile<T> tile(i, works ? index : 0, in.v.columns(), here.lane());
-    float r[warp_tile<T>::of_lane], d[warp_tile<T>::of_lane];
+    float r[part::of_lane] = {}, d[part::of_lane] = {};
     if (works) {
-      in.read(tile, terms.transitions[i], r, d);
+      in.read(here, tile, terms.transitions[i], r, d);
       const double squared = tile.sum_of_squares(here, r, slab_of<T>(here));
       const double difference = terms.has_reference ? tile.sum_of_squares(here, d, slab_of<T>(here)) : 0;
       if (here.lane() == 0) shared.sums[0][warp] = squared, shared.sums[1][warp] = difference;
@@ -165,16 +167,28 @@ struct policy_row_kernel {
     here.sync_block();
     policy_outcome<float> outcome = shared.outcome;
     if constexpr (std::same_as<G, float16>) {
-      const bool fits = !works || gradient.empty() ||
-                        policy_gradient_fits<G>(tile, outcome, terms.has_reference, r, d);
-      if (!fits_everywhere(here, here.all(fits), shared)) {
+      bool in_tile = true;
+      unrolled<part::accesses>([&](auto access) TEMPFLOW_INLINE_LAMBDA {
+        constexpr int at = access * part::width;
+        in_tile =
+            in_tile && fits(policy_gradient_of<G, part::width>(outcome, terms.has_reference, r + at, d + at));
+      });
+      if (!fits_everywhere(here, here.all(!works || gradient.empty() || in_tile), shared)) {
         outcome.finite = false;
         if (here.block_in_cluster() == 0 && warp == 0 && here.lane() == 0) mark_overflow(rows[i]);
       }
     }
     here.arrive_cluster();  // this block needs nothing more of the others' memory
     if (works && !gradient.empty()) {
-      write_policy_gradient(tile, outcome, terms.has_reference, r, d, gradient.row(i));
+      G* const to = gradient.row(i);
+      either(tile.whole(to), [&](auto whole) TEMPFLOW_INLINE_LAMBDA {
+        unrolled<part::accesses>([&](auto access) TEMPFLOW_INLINE_LAMBDA {
+          constexpr int at = access * part::width;
+          tile.template write<whole>(
+              here, to, access,
+              policy_gradient_of<G, part::width>(outcome, terms.has_reference, r + at, d + at));
+        });
+      });
     }
     here.wait_cluster();  // others may still read this block's
   }
@@ -182,7 +196,8 @@ struct policy_row_kernel {
  private:
   /// Each block concludes for itself, from the same sums in the same order.
   template <class Thread>
-  TEMPFLOW_INLINE_DEVICE void conclude(const Thread& here, index_t i, int warps, policy_meeting& shared) const {
+  TEMPFLOW_INLINE_DEVICE void conclude(const Thread& here, index_t i, int warps,
+                                       policy_meeting& shared) const {
     const auto total = [&](int which) TEMPFLOW_INLINE_LAMBDA {
       return sum_of_tiles(here, tiles, [&](index_t t) TEMPFLOW_INLINE_LAMBDA {
         const int block = static_cast<int>(t) / warps, of_block = static_cast<int>(t) % warps;
@@ -203,7 +218,8 @@ struct policy_row_kernel {
     if (here.lane() == 0) shared.fits[here.warp()] = fits;
     here.sync_cluster();
     bool fit = true;
-    for (int w = here.lane(); w < all; w += warp_lanes) fit = fit && here.in_block(w / warps, &shared)->fits[w % warps];
+    for (int w = here.lane(); w < all; w += warp_lanes)
+      fit = fit && here.in_block(w / warps, &shared)->fits[w % warps];
     return here.all(fit);
   }
 };
@@ -220,11 +236,10 @@ launch_shape policy_row_shape(index_t rows, index_t tiles, const LargestCluster&
     while (cluster * most_warps < tiles) cluster *= 2;
     if (cluster > most_blocks) continue;
     const index_t warps = (tiles - 1) / cluster + 1;
-    const launch_shape shape{
-        .blocks = rows * cluster,
-        .warps = static_cast<int>(warps),
-        .cluster = static_cast<int>(cluster),
-        .shared_bytes = policy_row_shared_bytes(warps)};
+    const launch_shape shape{.blocks = rows * cluster,
+                             .warps = static_cast<int>(warps),
+                             .cluster = static_cast<int>(cluster),
+                             .shared_bytes = policy_row_shared_bytes(warps)};
     if (cluster == 1 || cluster <= largest_cluster(shape)) return shape;
   }
   return {};

@@ -23,10 +23,10 @@ TEMPFLOW_INLINE_DEVICE double sum_of_tiles(const Thread& here, index_t tiles, co
 /// Room for the sums of all tiles.
 struct row_meeting {
   index_t rows;
-  index_t tiles;             ///< of a row
-  index_t width;             ///< sums of a tile
-  double* sums;              ///< rows x width x tiles
-  std::uint32_t* arrived;    ///< rows; 0 before and after
+  index_t tiles;           ///< of a row
+  index_t width;           ///< sums of a tile
+  double* sums;            ///< rows x width x tiles
+  std::uint32_t* arrived;  ///< rows; 0 before and after
 
   /// The calling warp's tile among all of `Kernel`'s, or none: row() beyond the last.
   template <storage_scalar T, class Thread>
@@ -36,7 +36,8 @@ struct row_meeting {
   }
 
   template <class Thread>
-  TEMPFLOW_INLINE_DEVICE void leave(const Thread& here, index_t row, index_t tile, index_t which, double sum) const {
+  TEMPFLOW_INLINE_DEVICE void leave(const Thread& here, index_t row, index_t tile, index_t which,
+                                    double sum) const {
     if (here.lane() == 0) sums[(row * width + which) * tiles + tile] = sum;
   }
 

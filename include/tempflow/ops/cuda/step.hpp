@@ -27,34 +27,57 @@ TEMPFLOW_INLINE_DEVICE void draw_noise(noise_key key, noise_id id, index_t first
 }
 
 /// Draws y of a tile, writes it, and returns the sum of squared residuals of what was written.
-template <class Thread, storage_scalar T, class Read>
-TEMPFLOW_INLINE_DEVICE double sample_tile(const Thread& here, const warp_tile<T>& tile, bool whole_rows,
-                                          const Read& read, T* y,
-                                          const row_coefficients<compute_t<T>>& step, noise_key key, noise_id id) {
+template <class Thread, storage_scalar T>
+TEMPFLOW_INLINE_DEVICE double sample_tile(const Thread& here, const warp_tile<T>& tile, const T* x,
+                                          const T* v, T* y, const row_coefficients<compute_t<T>>& step,
+                                          noise_key key, noise_id id) {
   using real = compute_t<T>;
-  real r[warp_tile<T>::of_lane];
-  either(whole_rows, [&](auto whole) TEMPFLOW_INLINE_LAMBDA {
-    unrolled<warp_tile<T>::accesses>([&](auto access) TEMPFLOW_INLINE_LAMBDA {
-      constexpr int width = warp_tile<T>::width;
-      real x[width], v[width];
-      read(whole, access, x, v);
-      float z[width];
+  using part = warp_tile<T>;
+  real r[part::of_lane];
+  either(tile.whole(x, v, y), [&](auto whole) TEMPFLOW_INLINE_LAMBDA {
+    unrolled<part::accesses>([&](auto access) TEMPFLOW_INLINE_LAMBDA {
+      if (!whole) here.sync_warp();  // no more loads on their way than there are registers for
+      const auto xs = tile.template read<whole>(here, x, access),
+                 vs = tile.template read<whole>(here, v, access);
+      float z[part::width];
       draw_noise(key, id, tile.first + tile.offset(access), z);
-      packet<T, width> drawn;
-      for (int j = 0; j < width; ++j) {
-        drawn.value[j] = store<T>(step.draw(x[j], v[j], real{z[j]}));
-        r[access * width + j] =
-            tile.offset(access) + j < tile.count ? step.residual(x[j], v[j], real{load(drawn.value[j])}) : real{0};
+      packet<T, part::width> drawn;
+      for (int j = 0; j < part::width; ++j) {
+        const real at_x = load(xs.value[j]), at_v = load(vs.value[j]);
+        drawn.value[j] = store<T>(step.draw(at_x, at_v, real{z[j]}));
+        const bool in_row = tile.offset(access) + j < tile.count;
+        r[access * part::width + j] =
+            in_row ? step.residual(at_x, at_v, real{load(drawn.value[j])}) : real{0};
       }
-      tile.template write<whole>(y, access, drawn);
+      tile.template write<whole>(here, y, access, drawn);
     });
   });
   return tile.sum_of_squares(here, r, slab_of<T>(here));
 }
 
+/// Writes the mean of a tile: the step of the ODE.
+template <class Thread, storage_scalar T>
+TEMPFLOW_INLINE_DEVICE void advance_tile(const Thread& here, const warp_tile<T>& tile, const T* x, const T* v,
+                                         T* y, const row_coefficients<compute_t<T>>& step) {
+  using real = compute_t<T>;
+  using part = warp_tile<T>;
+  either(tile.whole(x, v, y), [&](auto whole) TEMPFLOW_INLINE_LAMBDA {
+    unrolled<part::accesses>([&](auto access) TEMPFLOW_INLINE_LAMBDA {
+      const auto xs = tile.template read<whole>(here, x, access),
+                 vs = tile.template read<whole>(here, v, access);
+      packet<T, part::width> next;
+      for (int j = 0; j < part::width; ++j) {
+        next.value[j] = store<T>(step.mean(real{load(xs.value[j])}, real{load(vs.value[j])}));
+      }
+      tile.template write<whole>(here, y, access, next);
+    });
+  });
+}
+
 template <storage_scalar T>
 struct step_kernel {
   static constexpr int most_warps = tile_warps<T>;
+  static constexpr int least_blocks = 2;
 
   batch_view<const T> x, v;
   batch_view<T> y;
@@ -68,18 +91,11 @@ struct step_kernel {
   template <class Thread>
   TEMPFLOW_DEVICE void operator()(const Thread& here) const {
     using real = compute_t<T>;
-    using part = warp_tile<T>;
     const auto tile = meeting.tile_of<T>(here, x.columns());
     const index_t i = tile.row;
     if (i >= meeting.rows) return;
-    const T *const xi = x.row(i), *const vi = v.row(i);
-    const auto read = [&](auto whole, int access, real(&xs)[part::width], real(&vs)[part::width])
-                          TEMPFLOW_INLINE_LAMBDA {
-      const auto from_x = tile.template read<whole>(xi, access), from_v = tile.template read<whole>(vi, access);
-      for (int j = 0; j < part::width; ++j) xs[j] = load(from_x.value[j]), vs[j] = load(from_v.value[j]);
-    };
-    const double squared = sample_tile(here, tile, tile.whole(xi, vi, y.row(i)), read, y.row(i),
-                                       row_coefficients<real>(steps[i]), key, ids[i]);
+    const double squared =
+        sample_tile(here, tile, x.row(i), v.row(i), y.row(i), row_coefficients<real>(steps[i]), key, ids[i]);
     if (log_probs == nullptr) return;
     meeting.leave(here, i, tile.index, 0, squared);
     if (!meeting.complete(here, i)) return;
@@ -91,6 +107,7 @@ struct step_kernel {
 template <storage_scalar T>
 struct branch_step_kernel {
   static constexpr int most_warps = tile_warps<T>;
+  static constexpr int least_blocks = 1;  // the loop over explorations takes registers
 
   batch_view<const T> x, v;
   per_row<transition> trunk_steps, branch_steps;
@@ -104,33 +121,16 @@ struct branch_step_kernel {
   template <class Thread>
   TEMPFLOW_DEVICE void operator()(const Thread& here) const {
     using real = compute_t<T>;
-    using part = warp_tile<T>;
     const auto tile = meeting.tile_of<T>(here, x.columns());
     const index_t i = tile.row, explorations = meeting.width;
     if (i >= meeting.rows) return;
     const T *const xi = x.row(i), *const vi = v.row(i);
     const row_coefficients<real> along(trunk_steps[i]), aside(branch_steps[i]);
-    packet<T, part::width> xs[part::accesses], vs[part::accesses];  // read once, whatever the explorations
-    either(tile.whole(xi, vi, trunk.row(i)), [&](auto whole) TEMPFLOW_INLINE_LAMBDA {
-      unrolled<part::accesses>([&](auto access) TEMPFLOW_INLINE_LAMBDA {
-        xs[access] = tile.template read<whole>(xi, access);
-        vs[access] = tile.template read<whole>(vi, access);
-        packet<T, part::width> next;
-        for (int j = 0; j < part::width; ++j) {
-          next.value[j] =
-              store<T>(along.mean(real{load(xs[access].value[j])}, real{load(vs[access].value[j])}));
-        }
-        tile.template write<whole>(trunk.row(i), access, next);
-      });
-    });
-    const auto read = [&](auto, auto access, real(&x_of)[part::width], real(&v_of)[part::width])
-                          TEMPFLOW_INLINE_LAMBDA {
-      for (int j = 0; j < part::width; ++j) x_of[j] = load(xs[access].value[j]), v_of[j] = load(vs[access].value[j]);
-    };
+    advance_tile(here, tile, xi, vi, trunk.row(i), along);
     noise_id id = ids[i];
-    for (index_t k = 0; k < explorations; ++k, ++id.branch) {
+    for (index_t k = 0; k < explorations; ++k, ++id.branch) {  // x and v are in the cache by now
       T* const y = branches.row(i * explorations + k);
-      meeting.leave(here, i, tile.index, k, sample_tile(here, tile, tile.whole(y), read, y, aside, key, id));
+      meeting.leave(here, i, tile.index, k, sample_tile(here, tile, xi, vi, y, aside, key, id));
     }
     if (!meeting.complete(here, i)) return;
     for (index_t k = 0; k < explorations; ++k) {
@@ -141,10 +141,10 @@ struct branch_step_kernel {
   }
 };
 
-/// Elements one by one, without sums: out = compute(x, v, z) for the means of ode_step and for noise.
 template <storage_scalar T>
 struct ode_step_kernel {
   static constexpr int most_warps = tile_warps<T>;
+  static constexpr int least_blocks = 2;
 
   batch_view<const T> x, v;
   batch_view<T> y;
@@ -154,28 +154,17 @@ struct ode_step_kernel {
   template <class Thread>
   TEMPFLOW_DEVICE void operator()(const Thread& here) const {
     using real = compute_t<T>;
-    using part = warp_tile<T>;
     const auto tile = meeting.tile_of<T>(here, x.columns());
     const index_t i = tile.row;
     if (i >= meeting.rows) return;
-    const T *const xi = x.row(i), *const vi = v.row(i);
-    const row_coefficients<real> step(steps[i]);
-    either(tile.whole(xi, vi, y.row(i)), [&](auto whole) TEMPFLOW_INLINE_LAMBDA {
-      unrolled<part::accesses>([&](auto access) TEMPFLOW_INLINE_LAMBDA {
-        const auto xs = tile.template read<whole>(xi, access), vs = tile.template read<whole>(vi, access);
-        packet<T, part::width> next;
-        for (int j = 0; j < part::width; ++j) {
-          next.value[j] = store<T>(step.mean(real{load(xs.value[j])}, real{load(vs.value[j])}));
-        }
-        tile.template write<whole>(y.row(i), access, next);
-      });
-    });
+    advance_tile(here, tile, x.row(i), v.row(i), y.row(i), row_coefficients<real>(steps[i]));
   }
 };
 
 template <storage_scalar T>
 struct fill_noise_kernel {
   static constexpr int most_warps = tile_warps<T>;
+  static constexpr int least_blocks = 2;
 
   batch_view<T> out;
   noise_key key;
@@ -194,7 +183,7 @@ struct fill_noise_kernel {
         draw_noise(key, ids[i], tile.first + tile.offset(access), z);
         packet<T, part::width> drawn;
         for (int j = 0; j < part::width; ++j) drawn.value[j] = store<T>(compute_t<T>{z[j]});
-        tile.template write<whole>(out.row(i), access, drawn);
+        tile.template write<whole>(here, out.row(i), access, drawn);
       });
     });
   }
@@ -215,8 +204,8 @@ void run_rows(const device_backend<Device>& place, index_t rows, const step_row<
   call.expects("y", op.y);
   double* const log_probs = call.output("log_probs", op.log_probs);
   const index_t elements = op.elements();
-  call.launch(step_kernel<T>{op.x, op.v, op.y, call.on_device(op.steps), op.key, call.on_device(op.ids), log_probs,
-                             op.convention,
+  call.launch(step_kernel<T>{op.x, op.v, op.y, call.on_device(op.steps), op.key, call.on_device(op.ids),
+                             log_probs, op.convention,
                              log_probs == nullptr ? no_meeting<T>(rows, elements)
                                                   : make_meeting<T>(call, rows, elements, 1)},
               tile_shape<T>(rows, elements));
@@ -224,7 +213,8 @@ void run_rows(const device_backend<Device>& place, index_t rows, const step_row<
 }
 
 template <class Device, storage_scalar T>
-void run_rows(const device_backend<Device>& place, index_t rows, const branch_step_row<tiled_arithmetic, T>& op) {
+void run_rows(const device_backend<Device>& place, index_t rows,
+              const branch_step_row<tiled_arithmetic, T>& op) {
   if (op.x.empty()) return;
   device_call call(place, "branch_step");
   call.expects("x", op.x);
@@ -232,15 +222,17 @@ void run_rows(const device_backend<Device>& place, index_t rows, const branch_st
   call.expects("trunk", op.trunk);
   call.expects("branches", op.branches);
   double* const log_probs = call.output("log_probs", op.log_probs);
-  call.launch(branch_step_kernel<T>{op.x, op.v, call.on_device(op.trunk_steps), call.on_device(op.branch_steps),
-                                    op.key, call.on_device(op.ids), op.trunk, op.branches, log_probs, op.convention,
-                                    make_meeting<T>(call, rows, op.elements(), op.sums())},
-              tile_shape<T>(rows, op.elements()));
+  call.launch(
+      branch_step_kernel<T>{op.x, op.v, call.on_device(op.trunk_steps), call.on_device(op.branch_steps),
+                            op.key, call.on_device(op.ids), op.trunk, op.branches, log_probs, op.convention,
+                            make_meeting<T>(call, rows, op.elements(), op.sums())},
+      tile_shape<T>(rows, op.elements()));
   call.finish();
 }
 
 template <class Device, storage_scalar T>
-void run_rows(const device_backend<Device>& place, index_t rows, const ode_step_row<tiled_arithmetic, T>& op) {
+void run_rows(const device_backend<Device>& place, index_t rows,
+              const ode_step_row<tiled_arithmetic, T>& op) {
   if (op.x.empty()) return;
   device_call call(place, "ode_step");
   call.expects("x", op.x);
@@ -252,12 +244,14 @@ void run_rows(const device_backend<Device>& place, index_t rows, const ode_step_
 }
 
 template <class Device, storage_scalar T>
-void run_rows(const device_backend<Device>& place, index_t rows, const fill_noise_row<tiled_arithmetic, T>& op) {
+void run_rows(const device_backend<Device>& place, index_t rows,
+              const fill_noise_row<tiled_arithmetic, T>& op) {
   if (op.out.empty()) return;
   device_call call(place, "fill_noise");
   call.expects("out", op.out);
-  call.launch(fill_noise_kernel<T>{op.out, op.key, call.on_device(op.ids), no_meeting<T>(rows, op.elements())},
-              tile_shape<T>(rows, op.elements()));
+  call.launch(
+      fill_noise_kernel<T>{op.out, op.key, call.on_device(op.ids), no_meeting<T>(rows, op.elements())},
+      tile_shape<T>(rows, op.elements()));
 }
 
 }  // namespace tempflow::detail

@@ -9,7 +9,6 @@
 // e mod 32, so squares take a turn through the block's shared memory.
 
 #include <cstdint>
-#include <cstring>
 #include <utility>
 
 #include "tempflow/backend/cuda/launch_shape.hpp"
@@ -38,7 +37,8 @@ template <int Count, class Body>
 TEMPFLOW_INLINE_DEVICE void unrolled(const Body& body) {
   [&]<int... Index>(std::integer_sequence<int, Index...>) TEMPFLOW_INLINE_LAMBDA {
     (body(constant<Index>{}), ...);
-  }(std::make_integer_sequence<int, Count>{});
+  }
+  (std::make_integer_sequence<int, Count>{});
 }
 
 /// Where a row begins on a boundary of 16 bytes.
@@ -47,13 +47,20 @@ TEMPFLOW_INLINE_DEVICE bool on_boundary(const T* row) {
   return reinterpret_cast<std::uintptr_t>(row) % 16 == 0;
 }
 
+/// The sum over the lanes of a warp, in all of them: lane l and lane l + 16, then l and l + 8, and so on.
+template <class Thread, class Real>
+TEMPFLOW_INLINE_DEVICE Real fold(const Thread& here, Real partial) {
+  for (int half = warp_lanes / 2; half > 0; half /= 2) partial += here.shuffle_xor(partial, half);
+  return partial;
+}
+
 /// The part of a tile that a lane holds, for rows stored as T.
 template <storage_scalar T>
 struct warp_tile {
   using real = compute_t<T>;
   static constexpr int size = 1024;
   static constexpr int of_lane = size / warp_lanes;
-  static constexpr int width = 16 / sizeof(T);        ///< elements of an access
+  static constexpr int width = 16 / sizeof(T);  ///< elements of an access
   static constexpr int accesses = of_lane / width;
   static_assert(size == tiled_arithmetic::tile && warp_lanes == group);
 
@@ -63,7 +70,8 @@ struct warp_tile {
   int count;      ///< its elements
   int lane;
 
-  TEMPFLOW_INLINE_DEVICE warp_tile(index_t row_of_tile, index_t index_in_row, index_t elements, int lane_of_warp)
+  TEMPFLOW_INLINE_DEVICE warp_tile(index_t row_of_tile, index_t index_in_row, index_t elements,
+                                   int lane_of_warp)
       : row(row_of_tile),
         index(index_in_row),
         first(index_in_row * size),
@@ -79,26 +87,27 @@ struct warp_tile {
     return count == size && (on_boundary(rows) && ...);
   }
 
-  /// Reads an access; zeros beyond the row.
-  template <bool Whole, storage_scalar G>
-  TEMPFLOW_INLINE_DEVICE packet<G, width> read(const G* elements, int access) const {
+  /// Reads an access; zeros beyond the row. Whole accesses are the thread's to read: here.read<bytes>(from).
+  template <bool Whole, class Thread, storage_scalar G>
+  TEMPFLOW_INLINE_DEVICE packet<G, width> read(const Thread& here, const G* elements, int access) const {
     packet<G, width> values;
     const int skip = offset(access);
     const G* const from = elements + first + skip;
     if constexpr (Whole) {
-      std::memcpy(&values, __builtin_assume_aligned(static_cast<const void*>(from), sizeof values < 16 ? sizeof values : 16), sizeof values);
+      values = bit_cast<packet<G, width>>(here.template read<sizeof values>(from));
     } else {
       for (int j = 0; j < width; ++j) values.value[j] = skip + j < count ? from[j] : G{};
     }
     return values;
   }
 
-  template <bool Whole, storage_scalar G>
-  TEMPFLOW_INLINE_DEVICE void write(G* elements, int access, const packet<G, width>& values) const {
+  template <bool Whole, class Thread, storage_scalar G>
+  TEMPFLOW_INLINE_DEVICE void write(const Thread& here, G* elements, int access,
+                                    const packet<G, width>& values) const {
     const int skip = offset(access);
     G* const to = elements + first + skip;
     if constexpr (Whole) {
-      std::memcpy(__builtin_assume_aligned(static_cast<void*>(to), sizeof values < 16 ? sizeof values : 16), &values, sizeof values);
+      here.write(to, bit_cast<access_words<sizeof values>>(values));
     } else {
       for (int j = 0; j < width; ++j) {
         if (skip + j < count) to[j] = values.value[j];
@@ -108,10 +117,11 @@ struct warp_tile {
 
   /// The sum of squares of the tile's values, in all lanes. slab: 1,024 reals of the warp's own.
   template <class Thread>
-  TEMPFLOW_INLINE_DEVICE double sum_of_squares(const Thread& here, const real (&value)[of_lane], real* slab) const {
+  TEMPFLOW_INLINE_DEVICE double sum_of_squares(const Thread& here, const real (&value)[of_lane],
+                                               real* slab) const {
     here.sync_warp();
     unrolled<accesses>([&](auto access) TEMPFLOW_INLINE_LAMBDA {
-      std::memcpy(__builtin_assume_aligned(static_cast<void*>(slab + offset(access)), 16), value + access * width, sizeof(real) * width);
+      for (int j = 0; j < width; ++j) slab[offset(access) + j] = value[access * width + j];
     });
     here.sync_warp();
     real partial = 0;
@@ -122,13 +132,6 @@ struct warp_tile {
     return static_cast<double>(fold(here, partial));
   }
 };
-
-/// The sum over the lanes of a warp, in all of them: lane l and lane l + 16, then l and l + 8, and so on.
-template <class Thread, class Real>
-TEMPFLOW_INLINE_DEVICE Real fold(const Thread& here, Real partial) {
-  for (int half = warp_lanes / 2; half > 0; half /= 2) partial += here.shuffle_xor(partial, half);
-  return partial;
-}
 
 /// Calls body(constant<true>{}) or body(constant<false>{}).
 template <class Body>

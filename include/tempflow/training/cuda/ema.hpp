@@ -13,6 +13,7 @@ namespace tempflow::detail {
 template <storage_scalar T>
 struct ema_kernel {
   static constexpr int most_warps = tile_warps<T>;
+  static constexpr int least_blocks = 2;
 
   T* average;
   const T* weights;
@@ -28,12 +29,13 @@ struct ema_kernel {
     const ema_blend<real> blend(decay);
     either(tile.whole(average, weights), [&](auto whole) TEMPFLOW_INLINE_LAMBDA {
       unrolled<part::accesses>([&](auto access) TEMPFLOW_INLINE_LAMBDA {
-        const auto from = tile.template read<whole>(average, access), to = tile.template read<whole>(weights, access);
+        const auto from = tile.template read<whole>(here, average, access),
+                   to = tile.template read<whole>(here, weights, access);
         packet<T, part::width> moved;
         for (int j = 0; j < part::width; ++j) {
           moved.value[j] = store<T>(blend(real{load(from.value[j])}, real{load(to.value[j])}));
         }
-        tile.template write<whole>(average, access, moved);
+        tile.template write<whole>(here, average, access, moved);
       });
     });
   }

@@ -1,0 +1,181 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Every operation on a device against the cpu backend: the same bits, whatever the extents and wherever rows
+// begin; and nothing but the results is written.
+
+#include <cmath>
+#include <span>
+#include <vector>
+
+#include "support/catch.hpp"
+#include "support/device_place.hpp"
+#include "support/policy_problem.hpp"
+#include "tempflow/backend/cpu.hpp"
+#include "tempflow/ops/branch_step.hpp"
+#include "tempflow/ops/fill_noise.hpp"
+#include "tempflow/training/ema.hpp"
+
+using support::layout;
+using support::placed;
+using tempflow::batch_buffer;
+using tempflow::bfloat16;
+using tempflow::float16;
+using tempflow::index_t;
+using tempflow::policy_row;
+
+namespace {
+
+constexpr index_t explorations = 3;
+
+// Sums alone, whose bits are the same everywhere; logarithms are a device's own.
+constexpr tempflow::log_prob_convention sums{.terms = tempflow::log_prob_terms::squared_error};
+
+template <class T, class G>
+struct results {
+  batch_buffer<T> noise, mean, y, trunk, branches;
+  batch_buffer<G> gradient, without_reference;
+  std::vector<double> drawn, branched, scored, full;
+  std::vector<policy_row> rows;
+  bool sentinels = true;
+};
+
+template <class T, class G, class B>
+results<T, G> compute_all(const B& place, index_t rows, index_t columns, layout shape) {
+  const auto steps = support::mixed_transitions(rows);
+  const auto ids = support::mixed_ids(rows);
+  const auto host = [&](std::uint64_t seed) { return support::random_batch<T>(rows, columns, seed); };
+  placed<T, B> x(place, host(1), shape), v(place, host(2), shape), v_ref(place, host(3), shape);
+  placed<T, B> noise(place, rows, columns, shape), mean(place, rows, columns, shape),
+      y(place, rows, columns, shape), trunk(place, rows, columns, shape),
+      branches(place, rows * explorations, columns, shape);
+  placed<G, B> gradient(place, rows, columns, shape), without(place, rows, columns, shape);
+  results<T, G> out;
+  out.drawn.resize(rows), out.branched.resize(rows * explorations), out.scored.resize(rows),
+      out.full.resize(rows);
+  out.rows.resize(rows);
+  const auto from = [](auto& batch) { return tempflow::batch_view<const T>(batch.view()); };
+  tempflow::fill_noise(place, support::test_key, ids, noise.view());
+  tempflow::ode_step(place, from(x), from(v), steps, mean.view());
+  tempflow::step(place, from(x), from(v), steps, support::test_key, ids, y.view(), out.drawn, sums);
+  tempflow::branch_step(place, from(x), from(v), steps, steps, support::test_key, ids, trunk.view(),
+                        branches.view(), out.branched, sums);
+  tempflow::log_prob(place, from(x), from(v), from(y), steps, out.scored, sums);
+  tempflow::log_prob(place, from(x), from(v), from(y), steps, out.full);
+  const auto advantages = support::numbers(5).take(rows);
+  const tempflow::policy_batch<T> batch{.x = x.view(),
+                                        .y = y.view(),
+                                        .transitions = steps,
+                                        .old_log_probs = out.scored,
+                                        .advantages = advantages,
+                                        .weights = 1.25,
+                                        .convention = sums,
+                                        .mean_over = 7};
+  const tempflow::clipped_grpo objective{.clip = {1e6, 1e6}, .kl_beta = 0.1};
+  tempflow::policy_loss_rows(place, batch, from(v), from(v_ref), objective, gradient.view(),
+                             std::span(out.rows));
+  tempflow::policy_loss_rows(place, batch, from(v), {}, tempflow::clipped_grpo{}, without.view(),
+                             std::span(out.rows));
+  tempflow::policy_loss_rows(place, batch, from(v), from(v_ref), objective, tempflow::batch_view<G>(),
+                             std::span(out.rows));
+  out.noise = noise.values(), out.mean = mean.values(), out.y = y.values(), out.trunk = trunk.values();
+  out.branches = branches.values(), out.gradient = gradient.values(),
+  out.without_reference = without.values();
+  for (auto* batch_of : {&x, &v, &v_ref, &noise, &mean, &y, &trunk, &branches}) {
+    out.sentinels = out.sentinels && batch_of->sentinels_stand();
+  }
+  out.sentinels = out.sentinels && gradient.sentinels_stand() && without.sentinels_stand();
+  return out;
+}
+
+// Within 4 ulp of a double of this size.
+bool near(double a, double b) { return std::abs(a - b) <= 4 * 0x1p-53 * std::max(1.0, std::abs(a)); }
+
+template <class T, class G>
+void check_same(index_t rows, index_t columns, layout shape) {
+  INFO(rows << " x " << columns << ", offset " << shape.offset << ", padding " << shape.padding);
+  const auto device = compute_all<T, G>(support::make_device_place(), rows, columns, shape);
+  const auto expected = compute_all<T, G>(tempflow::cpu_backend(1), rows, columns, shape);
+  CHECK(support::same_bits(device.noise, expected.noise));
+  CHECK(support::same_bits(device.mean, expected.mean));
+  CHECK(support::same_bits(device.y, expected.y));
+  CHECK(support::same_bits(device.trunk, expected.trunk));
+  CHECK(support::same_bits(device.branches, expected.branches));
+  CHECK(support::same_bits(device.gradient, expected.gradient));
+  CHECK(support::same_bits(device.without_reference, expected.without_reference));
+  CHECK(support::same_bits(device.drawn, expected.drawn));
+  CHECK(support::same_bits(device.branched, expected.branched));
+  CHECK(support::same_bits(device.scored, expected.scored));
+  CHECK(support::same_bits(device.scored, device.drawn));
+  for (index_t i = 0; i < rows; ++i) {
+    const auto &a = device.rows[i], &b = expected.rows[i];
+    CHECK(near(device.full[i], expected.full[i]));
+    CHECK((near(a.log_prob, b.log_prob) && near(a.ratio, b.ratio) && near(a.surrogate, b.surrogate)));
+    CHECK((near(a.kl, b.kl) && a.below == b.below && a.above == b.above && a.finite && b.finite));
+    CHECK(a.log_ratio == 0);
+  }
+  CHECK(device.sentinels);
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("a device computes the bits of the cpu backend", "[device]", float, double, bfloat16,
+                   float16) {
+  for (const index_t columns : {1, 31, 32, 33, 1023, 1024, 1025, 4099, 8192, 10000}) {
+    check_same<TestType, TestType>(3, columns, {});
+  }
+}
+
+TEMPLATE_TEST_CASE("rows of a device may begin anywhere", "[device]", float, double, bfloat16, float16) {
+  for (const layout shape : {layout{1, 0}, layout{0, 1}, layout{3, 5}, layout{8, 8}, layout{4, 0}}) {
+    check_same<TestType, TestType>(3, 2049, shape);
+    check_same<TestType, TestType>(2, 1024, shape);
+  }
+}
+
+TEST_CASE("gradients of a device have a storage type of their own", "[device]") {
+  check_same<bfloat16, float>(2, 2050, {});
+  check_same<bfloat16, double>(2, 2048, {});
+  check_same<float, bfloat16>(2, 2048, {});
+  check_same<float, float16>(2, 4099, {});
+  check_same<double, float>(2, 2048, {});
+}
+
+TEST_CASE("rows of a device may be many, or long", "[device]") {
+  check_same<float, float>(700, 5, {});
+  check_same<float, float>(1, 150000, {});
+}
+
+TEMPLATE_TEST_CASE("the average of weights on a device has the bits of the cpu's", "[device]", float, double,
+                   bfloat16) {
+  for (const index_t size : {1, 1023, 1024, 5000, 40000}) {
+    const auto average = support::random_batch<TestType>(1, size, 1),
+               weights = support::random_batch<TestType>(1, size, 2);
+    const auto moved = [&](const auto& place) {
+      auto to = tempflow::from_host(place, average.view()), from = tempflow::from_host(place, weights.view());
+      const auto count = static_cast<std::size_t>(size);
+      tempflow::ema_update(place, std::span(to.view().data(), count),
+                           std::span<const TestType>(from.view().data(), count), 0.9);
+      return tempflow::to_host(place, to.view());
+    };
+    CHECK(support::same_bits(moved(support::make_device_place()), moved(tempflow::cpu_backend(1))));
+  }
+}
+
+TEST_CASE("rows are gathered and copied in a device's memory", "[device]") {
+  const auto place = support::make_device_place();
+  for (const index_t columns : {1, 5, 1024, 3001}) {
+    const auto host = support::random_batch<float>(6, columns, 1);
+    auto from = tempflow::from_host(place, host.view()), to = tempflow::make_buffer<float>(place, 4, columns);
+    const std::vector<index_t> rows{5, 0, 0, 3};
+    tempflow::gather_rows(place, from.view(), rows, to.view());
+    const auto gathered = tempflow::to_host(place, to.view());
+    for (index_t i = 0; i < 4; ++i) {
+      CHECK(support::same_bits(gathered.view().slice(i, 1),
+                               host.view().slice(rows[static_cast<std::size_t>(i)], 1)));
+    }
+    tempflow::copy_rows(place, from.view().slice(1, 4), to.view());
+    const auto copied = tempflow::to_host(place, to.view());
+    CHECK(support::same_bits(copied.view(), host.view().slice(1, 4)));
+  }
+}
