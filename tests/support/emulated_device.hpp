@@ -11,6 +11,7 @@
 
 #include <ucontext.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <functional>
@@ -222,7 +223,7 @@ class emulated_thread {
 /// The device; copies share its memory. Everything is done when a call returns.
 class emulated_device {
  public:
-  /// Clusters of up to this many blocks; 1 for a device without.
+  /// Clusters of up to this many blocks; 1 for a device without them, 0 for one too small for such blocks.
   explicit emulated_device(int clusters = 16) : state_(std::make_shared<state>()) {
     state_->clusters = clusters;
   }
@@ -230,7 +231,7 @@ class emulated_device {
   template <class Kernel>
   void launch(const Kernel& kernel, const tempflow::launch_shape& shape) const {
     if (shape.blocks < 1 || shape.warps < 1 || shape.warps > Kernel::most_warps ||
-        shape.blocks % shape.cluster != 0 || shape.cluster > state_->clusters) {
+        shape.blocks % shape.cluster != 0 || shape.cluster > std::max(state_->clusters, 1)) {
       throw std::logic_error("emulated device: a launch that no device takes");
     }
     ++state_->launches;
@@ -281,6 +282,7 @@ class emulated_device {
   int launches() const { return state_->launches; }
   int allocations() const { return state_->allocations; }
   int waits() const { return state_->waits; }
+  std::size_t blocks() const { return state_->blocks.size(); }
 
   /// Whether nothing was written beyond any block.
   bool guards_stand() const {

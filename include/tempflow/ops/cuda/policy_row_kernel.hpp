@@ -240,7 +240,7 @@ launch_shape policy_row_shape(index_t rows, index_t tiles, const LargestCluster&
                              .warps = static_cast<int>(warps),
                              .cluster = static_cast<int>(cluster),
                              .shared_bytes = policy_row_shared_bytes(warps)};
-    if (cluster == 1 || cluster <= largest_cluster(shape)) return shape;
+    if (cluster <= largest_cluster(shape)) return shape;
   }
   return {};
 }

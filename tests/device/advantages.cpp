@@ -1,0 +1,93 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Group advantages on a device against the host's.
+
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <vector>
+
+#include "support/catch.hpp"
+#include "support/device_place.hpp"
+
+using tempflow::advantage_options;
+using tempflow::advantage_scale;
+using tempflow::index_t;
+
+namespace {
+
+void check_close(std::span<const double> a, std::span<const double> b) {
+  REQUIRE(a.size() == b.size());
+  for (std::size_t i = 0; i < a.size(); ++i) CHECK(std::abs(a[i] - b[i]) <= 1e-14 * (1 + std::abs(b[i])));
+}
+
+}  // namespace
+
+TEST_CASE("group advantages of a device are the host's", "[device]") {
+  const auto place = support::make_device_place();
+  for (const index_t count : {2, 7, 128, 500}) {
+    const auto rewards = support::numbers(3).take(count);
+    std::vector<std::int64_t> neighbours, scattered;
+    for (index_t i = 0; i < count; ++i) neighbours.push_back(i / 4 - 3), scattered.push_back(i % 5 * 1000000007);
+    for (const auto& groups : {neighbours, scattered}) {
+      for (const auto scale : {advantage_scale::group_std, advantage_scale::global_std, advantage_scale::none}) {
+        for (const auto estimate : {tempflow::std_estimate::population, tempflow::std_estimate::sample}) {
+          const advantage_options options{.scale = scale, .std = estimate};
+          if (count == 2 && groups == scattered) continue;  // alone in their groups: the host refuses
+          std::vector<double> device(static_cast<std::size_t>(count));
+          tempflow::group_advantages(place, rewards, groups, options, device);
+          check_close(device, tempflow::group_advantages(rewards, groups, options).values);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("several weighted rewards become advantages on a device", "[device]") {
+  const auto place = support::make_device_place();
+  const auto a = support::numbers(3).take(40), b = support::numbers(4).take(40);
+  const std::vector<tempflow::weighted_reward> rewards{{.values = a, .weight = 0.7}, {.values = b, .weight = 0.3}};
+  std::vector<std::int64_t> groups;
+  for (index_t i = 0; i < 40; ++i) groups.push_back(i / 5);
+  std::vector<double> device(40);
+  tempflow::group_advantages(place, rewards, groups, {}, device);
+  check_close(device, tempflow::group_advantages(tempflow::weighted_sum(rewards), groups).values);
+}
+
+TEST_CASE("constant groups and lone samples of a device have advantage 0", "[device]") {
+  std::vector<double> advantages(5, 9);
+  const std::vector<double> rewards{0.1, 0.1, 0.1, 5, 7};
+  const std::vector<std::int64_t> groups{4, 4, 4, 5, 6};
+  tempflow::group_advantages(support::make_device_place(), rewards, groups, {.epsilon = 0}, advantages);
+  CHECK(advantages == std::vector<double>(5, 0.0));
+}
+
+TEST_CASE("rewards that are not finite are refused in host memory, and show from a device's", "[device]") {
+  const auto place = support::make_device_place();
+  const std::vector<double> rewards{1, std::numeric_limits<double>::quiet_NaN(), 3, 4};
+  const std::vector<std::int64_t> groups{0, 0, 1, 1};
+  std::vector<double> advantages(4, 9);
+  CHECK_THROWS_AS(tempflow::group_advantages(place, rewards, groups, {}, advantages), tempflow::value_error);
+  CHECK(advantages == std::vector<double>(4, 9));
+  support::placed_numbers<support::device_place> on_device(place, rewards);
+  tempflow::group_advantages(place, std::span<const double>(on_device.span()), groups, {}, advantages);
+  CHECK_FALSE(tempflow::is_finite(advantages[0]));
+  CHECK_FALSE(tempflow::is_finite(advantages[1]));
+  CHECK(advantages[2] < 0);
+  CHECK(advantages[3] > 0);
+}
+
+TEST_CASE("advantages of a device check their arguments", "[device]") {
+  const auto place = support::make_device_place();
+  std::vector<double> advantages(4), rewards(4, 1.0);
+  const std::vector<std::int64_t> groups(4), few(3);
+  const auto call = [&](std::span<const std::int64_t> of, const advantage_options& options) {
+    tempflow::group_advantages(place, rewards, of, options, advantages);
+  };
+  CHECK_THROWS_AS(call(few, {}), tempflow::shape_error);
+  CHECK_THROWS_AS(call(groups, {.epsilon = -1}), tempflow::value_error);
+  CHECK_THROWS_AS(tempflow::group_advantages(place, std::span<const tempflow::weighted_reward>(), groups, {}, advantages),
+                  tempflow::shape_error);
+}
