@@ -11,10 +11,10 @@ add_library(tempflow_dev_flags INTERFACE)
 if(MSVC)
   target_compile_options(tempflow_dev_flags INTERFACE /W4 $<$<BOOL:${TEMPFLOW_WERROR}>:/WX>)
 else()
-  target_compile_options(tempflow_dev_flags INTERFACE
+  target_compile_options(tempflow_dev_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:
     -Wall -Wextra -Wpedantic -Wconversion -Wno-sign-conversion -Wshadow -Wundef -Wnon-virtual-dtor
     -Woverloaded-virtual
-    $<$<BOOL:${TEMPFLOW_WERROR}>:-Werror>)
+    $<$<BOOL:${TEMPFLOW_WERROR}>:-Werror>>)
 endif()
 if(TEMPFLOW_SANITIZE)
   target_compile_options(tempflow_dev_flags INTERFACE

@@ -5,7 +5,7 @@
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
 
-set(package_targets tempflow tempflow_eigen tempflow_xtensor)
+set(package_targets tempflow tempflow_cuda tempflow_eigen tempflow_xtensor)
 set(package_dir ${CMAKE_INSTALL_DATADIR}/cmake/tempflow)
 configure_package_config_file(cmake/tempflow-config.cmake.in ${PROJECT_BINARY_DIR}/tempflow-config.cmake
                               INSTALL_DESTINATION ${package_dir} NO_SET_AND_CHECK_MACRO)
@@ -16,7 +16,7 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/tempflow-config-version.c
 export(TARGETS ${package_targets} NAMESPACE tempflow:: FILE ${PROJECT_BINARY_DIR}/tempflow-targets.cmake)
 
 if(TEMPFLOW_INSTALL)
-  install(TARGETS ${package_targets} EXPORT tempflow-targets FILE_SET HEADERS)
+  install(TARGETS ${package_targets} EXPORT tempflow-targets FILE_SET HEADERS FILE_SET kernels)
   install(EXPORT tempflow-targets NAMESPACE tempflow:: DESTINATION ${package_dir})
   install(FILES ${PROJECT_BINARY_DIR}/tempflow-config.cmake ${PROJECT_BINARY_DIR}/tempflow-config-version.cmake
           DESTINATION ${package_dir})

@@ -30,9 +30,11 @@ TEST_CASE("group advantages of a device are the host's", "[device]") {
   for (const index_t count : {2, 7, 128, 500}) {
     const auto rewards = support::numbers(3).take(count);
     std::vector<std::int64_t> neighbours, scattered;
-    for (index_t i = 0; i < count; ++i) neighbours.push_back(i / 4 - 3), scattered.push_back(i % 5 * 1000000007);
+    for (index_t i = 0; i < count; ++i)
+      neighbours.push_back(i / 4 - 3), scattered.push_back(i % 5 * 1000000007);
     for (const auto& groups : {neighbours, scattered}) {
-      for (const auto scale : {advantage_scale::group_std, advantage_scale::global_std, advantage_scale::none}) {
+      for (const auto scale :
+           {advantage_scale::group_std, advantage_scale::global_std, advantage_scale::none}) {
         for (const auto estimate : {tempflow::std_estimate::population, tempflow::std_estimate::sample}) {
           const advantage_options options{.scale = scale, .std = estimate};
           if (count == 2 && groups == scattered) continue;  // alone in their groups: the host refuses
@@ -48,7 +50,8 @@ TEST_CASE("group advantages of a device are the host's", "[device]") {
 TEST_CASE("several weighted rewards become advantages on a device", "[device]") {
   const auto place = support::make_device_place();
   const auto a = support::numbers(3).take(40), b = support::numbers(4).take(40);
-  const std::vector<tempflow::weighted_reward> rewards{{.values = a, .weight = 0.7}, {.values = b, .weight = 0.3}};
+  const std::vector<tempflow::weighted_reward> rewards{{.values = a, .weight = 0.7},
+                                                       {.values = b, .weight = 0.3}};
   std::vector<std::int64_t> groups;
   for (index_t i = 0; i < 40; ++i) groups.push_back(i / 5);
   std::vector<double> device(40);
@@ -88,6 +91,7 @@ TEST_CASE("advantages of a device check their arguments", "[device]") {
   };
   CHECK_THROWS_AS(call(few, {}), tempflow::shape_error);
   CHECK_THROWS_AS(call(groups, {.epsilon = -1}), tempflow::value_error);
-  CHECK_THROWS_AS(tempflow::group_advantages(place, std::span<const tempflow::weighted_reward>(), groups, {}, advantages),
-                  tempflow::shape_error);
+  CHECK_THROWS_AS(
+      tempflow::group_advantages(place, std::span<const tempflow::weighted_reward>(), groups, {}, advantages),
+      tempflow::shape_error);
 }

@@ -69,20 +69,25 @@ TEST_CASE("batches in host memory are refused by a device, and values in its mem
   problem p(support::make_device_place());
   std::vector<double> log_probs(rows, 7);
   const batch_buffer<float> host(rows, columns);
-  CHECK_THROWS_MATCHES(tempflow::log_prob(p.place, p.x.view(), host, p.y, p.steps, log_probs), tempflow::memory_error,
+  CHECK_THROWS_MATCHES(tempflow::log_prob(p.place, p.x.view(), host, p.y, p.steps, log_probs),
+                       tempflow::memory_error,
                        MessageMatches(ContainsSubstring("log_prob: v lies in host memory")));
   CHECK(log_probs == std::vector<double>(rows, 7));
 
   std::vector<double> advantages(rows, 1.0), old(rows);
   advantages[1] = std::numeric_limits<double>::quiet_NaN();
-  tempflow::policy_batch<float> batch{
-      .x = p.x.view(), .y = p.y.view(), .transitions = p.steps, .old_log_probs = old, .advantages = advantages};
+  tempflow::policy_batch<float> batch{.x = p.x.view(),
+                                      .y = p.y.view(),
+                                      .transitions = p.steps,
+                                      .old_log_probs = old,
+                                      .advantages = advantages};
   placed<float, support::device_place> gradient(p.place, rows, columns);
   CHECK_THROWS_AS(tempflow::policy_loss(p.place, batch, p.v, {}, tempflow::clipped_grpo{}, gradient.view()),
                   tempflow::value_error);
   placed_numbers<support::device_place> on_device(p.place, advantages);
   batch.advantages = on_device.span();
-  const auto total = tempflow::policy_loss(p.place, batch, p.v, {}, tempflow::clipped_grpo{}, gradient.view());
+  const auto total =
+      tempflow::policy_loss(p.place, batch, p.v, {}, tempflow::clipped_grpo{}, gradient.view());
   CHECK(total.non_finite_rows == 1);
   const auto values = gradient.values();
   for (index_t e = 0; e < columns; ++e) CHECK(values.view().row(1)[e] == 0);
@@ -106,13 +111,15 @@ TEST_CASE("a device works with the caller's workspace, or says how much it needs
                        MessageMatches(ContainsSubstring("device_workspace_bytes(rows, columns")));
   CHECK(untouched == std::vector<double>(rows, 7));
   CHECK_THROWS_AS(support::device_place(owner.device(), std::span(start, 100)), tempflow::memory_error);
-  CHECK_THROWS_AS(support::device_place(owner.device(), std::span(start + 8, bytes - 8)), tempflow::memory_error);
+  CHECK_THROWS_AS(support::device_place(owner.device(), std::span(start + 8, bytes - 8)),
+                  tempflow::memory_error);
   CHECK_THROWS_AS(tempflow::device_workspace_bytes(-1, 5), tempflow::shape_error);
 }
 
 #if !defined(__CUDACC__)
 
-TEST_CASE("a device waits for results in host memory alone, and allocates nothing once it is reserved", "[device]") {
+TEST_CASE("a device waits for results in host memory alone, and allocates nothing once it is reserved",
+          "[device]") {
   problem p(support::make_device_place());
   placed_numbers<support::device_place> log_probs(p.place, rows);
   p.place.reserve(rows, columns, 4);
@@ -122,8 +129,8 @@ TEST_CASE("a device waits for results in host memory alone, and allocates nothin
   p.step(log_probs.span());
   CHECK(device.waits() == waits);
   CHECK(device.launches() == launches + 3);  // two tables and the step
-  tempflow::step(p.place, p.x.view(), p.v, p.steps[0], support::test_key, std::span<const tempflow::noise_id>(p.ids),
-                 p.y.view(), log_probs.span());
+  tempflow::step(p.place, p.x.view(), p.v, p.steps[0], support::test_key,
+                 std::span<const tempflow::noise_id>(p.ids), p.y.view(), log_probs.span());
   CHECK(device.launches() == launches + 5);  // one table and the step
   std::vector<double> host(rows);
   p.step(host);
@@ -139,8 +146,8 @@ TEST_CASE("the bytes that a workspace is said to need are enough for every opera
       const std::size_t bytes = tempflow::device_workspace_bytes(count, size, 2);
       if (count * size > 100000) continue;
       auto memory = owner.make_buffer<double>(1, static_cast<index_t>(bytes / sizeof(double)) + 1);
-      const support::device_place place(
-          owner.device(), std::span(reinterpret_cast<std::byte*>(memory.view().data()), bytes));
+      const support::device_place place(owner.device(),
+                                        std::span(reinterpret_cast<std::byte*>(memory.view().data()), bytes));
       const support::drawn_rows<float> drawn(tempflow::cpu_backend(1), count, size);
       placed<float, support::device_place> x(place, drawn.x), y(place, drawn.y), v(place, drawn.v),
           gradient(place, count, size), trunk(place, count, size), branches(place, 2 * count, size);
@@ -152,8 +159,8 @@ TEST_CASE("the bytes that a workspace is said to need are enough for every opera
       std::vector<double> log_probs(static_cast<std::size_t>(2 * count));
       const auto steps = support::mixed_transitions(count);
       const auto ids = support::mixed_ids(count);
-      tempflow::branch_step(place, x.view(), v, steps, steps, support::test_key, ids,
-                            trunk.view(), branches.view(), log_probs);
+      tempflow::branch_step(place, x.view(), v, steps, steps, support::test_key, ids, trunk.view(),
+                            branches.view(), log_probs);
       CHECK(owner.device().guards_stand());
     }
   }

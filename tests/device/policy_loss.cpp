@@ -49,7 +49,8 @@ outcome<G> loss_of(const B& place, const support::drawn_rows<T>& drawn, const cl
   placed<G, B> gradient(place, rows, columns);
   auto batch = drawn.batch();
   batch.x = x.view(), batch.y = y.view(), batch.gradient_scale = gradient_scale;
-  outcome<G> out{.gradient = {}, .rows = std::vector<policy_row>(static_cast<std::size_t>(rows)), .total = {}};
+  outcome<G> out{
+      .gradient = {}, .rows = std::vector<policy_row>(static_cast<std::size_t>(rows)), .total = {}};
   out.total = tempflow::policy_loss(place, batch, v, v_ref, objective, gradient.view(), std::span(out.rows));
   out.gradient = gradient.values();
   CHECK(gradient.sentinels_stand());
@@ -92,6 +93,24 @@ TEMPLATE_TEST_CASE("off policy, a device's gradient is the cpu's", "[device]", f
   }
 }
 
+TEST_CASE("gradients of a device have a storage type of their own", "[device]") {
+  const auto check = [](const auto& storage, const auto& of_gradient) {
+    using T = std::decay_t<decltype(storage)>;
+    using G = std::decay_t<decltype(of_gradient)>;
+    for (const index_t columns : {2049, 2048}) {
+      const support::drawn_rows<T> drawn(cpu_backend(1), 3, columns);
+      const clipped_grpo objective{.clip = {1e6, 1e6}, .kl_beta = 0.1};
+      check_close(loss_of<G>(support::make_device_place(), drawn, objective),
+                  loss_of<G>(cpu_backend(1), drawn, objective));
+    }
+  };
+  check(bfloat16{}, 1.0f);
+  check(bfloat16{}, 1.0);
+  check(1.0f, bfloat16{});
+  check(1.0f, float16{});
+  check(1.0, 1.0f);
+}
+
 TEMPLATE_TEST_CASE("on policy, a device's ratio is exactly 1", "[device]", float, double, bfloat16, float16) {
   const auto place = support::make_device_place();
   for (const index_t columns : {5, 1024, 4099, 30000}) {
@@ -121,13 +140,15 @@ TEMPLATE_TEST_CASE("a broken row of a device is left out, and the others are as 
     auto damaged = whole;
     damaged.y.view().row(2)[columns / 2] = tempflow::store<TestType>(std::numeric_limits<float>::infinity());
     const auto place = support::make_device_place();
-    const auto before = loss_of<TestType>(place, whole, objective), after = loss_of<TestType>(place, damaged, objective);
+    const auto before = loss_of<TestType>(place, whole, objective),
+               after = loss_of<TestType>(place, damaged, objective);
     CHECK(after.total.non_finite_rows == 1);
     CHECK_FALSE(tempflow::is_finite(after.total.loss));
     for (index_t i = 0; i < 4; ++i) {
       CHECK(after.rows[static_cast<std::size_t>(i)].finite == (i != 2));
       CHECK(after.row_is_zero(i) == (i == 2));
-      if (i != 2) CHECK(support::same_bits(after.gradient.view().slice(i, 1), before.gradient.view().slice(i, 1)));
+      if (i != 2)
+        CHECK(support::same_bits(after.gradient.view().slice(i, 1), before.gradient.view().slice(i, 1)));
     }
   }
 }
@@ -140,7 +161,8 @@ TEST_CASE("a row of a device whose fp16 gradient overflows is left out", "[devic
     std::vector<double> largest;  // of each row: a scale that two of four do not bear
     for (index_t i = 0; i < 4; ++i) {
       double most = 0;
-      for (const double g : support::values_of(plain.gradient.view().slice(i, 1))) most = std::max(most, std::abs(g));
+      for (const double g : support::values_of(plain.gradient.view().slice(i, 1)))
+        most = std::max(most, std::abs(g));
       largest.push_back(most);
     }
     std::sort(largest.begin(), largest.end());
@@ -149,7 +171,8 @@ TEST_CASE("a row of a device whose fp16 gradient overflows is left out", "[devic
     const auto expected = loss_of<float16>(cpu_backend(1), drawn, objective, scale);
     CHECK(expected.total.non_finite_rows == 2);
     for (index_t i = 0; i < 4; ++i) {
-      CHECK(device.rows[static_cast<std::size_t>(i)].finite == expected.rows[static_cast<std::size_t>(i)].finite);
+      CHECK(device.rows[static_cast<std::size_t>(i)].finite ==
+            expected.rows[static_cast<std::size_t>(i)].finite);
       CHECK(device.row_is_zero(i) == expected.row_is_zero(i));
     }
     if (support::emulated) CHECK(support::same_bits(device.gradient, expected.gradient));
@@ -162,7 +185,8 @@ TEST_CASE("the gradient of a device may replace an input", "[device]") {
   for (const index_t columns : {37, 3000}) {
     const support::drawn_rows<float> drawn(cpu_backend(1), 4, columns);
     const auto apart = loss_of<float>(place, drawn, objective);
-    placed<float, support::device_place> x(place, drawn.x), y(place, drawn.y), v(place, drawn.v), v_ref(place, drawn.v_ref);
+    placed<float, support::device_place> x(place, drawn.x), y(place, drawn.y), v(place, drawn.v),
+        v_ref(place, drawn.v_ref);
     auto batch = drawn.batch();
     batch.x = x.view(), batch.y = y.view();
     tempflow::policy_loss(place, batch, v, v_ref, objective, v.view());
@@ -186,12 +210,12 @@ TEST_CASE("a device's loss has the same bits with any clusters, and without", "[
       CHECK(place.device().guards_stand());
     }
   };
-  check(3, 9 * 1024, 1.0f);        // one block of 16 warps, or clusters
-  check(2, 17 * 1024 + 5, 1.0f);   // clusters, or two passes
+  check(3, 9 * 1024, 1.0f);          // one block of 16 warps, or clusters
+  check(2, 17 * 1024 + 5, 1.0f);     // clusters, or two passes
   check(1, 130 * 1024, bfloat16{});  // clusters of 16
   check(1, 256 * 1024, 1.0f);
-  check(1, 257 * 1024, 1.0f);      // two passes on every device
-  check(2, 5000, 1.0);             // fp64: always two
+  check(1, 257 * 1024, 1.0f);  // two passes on every device
+  check(2, 5000, 1.0);         // fp64: always two
 }
 
 TEST_CASE("clusters cover each row once", "[device]") {

@@ -68,8 +68,11 @@ TEMPLATE_TEST_CASE("a branch rollout on a device is the cpu's", "[device]", floa
   for (const index_t dimension : {5, 1500}) {
     visiting_model<TestType, support::device_place> there(place, dimension);
     support::row_model<TestType> here(dimension);
-    const tempflow::branch_plan plan{
-        .seeds_per_prompt = 2, .explorations = 3, .completion_steps = 2, .max_batch = 7, .finish_trunk = true};
+    const tempflow::branch_plan plan{.seeds_per_prompt = 2,
+                                     .explorations = 3,
+                                     .completion_steps = 2,
+                                     .max_batch = 7,
+                                     .finish_trunk = true};
     auto device = tempflow::branch_rollout(place, there, prompts, steps, plan, key);
     auto host = tempflow::branch_rollout(cpu, here, prompts, steps, plan, key);
     check_same(device, host, place);
@@ -83,14 +86,16 @@ TEST_CASE("a flow rollout on a device is the cpu's", "[device]") {
   visiting_model<float, support::device_place> there(place, 1030);
   support::row_model<float> here(1030);
   auto device = tempflow::flow_rollout(place, there, prompts, steps, {.samples_per_prompt = 3}, key);
-  auto host = tempflow::flow_rollout(tempflow::cpu_backend(1), here, prompts, steps, {.samples_per_prompt = 3}, key);
+  auto host =
+      tempflow::flow_rollout(tempflow::cpu_backend(1), here, prompts, steps, {.samples_per_prompt = 3}, key);
   check_same(device, host, place);
 }
 
 TEST_CASE("a device trains on minibatches of its rollout, on policy", "[device]") {
   const auto place = support::make_device_place();
   visiting_model<float, support::device_place> model(place, 1030);
-  auto rollout = tempflow::branch_rollout(place, model, prompts, steps, {.seeds_per_prompt = 2, .explorations = 3}, key);
+  auto rollout =
+      tempflow::branch_rollout(place, model, prompts, steps, {.seeds_per_prompt = 2, .explorations = 3}, key);
   const auto count = static_cast<std::size_t>(rollout.samples().rows());
   const std::vector<double> advantages = support::numbers(1).take(rollout.samples().rows());
   const auto weights = tempflow::noise_aware_weights(steps, rollout.trained_steps());

@@ -14,12 +14,13 @@ LAYERS = [
     {"ops"},
     {"rollout"},
     {"distributed", "training"},
-    {"tempflow.hpp", "cuda.cuh"},
+    {"tempflow.hpp", "cuda.hpp", "cuda.cuh"},
     {"interop"},
 ]
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 MACRO_FOLDERS = LAYERS[0] | {"interop"}
 MACRO_HEADERS = {"tempflow/core/x86_lanes.hpp"}  # made of compilers' builtins
+CUDA_HEADERS = ("tempflow/backend/cuda/cuda_", "tempflow/backend/cuda/launch.cuh")  # include the CUDA runtime's
 MAX_LINES = 300
 HEAD = """// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
 // SPDX-License-Identifier: Apache-2.0
@@ -54,7 +55,8 @@ def problems(headers):
                 continue
             quote, target = include.groups()
             if not target.startswith("tempflow/"):
-                if not re.fullmatch(r"[a-z_0-9]+", target) and here != "interop" and path.endswith(".hpp"):
+                of_cuda = target.startswith("cuda_runtime") and path.startswith(CUDA_HEADERS)
+                if not of_cuda and not re.fullmatch(r"[a-z_0-9]+", target) and here != "interop" and path.endswith(".hpp"):
                     yield f"{path}: includes {target}, which is neither tempflow's nor the standard library's"
             elif quote != '"' or target not in headers:
                 yield f"{path}: includes {quote}{target}: no such header, or not in quotes"

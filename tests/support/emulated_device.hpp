@@ -156,6 +156,7 @@ class emulated_thread {
                                       offset);
   }
 
+  index_t opaque(index_t number) const { return number; }
   void sync_warp() const { cluster_.wait(cluster_.warp(thread_).meeting, 32); }
   void sync_block() const { cluster_.wait(cluster_.block(block_in_cluster()).meeting, 32 * warps()); }
   void arrive_cluster() const { cluster_.arrive(cluster_.meeting(), 32 * warps() * cluster_blocks()); }

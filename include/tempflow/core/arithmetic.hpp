@@ -21,7 +21,7 @@ namespace detail {
 
 /// For sums that do nothing else on their way.
 struct nothing {
-  TEMPFLOW_INLINE void operator()(index_t, index_t) const {}
+  TEMPFLOW_INLINE_HOST void operator()(index_t, index_t) const {}
 };
 
 }  // namespace detail
@@ -49,8 +49,8 @@ struct tiled_arithmetic {
   /// that cover [first, last), each while its elements are in registers.
   template <storage_scalar T, int Count, instruction_set Instructions, class Accumulate,
             class Meanwhile = detail::nothing>
-  TEMPFLOW_INLINE static tile_sums<Count> sum(index_t first, index_t last, const Accumulate& accumulate,
-                                              const Meanwhile& meanwhile = {}) {
+  TEMPFLOW_INLINE_HOST static tile_sums<Count> sum(index_t first, index_t last, const Accumulate& accumulate,
+                                                   const Meanwhile& meanwhile = {}) {
     using number = real<T>;
     using plan = detail::visit_plan<number, T, T, Instructions>;
     typename plan::value partial[Count][plan::visits];
@@ -86,7 +86,7 @@ struct tiled_arithmetic {
   /// The sum of all lanes: lane l and lane l + 16, then l and l + 8, and so on. In halves, even lanes come
   /// first, and neighbours meet last.
   template <bool Halves, class Real>
-  TEMPFLOW_INLINE static Real fold(Real (&lane)[detail::group]) {
+  TEMPFLOW_INLINE_HOST static Real fold(Real (&lane)[detail::group]) {
     if constexpr (Halves) {
       constexpr int half = detail::group / 2;
       for (int width = half / 2; width > 0; width /= 2) {
@@ -111,8 +111,8 @@ struct plain_double_arithmetic {
   static constexpr index_t tile = (std::numeric_limits<index_t>::max)();
 
   template <storage_scalar T, int Count, instruction_set, class Accumulate, class Meanwhile = detail::nothing>
-  TEMPFLOW_INLINE static tile_sums<Count> sum(index_t first, index_t last, const Accumulate& accumulate,
-                                              const Meanwhile& meanwhile = {}) {
+  TEMPFLOW_INLINE_HOST static tile_sums<Count> sum(index_t first, index_t last, const Accumulate& accumulate,
+                                                   const Meanwhile& meanwhile = {}) {
     tile_sums<Count> sums;
     for (index_t e = first; e < last; ++e) accumulate(detail::element_at<double>{e}, sums.value);
     meanwhile(first, last);

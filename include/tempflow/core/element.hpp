@@ -31,7 +31,7 @@ struct element_at {
   index_t index;
 
   template <storage_scalar T>
-  TEMPFLOW_INLINE Real operator()(const T* row) const {
+  TEMPFLOW_INLINE_HOST Real operator()(const T* row) const {
     return Real{load(row[index])};
   }
 };
@@ -41,7 +41,7 @@ template <int Width>
 struct register_at {
   index_t index;
 
-  TEMPFLOW_INLINE lanes<float, Width> operator()(const float* row) const {
+  TEMPFLOW_INLINE_HOST lanes<float, Width> operator()(const float* row) const {
     lanes<float, Width> reals;
     std::memcpy(&reals.value, row + index, sizeof reals.value);
     return reals;
@@ -53,7 +53,7 @@ template <int Width, bool Upper>
 struct halves_at {
   index_t index;
 
-  TEMPFLOW_INLINE lanes<float, Width> operator()(const bfloat16* row) const {
+  TEMPFLOW_INLINE_HOST lanes<float, Width> operator()(const bfloat16* row) const {
     lanes<std::uint32_t, Width> words;
     std::memcpy(&words.value, row + index, sizeof words.value);
     if constexpr (Upper) {
@@ -89,7 +89,7 @@ struct visit_plan {
 
   /// Calls visit(at, i) for the visits i of the group from `first` on.
   template <class Visit>
-  TEMPFLOW_INLINE static void group_from(index_t first, const Visit& visit) {
+  TEMPFLOW_INLINE_HOST static void group_from(index_t first, const Visit& visit) {
     if constexpr (in_registers) {
       each_register(first, visit, std::make_integer_sequence<int, visits>{});
     } else {
@@ -98,13 +98,15 @@ struct visit_plan {
   }
 
   /// The place of position l in the order of visits.
-  TEMPFLOW_INLINE static constexpr int slot_of(int l) { return in_halves ? l / 2 + l % 2 * (group / 2) : l; }
+  TEMPFLOW_INLINE_HOST static constexpr int slot_of(int l) {
+    return in_halves ? l / 2 + l % 2 * (group / 2) : l;
+  }
 
  private:
   // Spelt out, because arrays that a loop runs over do not stay in registers.
   template <class Visit, int... Index>
-  TEMPFLOW_INLINE static void each_register(index_t first, const Visit& visit,
-                                            std::integer_sequence<int, Index...>) {
+  TEMPFLOW_INLINE_HOST static void each_register(index_t first, const Visit& visit,
+                                                 std::integer_sequence<int, Index...>) {
     if constexpr (in_halves) {
       (visit(halves_at<width, (Index >= visits / 2)>{first + Index % (visits / 2) * 2 * width}, Index), ...);
     } else {

@@ -22,7 +22,8 @@ inline constexpr int noise_lanes = TEMPFLOW_VECTOR_TYPES&& Instructions == instr
 
 /// Normals for Blocks blocks from `first_block` on: 4 * Blocks elements.
 template <int Blocks>
-TEMPFLOW_INLINE void write_noise_blocks(noise_key key, noise_id id, index_t first_block, float* normals) {
+TEMPFLOW_INLINE_HOST void write_noise_blocks(noise_key key, noise_id id, index_t first_block,
+                                             float* normals) {
   if constexpr (Blocks == 1) {
     const normal_quad quad = noise_block(key, id, first_block);
     for (int k = 0; k < 4; ++k) normals[k] = quad.value[k];
@@ -48,8 +49,8 @@ TEMPFLOW_INLINE void write_noise_blocks(noise_key key, noise_id id, index_t firs
 /// Normals for `count` elements of a row from `first` on, at most noise_chunk; `first` is a multiple of 4.
 /// Also writes what is left of the last register's worth.
 template <instruction_set Instructions>
-TEMPFLOW_INLINE void write_noise(noise_key key, noise_id id, index_t first, index_t count,
-                                 float (&normals)[noise_chunk]) {
+TEMPFLOW_INLINE_HOST void write_noise(noise_key key, noise_id id, index_t first, index_t count,
+                                      float (&normals)[noise_chunk]) {
   constexpr int blocks = noise_lanes<Instructions>;
   static_assert(noise_chunk % (4 * blocks) == 0);
   for (index_t e = 0; e < count; e += 4 * blocks) {

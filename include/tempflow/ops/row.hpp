@@ -64,9 +64,9 @@ TEMPFLOW_INLINE Value policy_gradient(Real slope, const Value& r, Real pull, con
 
 /// Sum of squared residuals of a tile.
 template <class Arithmetic, instruction_set Instructions, storage_scalar T, class Meanwhile = nothing>
-TEMPFLOW_INLINE double squared_residual(const T* x, const T* v, const T* y,
-                                        const row_coefficients<typename Arithmetic::template real<T>>& step,
-                                        index_t first, index_t last, const Meanwhile& meanwhile = {}) {
+TEMPFLOW_INLINE_HOST double squared_residual(
+    const T* x, const T* v, const T* y, const row_coefficients<typename Arithmetic::template real<T>>& step,
+    index_t first, index_t last, const Meanwhile& meanwhile = {}) {
   const auto add = [=](auto at, auto& partial) TEMPFLOW_INLINE_LAMBDA {
     const auto r = step.residual(at(x), at(v), at(y));
     partial[0] = fused_multiply_add(r, r, partial[0]);
@@ -76,7 +76,7 @@ TEMPFLOW_INLINE double squared_residual(const T* x, const T* v, const T* y,
 
 /// Sums of squared residuals and of squared differences to a reference velocity.
 template <class Arithmetic, instruction_set Instructions, storage_scalar T, class Meanwhile = nothing>
-TEMPFLOW_INLINE tile_sums<2> squared_residual_and_difference(
+TEMPFLOW_INLINE_HOST tile_sums<2> squared_residual_and_difference(
     const T* x, const T* v, const T* y, const T* v_ref,
     const row_coefficients<typename Arithmetic::template real<T>>& step, index_t first, index_t last,
     const Meanwhile& meanwhile = {}) {
@@ -94,7 +94,7 @@ TEMPFLOW_INLINE tile_sums<2> squared_residual_and_difference(
 /// is read.
 template <storage_scalar T, class Real, instruction_set Instructions, bool Streamed = false, storage_scalar G,
           class Compute>
-TEMPFLOW_INLINE void write_elements(G* out, index_t first, index_t last, const Compute& compute) {
+TEMPFLOW_INLINE_HOST void write_elements(G* out, index_t first, index_t last, const Compute& compute) {
   using plan = visit_plan<Real, T, G, Instructions>;
   index_t e = first;
   for (; e + group <= last; e += group) {
@@ -107,9 +107,9 @@ TEMPFLOW_INLINE void write_elements(G* out, index_t first, index_t last, const C
 
 /// y = alpha x + beta v over a tile.
 template <class Arithmetic, instruction_set Instructions, storage_scalar T>
-TEMPFLOW_INLINE void advance(const T* x, const T* v, T* y,
-                             const row_coefficients<typename Arithmetic::template real<T>>& step,
-                             index_t first, index_t last) {
+TEMPFLOW_INLINE_HOST void advance(const T* x, const T* v, T* y,
+                                  const row_coefficients<typename Arithmetic::template real<T>>& step,
+                                  index_t first, index_t last) {
   using real = typename Arithmetic::template real<T>;
   write_elements<T, real, Instructions>(
       y, first, last, [=](auto at) TEMPFLOW_INLINE_LAMBDA { return step.mean(at(x), at(v)); });
@@ -117,8 +117,8 @@ TEMPFLOW_INLINE void advance(const T* x, const T* v, T* y,
 
 /// out[e] = compute(at e, z_e) for e in [first, last), z the noise of a row; `first` is a multiple of 4.
 template <class Real, instruction_set Instructions, storage_scalar T, class Compute>
-TEMPFLOW_INLINE void write_with_noise(T* out, noise_key key, noise_id id, index_t first, index_t last,
-                                      const Compute& compute) {
+TEMPFLOW_INLINE_HOST void write_with_noise(T* out, noise_key key, noise_id id, index_t first, index_t last,
+                                           const Compute& compute) {
   for (index_t e = first; e < last; e += noise_chunk) {
     const index_t end = last - e < noise_chunk ? last : e + noise_chunk;
     float noise[noise_chunk];
@@ -137,9 +137,9 @@ TEMPFLOW_INLINE void write_with_noise(T* out, noise_key key, noise_id id, index_
 
 /// y = alpha x + beta v + std z over a tile that starts at a multiple of 4.
 template <class Arithmetic, instruction_set Instructions, storage_scalar T>
-TEMPFLOW_INLINE void sample(const T* x, const T* v, T* y,
-                            const row_coefficients<typename Arithmetic::template real<T>>& step,
-                            noise_key key, noise_id id, index_t first, index_t last) {
+TEMPFLOW_INLINE_HOST void sample(const T* x, const T* v, T* y,
+                                 const row_coefficients<typename Arithmetic::template real<T>>& step,
+                                 noise_key key, noise_id id, index_t first, index_t last) {
   using real = typename Arithmetic::template real<T>;
   write_with_noise<real, Instructions>(y, key, id, first, last, [=](auto at, auto z) TEMPFLOW_INLINE_LAMBDA {
     return step.draw(at(x), at(v), z);

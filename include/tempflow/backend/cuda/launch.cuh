@@ -32,6 +32,13 @@ struct cuda_thread {
     return reinterpret_cast<std::byte*>(tempflow_shared_memory);
   }
 
+  /// The same number, of which the compiler knows nothing: what follows from it is computed here, and not held
+  /// in registers since before a loop.
+  __device__ index_t opaque(index_t number) const {
+    asm volatile("" : "+l"(number));
+    return number;
+  }
+
   __device__ void sync_warp() const { __syncwarp(); }
   __device__ void sync_block() const { __syncthreads(); }
 

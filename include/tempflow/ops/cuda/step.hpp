@@ -107,7 +107,7 @@ struct step_kernel {
 template <storage_scalar T>
 struct branch_step_kernel {
   static constexpr int most_warps = tile_warps<T>;
-  static constexpr int least_blocks = 1;  // the loop over explorations takes registers
+  static constexpr int least_blocks = 2;
 
   batch_view<const T> x, v;
   per_row<transition> trunk_steps, branch_steps;
@@ -129,8 +129,10 @@ struct branch_step_kernel {
     advance_tile(here, tile, xi, vi, trunk.row(i), along);
     noise_id id = ids[i];
     for (index_t k = 0; k < explorations; ++k, ++id.branch) {  // x and v are in the cache by now
+      auto again = tile;
+      again.first = here.opaque(tile.first);
       T* const y = branches.row(i * explorations + k);
-      meeting.leave(here, i, tile.index, k, sample_tile(here, tile, xi, vi, y, aside, key, id));
+      meeting.leave(here, i, tile.index, k, sample_tile(here, again, xi, vi, y, aside, key, id));
     }
     if (!meeting.complete(here, i)) return;
     for (index_t k = 0; k < explorations; ++k) {

@@ -1,0 +1,39 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Every kernel that ships, for each storage type: kernels.py looks at what compilers make of them.
+
+#include "tempflow/cuda.cuh"
+
+namespace tf = tempflow;
+
+template <class T>
+void all_kernels(const tf::cuda_backend& gpu, tf::batch_view<T> batch, std::span<double> numbers,
+                 const std::vector<tf::noise_id>& ids, const std::vector<tf::transition>& steps,
+                 std::span<tf::policy_row> rows, const tf::policy_batch<T>& policy, std::span<T> weights) {
+  tf::fill_noise(gpu, {}, ids, batch);
+  tf::ode_step(gpu, batch, batch, steps, batch);
+  tf::step(gpu, batch, batch, steps, {}, ids, batch, numbers);
+  tf::branch_step(gpu, batch, batch, steps, steps, {}, ids, batch, batch, numbers);
+  tf::log_prob(gpu, batch, batch, batch, steps, numbers);
+  tf::policy_loss_rows(gpu, policy, batch, batch, tf::clipped_grpo{}, batch, rows);
+  tf::gather_rows(gpu, batch, std::span<const tf::index_t>{}, batch);
+  tf::ema_update(gpu, weights, weights, 0.9);
+}
+
+template void all_kernels(const tf::cuda_backend&, tf::batch_view<float>, std::span<double>,
+                          const std::vector<tf::noise_id>&, const std::vector<tf::transition>&,
+                          std::span<tf::policy_row>, const tf::policy_batch<float>&, std::span<float>);
+template void all_kernels(const tf::cuda_backend&, tf::batch_view<tf::bfloat16>, std::span<double>,
+                          const std::vector<tf::noise_id>&, const std::vector<tf::transition>&,
+                          std::span<tf::policy_row>, const tf::policy_batch<tf::bfloat16>&,
+                          std::span<tf::bfloat16>);
+template void all_kernels(const tf::cuda_backend&, tf::batch_view<tf::float16>, std::span<double>,
+                          const std::vector<tf::noise_id>&, const std::vector<tf::transition>&,
+                          std::span<tf::policy_row>, const tf::policy_batch<tf::float16>&,
+                          std::span<tf::float16>);
+
+void advantages(const tf::cuda_backend& gpu, std::span<const double> rewards,
+                std::span<const std::int64_t> groups, std::span<double> result) {
+  tf::group_advantages(gpu, rewards, groups, {}, result);
+}
