@@ -185,6 +185,15 @@ class emulated_thread {
     return true;
   }
 
+  template <class T>
+  tempflow::compute_t<T> load(T element) const {
+    return tempflow::load(element);
+  }
+  template <class T, class Real>
+  T store(Real real) const {
+    return tempflow::store<T>(real);
+  }
+
   template <std::size_t Size>
   tempflow::detail::access_words<Size> read(const void* from) const {
     check_boundary<Size>(from);

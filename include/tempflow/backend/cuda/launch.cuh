@@ -85,20 +85,47 @@ struct cuda_thread {
   /// Whether it holds in all lanes of the warp.
   __device__ bool all(bool condition) const { return __all_sync(0xffffffffu, condition) != 0; }
 
-  /// Counts the warp. True for the last of `expected`, which then sees what the others wrote before; the
-  /// counter is 0 again.
+  /// Counts the warp. True for the last of `expected`, which then sees what lane 0 of the others wrote before;
+  /// the counter is 0 again.
   __device__ bool last_to_arrive(std::uint32_t* counter, std::uint32_t expected) const {
-    __syncwarp();
     std::uint32_t before = 0;
     if (lane() == 0) {
-      __threadfence();
-      before = atomicAdd(counter, 1u);
+      asm volatile("atom.add.release.gpu.global.u32 %0, [%1], 1;"
+                   : "=r"(before)
+                   : "l"(__cvta_generic_to_global(counter))
+                   : "memory");
     }
     before = __shfl_sync(0xffffffffu, before, 0);
     if (before + 1 != expected) return false;
     __threadfence();
     if (lane() == 0) *counter = 0;
     return true;
+  }
+
+  /// A stored element as a float, exactly; and a float as the nearest element: the device's own instructions,
+  /// which differ from core/scalar.hpp in the payload of a NaN at most.
+  __device__ float load(float16 element) const {
+    float real;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(real) : "h"(element.bits));
+    return real;
+  }
+  template <class T>
+  __device__ compute_t<T> load(T element) const {
+    return tempflow::load(element);
+  }
+  template <class T, class Real>
+  __device__ T store(Real real) const {
+    T element;
+    if constexpr (std::same_as<Real, float> && std::same_as<T, float16>) {
+      asm("cvt.rn.f16.f32 %0, %1;" : "=h"(element.bits) : "f"(real));
+#if __CUDA_ARCH__ >= 800
+    } else if constexpr (std::same_as<Real, float> && std::same_as<T, bfloat16>) {
+      asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(element.bits) : "f"(real));
+#endif
+    } else {
+      element = tempflow::store<T>(real);
+    }
+    return element;
   }
 
   // Clusters of blocks; alone where the device has none.
@@ -157,35 +184,58 @@ struct cuda_launch {
   cuda_launch& operator=(const cuda_launch&) = delete;
 };
 
-/// Shared memory of a block that needs no leave.
+/// Shared memory of a block that needs no leave, and the largest cluster that does not.
 inline constexpr index_t plain_shared_bytes = 48 * 1024;
+inline constexpr int plain_cluster = 8;
 
-/// Asks the device once for each shape of a block.
+/// What a kernel may use on a device, once it has leave to.
+struct kernel_limits {
+  index_t shared_bytes = 0;  ///< of a block
+  bool clusters = false;     ///< the device has them, and the kernel's code was made for one that has
+};
+
+/// Takes leave for Kernel to use all that the current device has; asks it once.
 template <class Kernel>
-int find_largest_cluster(int device, launch_shape shape) {
+kernel_limits limits_of() {
+  static std::mutex mutex;
+  static std::map<int, kernel_limits> known;
   constexpr auto kernel = &run_kernel<Kernel>;
-  int shared_most = 0;
+  int device = 0;
+  check_cuda(cudaGetDevice(&device), "cudaGetDevice");
+  const std::lock_guard lock(mutex);
+  if (const auto found = known.find(device); found != known.end()) return found->second;
+  int shared_most = 0, has_clusters = 0;
   check_cuda(cudaDeviceGetAttribute(&shared_most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
+             "cudaDeviceGetAttribute");
+  check_cuda(cudaDeviceGetAttribute(&has_clusters, cudaDevAttrClusterLaunch, device),
              "cudaDeviceGetAttribute");
   cudaFuncAttributes attributes{};
   check_cuda(cudaFuncGetAttributes(&attributes, kernel), "cudaFuncGetAttributes");
-  if (shape.shared_bytes + static_cast<index_t>(attributes.sharedSizeBytes) > shared_most) return 0;
-  int clusters = 0;
-  check_cuda(cudaDeviceGetAttribute(&clusters, cudaDevAttrClusterLaunch, device), "cudaDeviceGetAttribute");
-  if (clusters == 0 || attributes.ptxVersion < 90) return 1;  // older code on a newer device has no clusters
-  if (shape.shared_bytes > plain_shared_bytes) {
-    check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                    static_cast<int>(shape.shared_bytes)),
+  const kernel_limits limits{.shared_bytes = shared_most - static_cast<index_t>(attributes.sharedSizeBytes),
+                             .clusters = has_clusters != 0 && attributes.ptxVersion >= 90};
+  check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                  static_cast<int>(limits.shared_bytes)),
+             "cudaFuncSetAttribute");
+  if (limits.clusters) {
+    check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1),
                "cudaFuncSetAttribute");
   }
-  check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1),
-             "cudaFuncSetAttribute");
+  known[device] = limits;
+  return limits;
+}
+
+/// Tries which clusters of such blocks the current device has room for.
+template <class Kernel>
+int find_largest_cluster(launch_shape shape) {
+  const kernel_limits limits = limits_of<Kernel>();
+  if (shape.shared_bytes > limits.shared_bytes) return 0;
+  if (!limits.clusters) return 1;
   for (const int size : {16, 8, 4, 2}) {
     shape.cluster = size;
     shape.blocks = size;
     const cuda_launch launch(shape, nullptr);
     int at_once = 0;
-    if (cudaOccupancyMaxActiveClusters(&at_once, kernel, &launch.config) != cudaSuccess) {
+    if (cudaOccupancyMaxActiveClusters(&at_once, &run_kernel<Kernel>, &launch.config) != cudaSuccess) {
       static_cast<void>(cudaGetLastError());
     } else if (at_once > 0) {
       return size;
@@ -199,14 +249,11 @@ int find_largest_cluster(int device, launch_shape shape) {
 template <class Kernel>
 void cuda_device::launch(const Kernel& kernel, const launch_shape& shape) const {
   static_assert(sizeof(Kernel) <= 4096, "arguments of a kernel have 4 KiB");
-  constexpr auto entry = &detail::run_kernel<Kernel>;
-  if (shape.shared_bytes > detail::plain_shared_bytes) {
-    check_cuda(cudaFuncSetAttribute(entry, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                    static_cast<int>(shape.shared_bytes)),
-               "cudaFuncSetAttribute");
+  if (shape.shared_bytes > detail::plain_shared_bytes || shape.cluster > detail::plain_cluster) {
+    static_cast<void>(detail::limits_of<Kernel>());
   }
   const detail::cuda_launch launch(shape, stream_);
-  check_cuda(cudaLaunchKernelEx(&launch.config, entry, kernel), "cudaLaunchKernelEx");
+  check_cuda(cudaLaunchKernelEx(&launch.config, &detail::run_kernel<Kernel>, kernel), "cudaLaunchKernelEx");
 }
 
 template <class Kernel>
@@ -219,7 +266,7 @@ int cuda_device::largest_cluster(const Kernel&, const launch_shape& shape) const
   const auto [at, is_new] = known.try_emplace({device, {shape.warps, shape.shared_bytes}}, 0);
   if (is_new) {
     try {
-      at->second = detail::find_largest_cluster<Kernel>(device, shape);
+      at->second = detail::find_largest_cluster<Kernel>(shape);
     } catch (...) {
       known.erase(at);
       throw;

@@ -29,9 +29,10 @@ struct gather_kernel {
     const T* const source = from.row(rows[i]);
     T* const target = to.row(i);
     either(tile.whole(source, target), [&](auto whole) TEMPFLOW_INLINE_LAMBDA {
-      unrolled<warp_tile<T>::accesses>([&](auto access) TEMPFLOW_INLINE_LAMBDA {
-        tile.template write<whole>(here, target, access, tile.template read<whole>(here, source, access));
-      });
+      tile.template each_access<whole>(here, {source},
+                                       [&](int access, const auto& at) TEMPFLOW_INLINE_LAMBDA {
+                                         tile.template write<whole>(here, target, access, at[0]);
+                                       });
     });
   }
 };
@@ -48,7 +49,7 @@ void run(const device_backend<Device>& place, const row_gather<T>& op) {
   call.expects("to", op.to);
   const index_t tiles = (op.to.columns() - 1) / warp_tile<T>::size + 1;
   call.launch(gather_kernel<T>{op.from, call.on_device(op.rows.data(), op.to.rows()), op.to, tiles},
-              tile_shape<T>(op.to.rows(), op.to.columns()));
+              tile_shape<T>(op.to.rows(), op.to.columns(), false));
 }
 
 template <class Device, storage_scalar T>

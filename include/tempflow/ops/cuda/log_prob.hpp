@@ -31,17 +31,13 @@ struct log_prob_kernel {
     const row_coefficients<real> step(steps[i]);
     real r[part::of_lane];
     either(tile.whole(xi, vi, yi), [&](auto whole) TEMPFLOW_INLINE_LAMBDA {
-      unrolled<part::accesses>([&](auto access) TEMPFLOW_INLINE_LAMBDA {
-        const auto xs = tile.template read<whole>(here, xi, access),
-                   vs = tile.template read<whole>(here, vi, access),
-                   ys = tile.template read<whole>(here, yi, access);
-        for (int j = 0; j < part::width; ++j) {
-          r[access * part::width + j] =
-              step.residual(real{load(xs.value[j])}, real{load(vs.value[j])}, real{load(ys.value[j])});
-        }
-        // No more loads on their way than there are registers for.
-        if (!whole || access % 4 == 3) here.sync_warp();
-      });
+      tile.template each_access<whole>(
+          here, {xi, vi, yi}, [&](int access, const auto& at) TEMPFLOW_INLINE_LAMBDA {
+            for (int j = 0; j < part::width; ++j) {
+              r[access * part::width + j] = step.residual(
+                  here.load(at[0].value[j]), here.load(at[1].value[j]), here.load(at[2].value[j]));
+            }
+          });
     });
     meeting.leave(here, i, tile.index, 0, tile.sum_of_squares(here, r, slab_of<T>(here)));
     if (!meeting.complete(here, i)) return;
@@ -61,7 +57,7 @@ void run_rows(const device_backend<Device>& place, index_t rows,
   double* const log_probs = call.output("log_probs", op.log_probs);
   call.launch(log_prob_kernel<T>{op.x, op.v, op.y, call.on_device(op.steps), log_probs, op.convention,
                                  make_meeting<T>(call, rows, op.elements(), 1)},
-              tile_shape<T>(rows, op.elements()));
+              tile_shape<T>(rows, op.elements(), true));
   call.finish();
 }
 

@@ -69,8 +69,8 @@ struct policy_gradient_kernel {
     in.each_access(here, tile, transitions[i], to,
                    [&](auto whole, auto access, const auto& r, const auto& d) TEMPFLOW_INLINE_LAMBDA {
                      const auto out =
-                         policy_gradient_of<G, warp_tile<T>::width>(outcome, has_reference, r, d);
-                     if constexpr (std::same_as<G, float16>) fit = fit && fits(out);
+                         policy_gradient_of<G, warp_tile<T>::width>(here, outcome, has_reference, r, d);
+                     if constexpr (std::same_as<G, float16>) fit = fit && fits(here, out);
                      tile.template write<whole>(here, to, access, out);
                    });
     if constexpr (std::same_as<G, float16>) {  // several warps of a row may mark it, all in the same way
@@ -135,14 +135,14 @@ void run_policy_loss(const device_backend<Device>& place, const policy_batch<T>&
   }
   auto* const outcomes = call.template take<policy_outcome<real>>(rows);
   const row_meeting meeting = make_meeting<T>(call, rows, elements, 2);
-  const launch_shape shape = tile_shape<T>(rows, elements);
+  const launch_shape shape = tile_shape<T>(rows, elements, true);
   call.launch(policy_sums_kernel<T, Objective>{in, terms, outcomes, to, meeting}, shape);
   if (!gradient.empty()) {
     call.launch(policy_gradient_kernel<T, G>{in, terms.transitions, terms.has_reference, outcomes, to,
                                              gradient, meeting},
                 shape);
     if constexpr (std::same_as<G, float16>) {
-      call.launch(clear_rows_kernel<G>{to, gradient, meeting}, tile_shape<G>(rows, elements));
+      call.launch(clear_rows_kernel<G>{to, gradient, meeting}, tile_shape<G>(rows, elements, false));
     }
   }
   call.finish();

@@ -64,9 +64,9 @@ struct policy_inputs {
         if (referred) refs = tile.template read<whole>(here, ri, access);
         real r[part::width], d[part::width];
         for (int j = 0; j < part::width; ++j) {
-          const real at_v = load(vs.value[j]);
-          r[j] = step.residual(real{load(xs.value[j])}, at_v, real{load(ys.value[j])});
-          d[j] = at_v - real{load(refs.value[j])};
+          const real at_v = here.load(vs.value[j]);
+          r[j] = step.residual(here.load(xs.value[j]), at_v, here.load(ys.value[j]));
+          d[j] = at_v - here.load(refs.value[j]);
         }
         visit(whole, access, r, d);
         // No more loads on their way than there are registers for: 16 accesses, or those of single elements.
@@ -92,23 +92,24 @@ struct policy_inputs {
 };
 
 /// dL/dv of neighbouring elements, rounded to storage.
-template <storage_scalar G, int Width, class Real>
-TEMPFLOW_INLINE_DEVICE packet<G, Width> policy_gradient_of(const policy_outcome<Real>& outcome,
+template <storage_scalar G, int Width, class Thread, class Real>
+TEMPFLOW_INLINE_DEVICE packet<G, Width> policy_gradient_of(const Thread& here,
+                                                           const policy_outcome<Real>& outcome,
                                                            bool has_reference, const Real* r, const Real* d) {
   packet<G, Width> out;
   for (int j = 0; j < Width; ++j) {
     const Real element = has_reference ? policy_gradient(outcome.slope, r[j], outcome.pull, d[j])
                                        : policy_gradient(outcome.slope, r[j]);
-    out.value[j] = outcome.finite ? store<G>(element) : G{};
+    out.value[j] = outcome.finite ? here.template store<G>(element) : G{};
   }
   return out;
 }
 
 /// Whether they are all finite; only fp16 overflows where fp32 does not.
-template <storage_scalar G, int Width>
-TEMPFLOW_INLINE_DEVICE bool fits(const packet<G, Width>& elements) {
+template <class Thread, storage_scalar G, int Width>
+TEMPFLOW_INLINE_DEVICE bool fits(const Thread& here, const packet<G, Width>& elements) {
   bool all = true;
-  for (const G element : elements.value) all = all && is_finite(load(element));
+  for (const G element : elements.value) all = all && is_finite(here.load(element));
   return all;
 }
 
@@ -170,8 +171,8 @@ struct policy_row_kernel {
       bool in_tile = true;
       unrolled<part::accesses>([&](auto access) TEMPFLOW_INLINE_LAMBDA {
         constexpr int at = access * part::width;
-        in_tile =
-            in_tile && fits(policy_gradient_of<G, part::width>(outcome, terms.has_reference, r + at, d + at));
+        in_tile = in_tile && fits(here, policy_gradient_of<G, part::width>(here, outcome, terms.has_reference,
+                                                                           r + at, d + at));
       });
       if (!fits_everywhere(here, here.all(!works || gradient.empty() || in_tile), shared)) {
         outcome.finite = false;
@@ -186,7 +187,7 @@ struct policy_row_kernel {
           constexpr int at = access * part::width;
           tile.template write<whole>(
               here, to, access,
-              policy_gradient_of<G, part::width>(outcome, terms.has_reference, r + at, d + at));
+              policy_gradient_of<G, part::width>(here, outcome, terms.has_reference, r + at, d + at));
         });
       });
     }

@@ -30,44 +30,38 @@ TEMPFLOW_INLINE_DEVICE void draw_noise(noise_key key, noise_id id, index_t first
 template <class Thread, storage_scalar T>
 TEMPFLOW_INLINE_DEVICE double sample_tile(const Thread& here, const warp_tile<T>& tile, const T* x,
                                           const T* v, T* y, const row_coefficients<compute_t<T>>& step,
-                                          noise_key key, noise_id id) {
+                                          noise_key key, noise_id id, bool with_sum) {
   using real = compute_t<T>;
   using part = warp_tile<T>;
   real r[part::of_lane];
   either(tile.whole(x, v, y), [&](auto whole) TEMPFLOW_INLINE_LAMBDA {
-    unrolled<part::accesses>([&](auto access) TEMPFLOW_INLINE_LAMBDA {
-      if (!whole) here.sync_warp();  // no more loads on their way than there are registers for
-      const auto xs = tile.template read<whole>(here, x, access),
-                 vs = tile.template read<whole>(here, v, access);
+    tile.template each_access<whole>(here, {x, v}, [&](int access, const auto& at) TEMPFLOW_INLINE_LAMBDA {
       float z[part::width];
       draw_noise(key, id, tile.first + tile.offset(access), z);
       packet<T, part::width> drawn;
       for (int j = 0; j < part::width; ++j) {
-        const real at_x = load(xs.value[j]), at_v = load(vs.value[j]);
-        drawn.value[j] = store<T>(step.draw(at_x, at_v, real{z[j]}));
-        const bool in_row = tile.offset(access) + j < tile.count;
-        r[access * part::width + j] =
-            in_row ? step.residual(at_x, at_v, real{load(drawn.value[j])}) : real{0};
+        const real at_x = here.load(at[0].value[j]), at_v = here.load(at[1].value[j]);
+        drawn.value[j] = here.template store<T>(step.draw(at_x, at_v, real{z[j]}));
+        const bool in_row = whole || tile.offset(access) + j < tile.count;
+        r[access * part::width + j] = in_row ? step.residual(at_x, at_v, here.load(drawn.value[j])) : real{0};
       }
       tile.template write<whole>(here, y, access, drawn);
     });
   });
-  return tile.sum_of_squares(here, r, slab_of<T>(here));
+  return with_sum ? tile.sum_of_squares(here, r, slab_of<T>(here)) : 0;
 }
 
 /// Writes the mean of a tile: the step of the ODE.
 template <class Thread, storage_scalar T>
 TEMPFLOW_INLINE_DEVICE void advance_tile(const Thread& here, const warp_tile<T>& tile, const T* x, const T* v,
                                          T* y, const row_coefficients<compute_t<T>>& step) {
-  using real = compute_t<T>;
   using part = warp_tile<T>;
   either(tile.whole(x, v, y), [&](auto whole) TEMPFLOW_INLINE_LAMBDA {
-    unrolled<part::accesses>([&](auto access) TEMPFLOW_INLINE_LAMBDA {
-      const auto xs = tile.template read<whole>(here, x, access),
-                 vs = tile.template read<whole>(here, v, access);
+    tile.template each_access<whole>(here, {x, v}, [&](int access, const auto& at) TEMPFLOW_INLINE_LAMBDA {
       packet<T, part::width> next;
       for (int j = 0; j < part::width; ++j) {
-        next.value[j] = store<T>(step.mean(real{load(xs.value[j])}, real{load(vs.value[j])}));
+        next.value[j] =
+            here.template store<T>(step.mean(here.load(at[0].value[j]), here.load(at[1].value[j])));
       }
       tile.template write<whole>(here, y, access, next);
     });
@@ -94,8 +88,8 @@ struct step_kernel {
     const auto tile = meeting.tile_of<T>(here, x.columns());
     const index_t i = tile.row;
     if (i >= meeting.rows) return;
-    const double squared =
-        sample_tile(here, tile, x.row(i), v.row(i), y.row(i), row_coefficients<real>(steps[i]), key, ids[i]);
+    const double squared = sample_tile(here, tile, x.row(i), v.row(i), y.row(i),
+                                       row_coefficients<real>(steps[i]), key, ids[i], log_probs != nullptr);
     if (log_probs == nullptr) return;
     meeting.leave(here, i, tile.index, 0, squared);
     if (!meeting.complete(here, i)) return;
@@ -132,7 +126,7 @@ struct branch_step_kernel {
       auto again = tile;
       again.first = here.opaque(tile.first);
       T* const y = branches.row(i * explorations + k);
-      meeting.leave(here, i, tile.index, k, sample_tile(here, again, xi, vi, y, aside, key, id));
+      meeting.leave(here, i, tile.index, k, sample_tile(here, again, xi, vi, y, aside, key, id, true));
     }
     if (!meeting.complete(here, i)) return;
     for (index_t k = 0; k < explorations; ++k) {
@@ -184,7 +178,7 @@ struct fill_noise_kernel {
         float z[part::width];
         draw_noise(key, ids[i], tile.first + tile.offset(access), z);
         packet<T, part::width> drawn;
-        for (int j = 0; j < part::width; ++j) drawn.value[j] = store<T>(compute_t<T>{z[j]});
+        for (int j = 0; j < part::width; ++j) drawn.value[j] = here.template store<T>(compute_t<T>{z[j]});
         tile.template write<whole>(here, out.row(i), access, drawn);
       });
     });
@@ -210,7 +204,7 @@ void run_rows(const device_backend<Device>& place, index_t rows, const step_row<
                              log_probs, op.convention,
                              log_probs == nullptr ? no_meeting<T>(rows, elements)
                                                   : make_meeting<T>(call, rows, elements, 1)},
-              tile_shape<T>(rows, elements));
+              tile_shape<T>(rows, elements, log_probs != nullptr));
   call.finish();
 }
 
@@ -228,7 +222,7 @@ void run_rows(const device_backend<Device>& place, index_t rows,
       branch_step_kernel<T>{op.x, op.v, call.on_device(op.trunk_steps), call.on_device(op.branch_steps),
                             op.key, call.on_device(op.ids), op.trunk, op.branches, log_probs, op.convention,
                             make_meeting<T>(call, rows, op.elements(), op.sums())},
-      tile_shape<T>(rows, op.elements()));
+      tile_shape<T>(rows, op.elements(), true));
   call.finish();
 }
 
@@ -242,7 +236,7 @@ void run_rows(const device_backend<Device>& place, index_t rows,
   call.expects("y", op.y);
   call.launch(
       ode_step_kernel<T>{op.x, op.v, op.y, call.on_device(op.steps), no_meeting<T>(rows, op.elements())},
-      tile_shape<T>(rows, op.elements()));
+      tile_shape<T>(rows, op.elements(), false));
 }
 
 template <class Device, storage_scalar T>
@@ -253,7 +247,7 @@ void run_rows(const device_backend<Device>& place, index_t rows,
   call.expects("out", op.out);
   call.launch(
       fill_noise_kernel<T>{op.out, op.key, call.on_device(op.ids), no_meeting<T>(rows, op.elements())},
-      tile_shape<T>(rows, op.elements()));
+      tile_shape<T>(rows, op.elements(), false));
 }
 
 }  // namespace tempflow::detail

@@ -115,6 +115,24 @@ struct warp_tile {
     }
   }
 
+  /// Calls visit(access, packets) for each access, with the elements of all rows there. Some accesses are read
+  /// before the first is visited, so that memory has enough to do, and no more than there are registers for.
+  template <bool Whole, class Thread, class Visit, int Rows>
+  TEMPFLOW_INLINE_DEVICE void each_access(const Thread& here, const T* const (&rows)[Rows],
+                                          const Visit& visit) const {
+    constexpr int ahead = !Whole ? 1 : accesses < 4 ? accesses : 4;
+    unrolled<accesses / ahead>([&](auto turn) TEMPFLOW_INLINE_LAMBDA {
+      packet<T, width> values[ahead][Rows];
+      unrolled<ahead>([&](auto a) TEMPFLOW_INLINE_LAMBDA {
+        unrolled<Rows>([&](auto row_of) TEMPFLOW_INLINE_LAMBDA {
+          values[a][row_of] = read<Whole>(here, rows[row_of], turn * ahead + a);
+        });
+      });
+      unrolled<ahead>([&](auto a) TEMPFLOW_INLINE_LAMBDA { visit(turn * ahead + a, values[a]); });
+      here.sync_warp();
+    });
+  }
+
   /// The sum of squares of the tile's values, in all lanes. slab: 1,024 reals of the warp's own.
   template <class Thread>
   TEMPFLOW_INLINE_DEVICE double sum_of_squares(const Thread& here, const real (&value)[of_lane],
@@ -153,14 +171,14 @@ TEMPFLOW_INLINE_DEVICE compute_t<T>* slab_of(const Thread& here) {
 template <storage_scalar T>
 inline constexpr int tile_warps = 32 / sizeof(compute_t<T>);
 
-/// One warp for each tile of `rows` rows.
+/// One warp for each tile of `rows` rows; with shared memory for sums, or without.
 template <storage_scalar T>
-launch_shape tile_shape(index_t rows, index_t elements) {
+launch_shape tile_shape(index_t rows, index_t elements, bool sums) {
   constexpr index_t warps = tile_warps<T>;
   const index_t tiles = (elements - 1) / warp_tile<T>::size + 1;
   return {.blocks = (rows * tiles - 1) / warps + 1,
           .warps = static_cast<int>(warps),
-          .shared_bytes = warps * warp_tile<T>::size * static_cast<index_t>(sizeof(compute_t<T>))};
+          .shared_bytes = sums ? warps * warp_tile<T>::size * static_cast<index_t>(sizeof(compute_t<T>)) : 0};
 }
 
 }  // namespace tempflow::detail

@@ -22,18 +22,17 @@ struct ema_kernel {
 
   template <class Thread>
   TEMPFLOW_DEVICE void operator()(const Thread& here) const {
-    using real = compute_t<T>;
     using part = warp_tile<T>;
     const part tile(0, here.block() * most_warps + here.warp(), size, here.lane());
     if (tile.first >= size) return;
-    const ema_blend<real> blend(decay);
+    const ema_blend<compute_t<T>> blend(decay);
     either(tile.whole(average, weights), [&](auto whole) TEMPFLOW_INLINE_LAMBDA {
-      unrolled<part::accesses>([&](auto access) TEMPFLOW_INLINE_LAMBDA {
-        const auto from = tile.template read<whole>(here, average, access),
-                   to = tile.template read<whole>(here, weights, access);
+      const T* const rows[] = {average, weights};
+      tile.template each_access<whole>(here, rows, [&](int access, const auto& at) TEMPFLOW_INLINE_LAMBDA {
         packet<T, part::width> moved;
         for (int j = 0; j < part::width; ++j) {
-          moved.value[j] = store<T>(blend(real{load(from.value[j])}, real{load(to.value[j])}));
+          moved.value[j] =
+              here.template store<T>(blend(here.load(at[0].value[j]), here.load(at[1].value[j])));
         }
         tile.template write<whole>(here, average, access, moved);
       });
@@ -48,7 +47,8 @@ void run(const device_backend<Device>& place, const ema_block<tiled_arithmetic, 
   device_call call(place, "ema_update");
   call.expects("average", batch_view<T>(op.average.data(), 1, size));
   call.expects("weights", batch_view<const T>(op.weights.data(), 1, size));
-  call.launch(ema_kernel<T>{op.average.data(), op.weights.data(), size, op.decay}, tile_shape<T>(1, size));
+  call.launch(ema_kernel<T>{op.average.data(), op.weights.data(), size, op.decay},
+              tile_shape<T>(1, size, false));
 }
 
 }  // namespace tempflow::detail
