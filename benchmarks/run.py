@@ -30,6 +30,7 @@ from typing import Iterable
 
 import compile_time
 import report
+from progress import Progress
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = "3x4099"  # measured by --quick alone, as main.cpp says
@@ -122,19 +123,6 @@ class OtherWork:
     def processors(self) -> float:
         wall, others = (now - then for now, then in zip(self.now(), self.start))
         return max(0.0, others / wall)
-
-
-class Progress:
-    """A line that is overwritten on a terminal, and lines elsewhere."""
-
-    def __init__(self, total: int) -> None:
-        self.start, self.total, self.done = time.monotonic(), total, 0
-
-    def show(self, what: str) -> None:
-        spent = time.monotonic() - self.start
-        left = f", {spent / self.done * (self.total - self.done) / 60:.0f} min left" if self.done else ""
-        line = f"[{self.done}/{self.total}{left}] {what}"
-        print(f"\r\033[K{line}" if sys.stdout.isatty() else line, end="" if sys.stdout.isatty() else "\n", flush=True)
 
 
 def main() -> int:

@@ -1,0 +1,114 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// A problem in the memory of a device: tables of rows and results lie there too, so no call waits.
+
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "host_data.hpp"
+#include "tempflow/ops/cuda/group_advantages.hpp"
+#include "tempflow/ops/cuda/log_prob.hpp"
+#include "tempflow/ops/cuda/policy_loss.hpp"
+#include "tempflow/ops/cuda/step.hpp"
+#include "tempflow/training/cuda/ema.hpp"
+
+namespace bench {
+
+/// The device is a template, so that an emulated one can test this without a GPU.
+template <class T, class Device>
+class device_problem final : public problem {
+ public:
+  device_problem(const task& t, const tf::device_backend<Device>& place) : task_(t), place_(place), host_(t) {
+    place.reserve(t.rows, t.columns, explorations);
+    device_.x = batch<const T>(host_.x);
+    device_.v = batch<const T>(host_.v);
+    device_.y = batch<const T>(host_.y);
+    device_.v_ref = batch<const T>(host_.v_ref);
+    device_.steps = copy(host_.steps);
+    device_.trunk_steps = copy(host_.trunk_steps);
+    device_.ids = copy(host_.ids);
+    device_.old_log_probs = copy(host_.old_log_probs);
+    device_.advantages = copy(host_.advantages);
+    device_.rewards = copy(host_.rewards);
+    device_.groups = copy(host_.groups);
+    device_.out = batch<T>(t.what == kernel::ema ? host_.x : host_.out);
+    device_.branches = batch<T>(host_.branches);
+    device_.numbers = copy(host_.numbers);
+    device_.rows = copy(host_.rows);
+    if (t.what == kernel::ema) return;  // which moves what is there
+    poison(device_.out.data(), host_.out.rows() * host_.out.columns());
+    poison(device_.branches.data(), host_.branches.rows() * host_.branches.columns());
+    poison(device_.numbers.data(), static_cast<tf::index_t>(host_.numbers.size()));
+    poison(device_.rows.data(), static_cast<tf::index_t>(host_.rows.size()));
+  }
+
+  void enqueue() override {
+    if (task_.what == kernel::group_advantages) {
+      tf::group_advantages(place_, device_.rewards, device_.groups, {}, device_.numbers);
+    } else {
+      call(place_, task_, device_);
+    }
+  }
+
+  std::string check() override {
+    enqueue();
+    tf::batch_buffer<T> out(host_.out.rows(), host_.out.columns()),
+        branches(host_.branches.rows(), host_.branches.columns());
+    std::vector<double> numbers(host_.numbers.size());
+    std::vector<tf::policy_row> rows(host_.rows.size());
+    download(device_.out.data(), out.view().data(), out.rows() * out.columns());
+    download(device_.branches.data(), branches.view().data(), branches.rows() * branches.columns());
+    download(device_.numbers.data(), numbers.data(), static_cast<tf::index_t>(numbers.size()));
+    download(device_.rows.data(), rows.data(), static_cast<tf::index_t>(rows.size()));
+    place_.synchronize();
+    return host_.compare(out, branches, numbers, rows);
+  }
+
+ private:
+  template <class E>
+  static std::size_t bytes(tf::index_t count) {
+    return sizeof(E) * static_cast<std::size_t>(count);
+  }
+
+  template <class E>
+  E* upload(const E* from, tf::index_t count) {
+    if (count == 0) return nullptr;
+    const Device device = place_.device();
+    memory_.emplace_back(device.allocate(bytes<E>(count)),
+                         [device](void* memory) { device.release(memory); });
+    device.copy_from_host(memory_.back().get(), from, bytes<E>(count));
+    return static_cast<E*>(memory_.back().get());
+  }
+  template <class E>
+  std::span<E> copy(const std::vector<E>& from) {
+    return {upload(from.data(), static_cast<tf::index_t>(from.size())), from.size()};
+  }
+  template <class E>
+  tf::batch_view<E> batch(const tf::batch_buffer<T>& from) {
+    if (from.rows() == 0) return {};
+    return {upload(from.view().data(), from.rows() * from.columns()), from.rows(), from.columns()};
+  }
+
+  /// Numbers that are no numbers, where the kernel has to write its own.
+  template <class E>
+  void poison(E* to, tf::index_t count) {
+    const std::vector<std::byte> wrong(bytes<E>(count), std::byte{0xff});
+    if (count > 0) place_.device().copy_from_host(to, wrong.data(), wrong.size());
+    place_.synchronize();  // before `wrong` goes
+  }
+  template <class E>
+  void download(const E* from, E* to, tf::index_t count) {
+    if (count > 0) place_.device().copy_to_host(to, from, bytes<E>(count));
+  }
+
+  task task_;
+  tf::device_backend<Device> place_;
+  host_data<T> host_;
+  arguments<T> device_;
+  std::vector<std::shared_ptr<void>> memory_;
+};
+
+}  // namespace bench

@@ -1,0 +1,15 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "tempflow/cuda.cuh"
+
+#include "make_problem.hpp"
+
+namespace bench {
+
+template <>
+std::unique_ptr<problem> make_problem<float>(const task& t, const tempflow::cuda_backend& place) {
+  return std::make_unique<device_problem<float, tempflow::cuda_device>>(t, place);
+}
+
+}  // namespace bench
