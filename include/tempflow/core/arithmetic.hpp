@@ -36,7 +36,7 @@ struct tile_sums {
 ///
 /// A tile is summed in 32 lanes (element e into lane e mod 32) that a fixed tree then folds, so the bits
 /// depend on the row alone. For D non-negative terms the relative error of a row's sum is below 40 eps in
-/// fp32 (eps = 2^-24, D up to 1e12), and below (37 + D / 1024) eps in fp64 (eps = 2^-53). Derivation:
+/// fp32 (eps = 2^-24, D up to 1e12), and below (42 + D / 32768) eps in fp64 (eps = 2^-53). Derivation:
 /// docs/maths.md.
 struct tiled_arithmetic {
   template <storage_scalar T>
