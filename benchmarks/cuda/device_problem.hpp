@@ -79,7 +79,7 @@ class device_problem final : public problem {
     const Device device = place_.device();
     memory_.emplace_back(device.allocate(bytes<E>(count)),
                          [device](void* memory) { device.release(memory); });
-    device.copy_from_host(memory_.back().get(), from, bytes<E>(count));
+    device.copy(memory_.back().get(), from, bytes<E>(count));
     return static_cast<E*>(memory_.back().get());
   }
   template <class E>
@@ -96,12 +96,12 @@ class device_problem final : public problem {
   template <class E>
   void poison(E* to, tf::index_t count) {
     const std::vector<std::byte> wrong(bytes<E>(count), std::byte{0xff});
-    if (count > 0) place_.device().copy_from_host(to, wrong.data(), wrong.size());
+    if (count > 0) place_.device().copy(to, wrong.data(), wrong.size());
     place_.synchronize();  // before `wrong` goes
   }
   template <class E>
   void download(const E* from, E* to, tf::index_t count) {
-    if (count > 0) place_.device().copy_to_host(to, from, bytes<E>(count));
+    if (count > 0) place_.device().copy(to, from, bytes<E>(count));
   }
 
   task task_;

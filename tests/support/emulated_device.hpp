@@ -274,8 +274,7 @@ class emulated_device {
                   static_cast<std::size_t>(row_bytes));
     }
   }
-  void copy_to_host(void* to, const void* from, std::size_t bytes) const { std::memcpy(to, from, bytes); }
-  void copy_from_host(void* to, const void* from, std::size_t bytes) const { std::memcpy(to, from, bytes); }
+  void copy(void* to, const void* from, std::size_t bytes) const { std::memcpy(to, from, bytes); }
   void synchronize() const { ++state_->waits; }
   bool capturing() const { return state_->capturing; }
   tempflow::memory_kind memory_of(const void* address) const {

@@ -47,24 +47,18 @@ class cuda_device {
     check_cuda(cudaMemsetAsync(memory, 0, bytes, stream_), "cudaMemsetAsync");
   }
 
+  void copy(void* to, const void* from, std::size_t bytes) const {
+    check_cuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream_), "cudaMemcpyAsync");
+  }
+
   void copy_rows(void* to, index_t to_stride, const void* from, index_t from_stride, index_t row_bytes,
                  index_t rows) const {
-    if (to_stride == row_bytes && from_stride == row_bytes) {
-      check_cuda(cudaMemcpyAsync(to, from, size(row_bytes * rows), cudaMemcpyDeviceToDevice, stream_),
-                 "cudaMemcpyAsync");
-    } else {
-      check_cuda(cudaMemcpy2DAsync(to, size(to_stride), from, size(from_stride), size(row_bytes), size(rows),
-                                   cudaMemcpyDeviceToDevice, stream_),
-                 "cudaMemcpy2DAsync");
+    if (rows == 1 || (to_stride == row_bytes && from_stride == row_bytes)) {
+      return copy(to, from, size(row_bytes * rows));
     }
-  }
-
-  void copy_to_host(void* to, const void* from, std::size_t bytes) const {
-    check_cuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream_), "cudaMemcpyAsync");
-  }
-
-  void copy_from_host(void* to, const void* from, std::size_t bytes) const {
-    check_cuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream_), "cudaMemcpyAsync");
+    check_cuda(cudaMemcpy2DAsync(to, size(to_stride), from, size(from_stride), size(row_bytes), size(rows),
+                                 cudaMemcpyDefault, stream_),
+               "cudaMemcpy2DAsync");
   }
 
   void synchronize() const { check_cuda(cudaStreamSynchronize(stream_), "cudaStreamSynchronize"); }

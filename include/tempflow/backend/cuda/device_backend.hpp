@@ -8,10 +8,10 @@
 //   launch(kernel, shape)                 in stream order, as all that follows but the last one
 //   largest_cluster(kernel, shape)        blocks of a cluster, at most; 1 without clusters
 //   allocate(bytes), release(memory), clear(memory, bytes)
+//   copy(to, from, bytes)                 between any memories
 //   copy_rows(to, to_stride, from, from_stride, row_bytes, rows)
 //   capturing()                           whether the stream is being captured into a graph
 //   memory_of(address)                    which memory an address lies in
-//   copy_to_host(to, from, bytes), copy_from_host(to, from, bytes)
 //   synchronize()                         waits
 
 #include <cstddef>
@@ -114,6 +114,7 @@ struct index_kernel {
 
 }  // namespace detail
 
+/// As declared: launches index_kernel<Body>.
 template <class Device>
 template <class Body>
 void device_backend<Device>::for_each_index(index_t count, const Body& body) const {

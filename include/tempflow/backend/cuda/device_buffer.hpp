@@ -12,6 +12,7 @@
 
 namespace tempflow {
 
+/// backend/cuda/device_backend.hpp.
 template <class Device>
 class device_backend;
 

@@ -113,7 +113,7 @@ class device_call {
 
   /// Copies results into host memory, where there are any: waits.
   void finish() {
-    for (const auto& [to, from, bytes] : results_) device_.copy_to_host(to, from, bytes);
+    for (const auto& [to, from, bytes] : results_) device_.copy(to, from, bytes);
     if (!results_.empty()) device_.synchronize();
   }
 

@@ -246,6 +246,7 @@ int find_largest_cluster(launch_shape shape) {
 
 }  // namespace detail
 
+/// As a launch of run_kernel<Kernel>.
 template <class Kernel>
 void cuda_device::launch(const Kernel& kernel, const launch_shape& shape) const {
   static_assert(sizeof(Kernel) <= 4096, "arguments of a kernel have 4 KiB");
@@ -256,6 +257,7 @@ void cuda_device::launch(const Kernel& kernel, const launch_shape& shape) const 
   check_cuda(cudaLaunchKernelEx(&launch.config, &detail::run_kernel<Kernel>, kernel), "cudaLaunchKernelEx");
 }
 
+/// Asked of the device once for each shape.
 template <class Kernel>
 int cuda_device::largest_cluster(const Kernel&, const launch_shape& shape) const {
   static std::mutex mutex;

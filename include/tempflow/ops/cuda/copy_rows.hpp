@@ -37,9 +37,12 @@ struct gather_kernel {
   }
 };
 
-template <class T>
-std::size_t row_bytes(const batch_view<T>& batch) {
-  return sizeof(T) * static_cast<std::size_t>(batch.columns());
+/// Copies rows between any memories.
+template <class Device, storage_scalar T>
+void copy_rows_on(const Device& device, const batch_view<const T>& from, const batch_view<T>& to) {
+  constexpr index_t size = sizeof(T);
+  device.copy_rows(to.data(), to.row_stride() * size, from.data(), from.row_stride() * size,
+                   from.columns() * size, from.rows());
 }
 
 template <class Device, storage_scalar T>
@@ -57,18 +60,14 @@ void run(const device_backend<Device>& place, const row_copy<T>& op) {
   device_call call(place, "copy_rows");
   call.expects("from", op.from);
   call.expects("to", op.to);
-  constexpr index_t size = sizeof(T);
-  place.device().copy_rows(op.to.data(), op.to.row_stride() * size, op.from.data(),
-                           op.from.row_stride() * size, op.from.columns() * size, op.from.rows());
+  copy_rows_on(place.device(), op.from, op.to);
 }
 
 template <class Device, storage_scalar T>
 void run(const device_backend<Device>& place, const row_upload<T>& op) {
   device_call call(place, "copy_from_host");
   call.expects("to", op.to);
-  for (index_t i = 0; i < op.to.rows(); ++i) {
-    place.device().copy_from_host(op.to.row(i), op.from.row(i), row_bytes(op.to));
-  }
+  copy_rows_on(place.device(), op.from, op.to);
   place.device().synchronize();
 }
 
@@ -76,9 +75,7 @@ template <class Device, storage_scalar T>
 void run(const device_backend<Device>& place, const row_download<T>& op) {
   device_call call(place, "copy_to_host");
   call.expects("from", op.from);
-  for (index_t i = 0; i < op.to.rows(); ++i) {
-    place.device().copy_to_host(op.to.row(i), op.from.row(i), row_bytes(op.to));
-  }
+  copy_rows_on(place.device(), op.from, op.to);
   place.device().synchronize();
 }
 
