@@ -4,7 +4,6 @@
 
 #include <cmath>
 #include <numbers>
-#include <stdexcept>
 #include <vector>
 
 namespace fashion {
@@ -27,25 +26,16 @@ double adamw::step(const tempflow::cpu_backend& cpu, const adamw_settings& setti
   double norm = 0;
   for (const double s : squares) norm += s;
   norm = std::sqrt(norm);
-  if (!std::isfinite(norm)) throw std::runtime_error("adamw: the gradient's norm is not finite");
-
+  const adamw_rule rule(settings, steps_ + 1, norm);
   ++steps_;
-  const auto n = static_cast<double>(steps_);
-  const auto clip =
-      static_cast<float>(norm > settings.max_gradient_norm ? settings.max_gradient_norm / norm : 1.0);
-  const auto b1 = static_cast<float>(settings.beta1), b2 = static_cast<float>(settings.beta2);
-  const auto rate = static_cast<float>(settings.learning_rate / (1 - std::pow(settings.beta1, n)));
-  const auto unbias = static_cast<float>(1 / (1 - std::pow(settings.beta2, n)));
-  const auto keep = static_cast<float>(1 - settings.learning_rate * settings.weight_decay);
-  const auto epsilon = static_cast<float>(settings.epsilon);
   cpu.for_each_index(blocks, [&](tempflow::index_t b) {
     const auto begin = b * block, count = std::min(block, size - begin);
     auto m = mean_.segment(begin, count).array(), s = square_.segment(begin, count).array();
     auto w = weights.segment(begin, count).array();
-    const auto g = gradient.segment(begin, count).array() * clip;
-    m = b1 * m + (1 - b1) * g;
-    s = b2 * s + (1 - b2) * g.square();
-    w = keep * w - rate * m / ((s * unbias).sqrt() + epsilon);
+    const auto g = gradient.segment(begin, count).array() * rule.clip;
+    m = rule.beta1 * m + (1 - rule.beta1) * g;
+    s = rule.beta2 * s + (1 - rule.beta2) * g.square();
+    w = rule.keep * w - rule.rate * m / ((s * rule.unbias).sqrt() + rule.epsilon);
   });
   return norm;
 }

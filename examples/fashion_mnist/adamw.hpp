@@ -4,23 +4,15 @@
 
 #include <tempflow/backend/cpu.hpp>
 
+#include "adamw_rule.hpp"
 #include "matrix.hpp"
 
 namespace fashion {
 
-struct adamw_settings {
-  double learning_rate = 1e-3;
-  double beta1 = 0.9;
-  double beta2 = 0.999;
-  double epsilon = 1e-8;
-  double weight_decay = 1e-4;
-  double max_gradient_norm = 1.0;  ///< the global norm above which a gradient is scaled down
-};
-
 /// A learning rate that rises over the first 100 steps, then falls along a cosine to 0.
 double cosine_rate(double peak, int step, int steps);
 
-/// AdamW (Loshchilov and Hutter, arXiv 1711.05101) with a global gradient norm clip.
+/// The optimiser's memory; adamw_rule has the formulas.
 class adamw {
  public:
   explicit adamw(Eigen::Index parameters)

@@ -2,9 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Fine-tunes a flow model that draws clothes, so that it draws what it is asked for.
 
+#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
 
+#include "advance.hpp"
 #include "checkpoint.hpp"
 #include "evaluation.hpp"
 #include "options.hpp"
@@ -37,42 +39,6 @@ struct run_state {
   }
 };
 
-void print_row(progress& bar, const metrics_row& row) {
-  char line[160];
-  std::snprintf(line, sizeof line,
-                "update %4lld  reward %7.3f  judge %.3f  diversity %.3f  frechet %6.2f  kl %.4f  %4.0f s",
-                static_cast<long long>(row.update), row.quality.reward, row.quality.judge,
-                row.quality.diversity, row.quality.frechet, row.kl, row.seconds);
-  bar.say(line);
-}
-
-/// Updates until the next evaluation is due; its row.
-metrics_row advance(trainer& training, const options& o, const evaluator& evaluate, const metrics_row& last,
-                    progress& bar, stopwatch& watch) {
-  metrics_row row;
-  row.ratio_mean = 0;
-  row.model_evaluations = last.model_evaluations;
-  row.model_calls = last.model_calls;
-  const double start = bar.seconds();
-  const int count = std::min(o.evaluate_every, o.updates - training.updates());
-  for (int i = 0; i < count; ++i) {
-    const auto report = training.update();
-    row.kl += report.policy.kl / count;
-    row.clip_fraction += report.policy.clip_fraction() / count;
-    row.ratio_mean += report.policy.ratio_mean / count;
-    row.zero_std_share += report.groups.zero_std_share() / count;
-    row.model_evaluations += report.cost.model_evaluations;
-    row.model_calls += report.cost.model_calls;
-    char note[40];
-    std::snprintf(note, sizeof note, "reward of the rollout %.3f", report.groups.reward_mean);
-    bar.update(static_cast<double>(training.updates()) / o.updates, note);
-  }
-  row.update = training.updates();
-  row.quality = watch.charge(account::not_measured, [&] { return evaluate.evaluate(training.average()); });
-  row.seconds = last.seconds + bar.seconds() - start;
-  return row;
-}
-
 void run(const options& o) {
   const tf::cpu_backend cpu(o.threads);
   std::filesystem::create_directories(o.output);
@@ -103,7 +69,10 @@ void run(const options& o) {
 
   while (training.updates() < o.updates) {
     const stopwatch::scope timed(watch, account::everything_else);
-    state.rows.push_back(advance(training, o, evaluate, state.rows.back(), bar, watch));
+    const auto judged = [&] {
+      return watch.charge(account::not_measured, [&] { return evaluate.evaluate(training.average()); });
+    };
+    state.rows.push_back(advance(training, o, judged, state.rows.back(), bar));
     print_row(bar, state.rows.back());
     state.save(checkpoint, fingerprint);
     write_metrics(metrics, state.rows);
@@ -119,7 +88,15 @@ void run(const options& o) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const auto options = parse_options(argc, argv);
+  const auto options = parse_options(
+      argc, argv,
+      "Pre-trains a flow model on Fashion-MNIST, then fine-tunes it by TempFlow-GRPO so that it follows its "
+      "prompts. Killed and started again it continues where it was.",
+      {}, [](CLI::App& app, fashion::options& o) {
+        app.add_flag("--restart", o.restart,
+                     "fine-tune afresh, without the checkpoint that each evaluation leaves in OUTPUT")
+            ->group("Files and machine (no effect on results)");
+      });
   try {
     run(options);
   } catch (const std::exception& error) {

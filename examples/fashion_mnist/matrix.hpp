@@ -5,16 +5,14 @@
 #include <Eigen/Core>
 #include <span>
 
+#include "task.hpp"
+
 namespace fashion {
 
 /// A batch: one row a sample, rows contiguous.
 using matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 using vector = Eigen::VectorXf;
 using const_matrix_view = Eigen::Ref<const matrix>;
-
-inline constexpr int image_side = 28;
-inline constexpr int pixels = image_side * image_side;
-inline constexpr int classes = 10;
 
 /// Networks always run in tiles of this many rows, the last one padded. A matrix product may round
 /// differently for another shape, so a fixed shape makes each row's result independent of the batch that it

@@ -3,29 +3,21 @@
 #include "network.hpp"
 
 #include <array>
-#include <numbers>
 #include <numeric>
 #include <tempflow/interop/eigen.hpp>
 
 namespace fashion {
 namespace {
 
-constexpr int frequencies = 16;
-constexpr int conditions = 2 * frequencies + classes;  // sines and cosines of sigma, then the class one-hot
-constexpr int embedding = 64;
-constexpr float smallest_sigma = 0.02f;  // v = (x - x0) / sigma is kept finite at the data's end
-
 void write_conditions(float sigma, int label, float* out) {
   for (int k = 0; k < frequencies; ++k) {
-    const float angle = std::numbers::pi_v<float> * sigma * std::exp2(static_cast<float>(k) * 0.4f - 1.0f);
+    const float angle = sigma_angle(sigma, k);
     out[k] = std::sin(angle);
     out[frequencies + k] = std::cos(angle);
   }
   std::fill_n(out + 2 * frequencies, classes, 0.0f);
   out[2 * frequencies + label] = 1.0f;
 }
-
-constexpr float norm_epsilon = 1e-5f;
 
 /// Each row to mean 0 and variance 1.
 void normalise(const matrix& x, matrix& y, Eigen::ArrayXf& inverse_std) {
@@ -71,25 +63,14 @@ std::array<T, tile_rows> padded(std::span<const T> values, T filler) {
   return out;
 }
 
-float divisor(double sigma) { return std::max(static_cast<float>(sigma), smallest_sigma); }
+float divisor(double sigma) { return preconditioning(static_cast<float>(sigma)).divisor; }
 
 }  // namespace
 
-velocity_network::velocity_network(network_shape shape) : shape_{shape} {
-  layer_allocator allocate;
-  layers_.push_back(allocate(conditions, embedding));
-  layers_.push_back(allocate(shape.latents, shape.width));
-  for (int b = 0; b < shape.blocks; ++b) {
-    layers_.push_back(allocate(embedding, 2 * shape.width));
-    layers_.push_back(allocate(shape.width, shape.width));
-    layers_.push_back(allocate(shape.width, shape.width));
-  }
-  layers_.push_back(allocate(shape.width, shape.latents));
-  parameters_ = allocate.size();
-}
+velocity_network::velocity_network(network_shape shape) : shape_{shape}, layers_{shape.layers()} {}
 
 vector velocity_network::initial_weights(std::uint64_t seed) const {
-  vector weights(parameters_);
+  vector weights(parameters());
   for (std::size_t l = 0; l < layers_.size(); ++l) {
     const bool in_block = l >= 2 && l + 1 < layers_.size();
     // Film and down layers and the output start at zero: blocks are the identity, the network the linear guess.
@@ -112,12 +93,10 @@ void velocity_network::run_tile(const vector& weights, const matrix& x, sigmas s
   for (Eigen::Index i = 0; i < tile_rows; ++i) {
     const auto row = static_cast<std::size_t>(i);
     const auto s = static_cast<float>(sigma[row]);
-    // x has variance (1 - s)^2 + s^2; given x, x0 has the mean below and the variance s^2 / ((1 - s)^2 +
-    // s^2).
-    const float inverse_std = 1.0f / std::sqrt((1 - s) * (1 - s) + s * s);
-    input.row(i) = x.row(i) * inverse_std;
-    guess.row(i) = input.row(i) * ((1 - s) * inverse_std);
-    t.spread(i) = s * inverse_std;
+    const preconditioning given(s);
+    input.row(i) = x.row(i) * given.scale;
+    guess.row(i) = input.row(i) * given.guess;
+    t.spread(i) = given.spread;
     write_conditions(s, static_cast<int>(label[row]), condition.row(i).data());
   }
 

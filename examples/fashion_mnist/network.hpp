@@ -10,14 +10,9 @@
 
 #include "linear.hpp"
 #include "matrix.hpp"
+#include "network_shape.hpp"
 
 namespace fashion {
-
-struct network_shape {
-  int latents = 32;  ///< dimension of the flow
-  int width = 384;
-  int blocks = 3;
-};
 
 /// The velocity v(x, sigma, class) of a rectified flow in the latents: x = (1 - sigma) x0 + sigma n,
 /// v = n - x0.
@@ -37,7 +32,7 @@ class velocity_network {
 
   explicit velocity_network(network_shape shape);
 
-  Eigen::Index parameters() const { return parameters_; }
+  Eigen::Index parameters() const { return parameters_of(layers_); }
   int dimension() const { return shape_.latents; }
   vector initial_weights(std::uint64_t seed) const;
 
@@ -81,8 +76,7 @@ class velocity_network {
   void backward_tile(const vector& weights, const matrix& output_gradient, tape& t) const;
 
   network_shape shape_;
-  Eigen::Index parameters_ = 0;
-  std::vector<linear> layers_;  // embed, input, then (film, up, down) a block, then output
+  std::vector<linear> layers_;
 };
 
 }  // namespace fashion

@@ -25,7 +25,7 @@ void for_each_setting(Options& o, const Visit& visit) {
 
   const char* group = "Files and machine (no effect on results)";
   visit(scope::nothing, group, "--data", o.data, any, "folder of the four Fashion-MNIST files");
-  visit(scope::nothing, group, "--output", o.output, any, "folder for results and the checkpoint");
+  visit(scope::nothing, group, "--output", o.output, any, "folder for results");
   visit(scope::nothing, group, "--cache", o.cache, any, "folder for pre-trained networks [OUTPUT/cache]");
   visit(scope::nothing, group, "--threads", o.threads, NonNegativeNumber,
         "threads; 0: one per hardware thread");
@@ -95,7 +95,7 @@ void for_each_setting(Options& o, const Visit& visit) {
 
   group = "Evaluation";
   visit(scope::run, group, "--evaluate-every", o.evaluate_every, PositiveNumber,
-        "updates between evaluations, each followed by a checkpoint");
+        "updates between evaluations");
   visit(scope::run, group, "--evaluation-samples", o.evaluation_samples, Range(12, 100000),
         "images a prompt");
 }
@@ -112,19 +112,15 @@ std::string options::fingerprint(scope product) const {
   return out.str();
 }
 
-options parse_options(int argc, char** argv) {
-  options o;
-  CLI::App app{
-      "Pre-trains a flow model on Fashion-MNIST, then fine-tunes it by TempFlow-GRPO so that it follows its "
-      "prompts. "
-      "Killed and started again it continues where it was."};
+options parse_options(int argc, char** argv, const std::string& description, options o,
+                      const more_options& add) {
+  CLI::App app{description};
   app.get_formatter()->column_width(36);
   for_each_setting(
       o, [&](scope, const char* group, const char* name, auto& value, const auto& check, const char* help) {
         app.add_option(name, value, help)->group(group)->capture_default_str()->take_last()->check(check);
       });
-  app.add_flag("--restart", o.restart, "discard the checkpoint in OUTPUT and fine-tune afresh")
-      ->group("Files and machine (no effect on results)");
+  add(app, o);
   try {
     app.parse(argc, argv);
     if (o.trained_steps > o.steps) throw CLI::ValidationError("--trained-steps", "must be at most --steps");

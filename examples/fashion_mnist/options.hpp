@@ -4,7 +4,12 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <string>
+
+namespace CLI {
+class App;
+}
 
 namespace fashion {
 
@@ -72,7 +77,12 @@ struct options {
   std::string fingerprint(scope product) const;
 };
 
-/// Reads the command line. After --help or a mistake, prints what is due and exits.
-options parse_options(int argc, char** argv);
+/// Adds a program's own options to the common ones.
+using more_options = std::function<void(CLI::App&, options&)>;
+
+/// Reads the command line of a program that does what `description` says, from its defaults. After --help or
+/// a mistake, prints what is due and exits.
+options parse_options(int argc, char** argv, const std::string& description, options defaults,
+                      const more_options& add);
 
 }  // namespace fashion

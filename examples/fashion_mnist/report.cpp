@@ -29,6 +29,15 @@ void write_metrics(const std::filesystem::path& path, const std::vector<metrics_
   write_file_atomically(path, text);
 }
 
+void print_row(progress& bar, const metrics_row& row) {
+  char line[160];
+  std::snprintf(line, sizeof line,
+                "update %4lld  reward %7.3f  judge %.3f  diversity %.3f  frechet %6.2f  kl %.4f  %4.0f s",
+                static_cast<long long>(row.update), row.quality.reward, row.quality.judge,
+                row.quality.diversity, row.quality.frechet, row.kl, row.seconds);
+  bar.say(line);
+}
+
 namespace {
 
 /// A string in gnuplot's single quotes.

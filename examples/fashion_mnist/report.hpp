@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "evaluation.hpp"
+#include "progress.hpp"
 #include "stopwatch.hpp"
 
 namespace fashion {
@@ -22,6 +23,9 @@ struct metrics_row {
   std::int64_t model_calls = 0;
   double seconds = 0;
 };
+
+/// Prints a row beside a progress bar.
+void print_row(progress& bar, const metrics_row& row);
 
 /// Writes metrics.csv. Throws output_error.
 void write_metrics(const std::filesystem::path& path, const std::vector<metrics_row>& rows);

@@ -8,17 +8,12 @@
 #include "checkpoint.hpp"
 #include "options.hpp"
 #include "pretrain.hpp"
+#include "recipe.hpp"
 #include "rewards.hpp"
 #include "stopwatch.hpp"
+#include "update_report.hpp"
 
 namespace fashion {
-
-/// What one policy update reports.
-struct update_report {
-  tempflow::policy_statistics policy;
-  tempflow::group_statistics groups;
-  tempflow::rollout_cost cost;
-};
 
 /// Fine-tunes the flow model by policy gradient: the part of this example that shows how the library is used.
 class trainer {
@@ -41,20 +36,13 @@ class trainer {
 
  private:
   tempflow::trajectories<float> explore();
-  tempflow::rollout_cost cost() const;
 
   const tempflow::cpu_backend& cpu_;
-  const options& settings_;
   const pretrained& start_;
   const reward_function& reward_;
   stopwatch& watch_;
 
-  tempflow::chain chain_;
-  tempflow::branch_plan branch_plan_;
-  tempflow::flow_plan flow_plan_;
-  tempflow::advantage_options credit_;
-  tempflow::clipped_grpo objective_;
-
+  recipe recipe_;
   int updates_ = 0;
   vector weights_, average_;
   adamw optimiser_;
