@@ -6,7 +6,7 @@ option(TEMPFLOW_CUDA "Build the CUDA tests, examples and benchmarks, where there
 set(TEMPFLOW_HAS_CUDA OFF)
 if(TEMPFLOW_CUDA AND CUDAToolkit_FOUND AND NOT TEMPFLOW_SANITIZE)
   if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
-    set(CMAKE_CUDA_ARCHITECTURES 75-virtual 80-real 90-real) # the oldest as PTX, which newer ones compile at start
+    set(CMAKE_CUDA_ARCHITECTURES 75-virtual 80-real 90) # the last as PTX too, which newer ones compile at start
   endif()
   include(CheckLanguage)
   check_language(CUDA)

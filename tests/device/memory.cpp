@@ -3,6 +3,7 @@
 
 // Where arguments and results of a device may lie, what waits, what allocates, and what is refused.
 
+#include <algorithm>
 #include <limits>
 #include <span>
 #include <vector>
@@ -183,6 +184,88 @@ TEST_CASE("what cannot be captured into a graph is refused before anything is la
   device.capture(true);
   p.step(log_probs.span());
   CHECK(device.launches() == launches + 3);
+}
+
+TEST_CASE("pinned memory belongs to the stream, for results and for arguments", "[device]") {
+  problem p(support::make_device_place());
+  const auto& device = p.place.device();
+  const std::span<double> pinned(device.pinned(), rows);
+  p.place.reserve(rows, columns);
+  const int waits = device.waits(), launches = device.launches();
+  p.step(pinned);
+  CHECK(device.waits() == waits);
+  std::vector<double> host(rows);
+  p.step(host);
+  CHECK(std::equal(host.begin(), host.end(), pinned.begin()));
+
+  const std::vector<double> advantages{1, -2, 0.5};
+  const tempflow::policy_batch<float> batch{.x = p.x.view(),
+                                            .y = p.y.view(),
+                                            .transitions = p.steps,
+                                            .old_log_probs = pinned,
+                                            .advantages = advantages};
+  placed<float, support::device_place> gradient(p.place, rows, columns);
+  const int before = device.launches();
+  const auto total =
+      tempflow::policy_loss(p.place, batch, p.v, {}, tempflow::clipped_grpo{}, gradient.view());
+  CHECK(total.max_abs_log_ratio == 0);
+  CHECK(device.launches() ==
+        before + 3);  // tables of transitions and advantages, not of old log-probs; the loss
+  CHECK(launches < before);
+}
+
+TEST_CASE("statistics need rows that the host can read and wait for", "[device]") {
+  problem p(support::make_device_place());
+  std::vector<double> old(rows);
+  p.step(old);
+  const std::vector<double> advantages(rows, 1.0);
+  const tempflow::policy_batch<float> batch{.x = p.x.view(),
+                                            .y = p.y.view(),
+                                            .transitions = p.steps,
+                                            .old_log_probs = old,
+                                            .advantages = advantages};
+  placed<float, support::device_place> gradient(p.place, rows, columns);
+  placed_numbers<support::device_place> memory(p.place, 64);
+  const std::span on_device(reinterpret_cast<tempflow::policy_row*>(memory.span().data()), rows);
+  const auto loss = [&](std::span<tempflow::policy_row> to) {
+    return tempflow::policy_loss(p.place, batch, p.v, {}, tempflow::clipped_grpo{}, gradient.view(), to);
+  };
+  const auto& device = p.place.device();
+  const int launches = device.launches();
+  CHECK_THROWS_MATCHES(loss(on_device), tempflow::memory_error,
+                       MessageMatches(ContainsSubstring("device memory")));
+  CHECK(device.launches() == launches);
+  tempflow::policy_loss_rows(p.place, batch, p.v, {}, tempflow::clipped_grpo{}, gradient.view(), on_device);
+  const std::span pinned(reinterpret_cast<tempflow::policy_row*>(device.pinned()), rows);
+  const int waits = device.waits();
+  CHECK(loss(pinned).rows == rows);
+  CHECK(device.waits() > waits);
+}
+
+TEST_CASE("an empty result is none, whatever its address", "[device]") {
+  problem p(support::make_device_place());
+  std::vector<double> cleared(rows, 7);
+  double* const storage = cleared.data();
+  const std::vector<double> before = cleared;
+  cleared.clear();
+  p.step(cleared);
+  CHECK(std::equal(before.begin(), before.end(), storage));
+}
+
+TEST_CASE("a graph keeps the workspace that it was captured with", "[device]") {
+  problem p(support::make_device_place());
+  placed_numbers<support::device_place> log_probs(p.place, rows);
+  p.place.reserve(rows, columns);
+  const auto& device = p.place.device();
+  device.capture(true);
+  p.step(log_probs.span());
+  CHECK_THROWS_AS(p.x.values(), tempflow::memory_error);  // a copy to the host would wait
+  device.capture(false);
+  const std::size_t blocks = device.blocks();
+  p.place.reserve(50 * rows, columns);
+  CHECK(device.blocks() == blocks + 1);  // a larger one, and the old one
+  p.place.reserve(500 * rows, columns);
+  CHECK(device.blocks() == blocks + 1);  // nothing was captured with the larger one
 }
 
 TEST_CASE("a device's memory is given back", "[device]") {

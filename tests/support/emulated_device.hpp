@@ -279,6 +279,9 @@ class emulated_device {
   bool capturing() const { return state_->capturing; }
   tempflow::memory_kind memory_of(const void* address) const {
     const auto at = static_cast<const std::byte*>(address);
+    if (at >= state_->pinned.data() && at < state_->pinned.data() + state_->pinned.size()) {
+      return tempflow::memory_kind::pinned;
+    }
     auto found = state_->blocks.upper_bound(const_cast<std::byte*>(at));
     if (found == state_->blocks.begin()) return tempflow::memory_kind::host;
     --found;
@@ -287,6 +290,7 @@ class emulated_device {
   }
 
   // For tests.
+  double* pinned() const { return reinterpret_cast<double*>(state_->pinned.data()); }
   void capture(bool on) const { state_->capturing = on; }
   int launches() const { return state_->launches; }
   int allocations() const { return state_->allocations; }
@@ -317,6 +321,7 @@ class emulated_device {
     std::map<std::byte*, allocation> blocks;
     int clusters = 16, launches = 0, allocations = 0, waits = 0;
     bool capturing = false;
+    std::vector<std::byte> pinned = std::vector<std::byte>(4096);  // host memory that the device reaches
   };
 
   std::shared_ptr<state> state_;

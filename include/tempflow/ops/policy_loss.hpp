@@ -261,7 +261,10 @@ template <backend B, storage_scalar T, policy_objective Objective, storage_scala
 policy_statistics policy_loss(const B& place, const policy_batch<T>& batch, input_batch<T> v,
                               input_batch<T> v_ref, const Objective& objective, batch_view<G> gradient,
                               std::span<policy_row> rows) {
+  constexpr bool waits = requires { place.check_host_waits("policy_loss", rows.data()); };
+  if constexpr (waits) place.check_host_waits("policy_loss", rows.data());
   policy_loss_rows(place, batch, v, v_ref, objective, gradient, rows);
+  if constexpr (waits) place.synchronize();
   return summarize(rows, objective.kl_beta, detail::policy_mean_over(batch, v.rows()));
 }
 

@@ -59,7 +59,7 @@ struct policy_terms {
   }
 
   /// Fills in the numbers of row i from its sums of r^2 and (v - v_ref)^2, and returns the slope. Not a part of
-  /// its callers, so that an objective has the same bits in all instruction sets.
+  /// its callers, so that an objective has the same bits in all instruction sets of a host.
   TEMPFLOW_NOINLINE TEMPFLOW_HD double conclude(index_t i, double squared_residual, double squared_difference,
                                                 policy_row& row) const {
     const transition& step = transitions[i];

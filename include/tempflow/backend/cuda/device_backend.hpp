@@ -18,6 +18,7 @@
 #include <memory>
 #include <mutex>
 #include <span>
+#include <string_view>
 
 #include "tempflow/backend/cuda/device_buffer.hpp"
 #include "tempflow/backend/cuda/device_workspace.hpp"
@@ -36,13 +37,16 @@ enum class memory_kind {
 
 /// Runs on a device, in the order of one stream. A cheap value: copies share stream and workspace.
 ///
-/// Batches (x, v, y, gradients) lie in device memory. Arguments a row (transitions, ids, advantages) may lie in
-/// either: in host memory they are checked and copied when the operation is called; in device memory they are
-/// read in stream order and not checked, and what they break shows as numbers that are not finite. Results a
-/// row (log-probs, policy rows) may too: in device or pinned memory they are written in stream order; in other
-/// host memory they are there when the operation returns, so it waits.
+/// Batches (x, v, y, gradients) lie in device memory. Arguments and results a row (transitions, ids,
+/// advantages; log-probs, policy rows) may lie in either. In host memory, arguments are checked and copied when
+/// the operation is called, and results are there when it returns, so it waits. In device, managed or pinned
+/// memory both are read and written in stream order; then arguments are not checked, and what they break shows
+/// as numbers that are not finite.
 ///
-/// Nothing else waits, and nothing allocates but the workspace when it grows (reserve() it, or bring your own).
+/// Operations wait for nothing else, and allocate nothing but the workspace when it grows (reserve() it, or
+/// bring your own). Buffers and rollouts allocate in stream order. A graph that captured operations is replayed
+/// on the same stream, as long as a copy of the backend lives. A stream that means another one in each thread
+/// (cudaStreamPerThread) needs a backend in each.
 /// Sums have the bits of the cpu backend, and so have states and gradients in fp32 and below; logarithms and
 /// exponentials are the device's own, within 2 ulp of the host's in double.
 template <class Device>
@@ -77,9 +81,23 @@ class device_backend {
     return {*this, rows, columns};
   }
 
-  /// Whether the host may read an argument now, or the device has to in stream order.
+  /// Whether the host reads an argument when an operation is called, or the device does in stream order.
   bool host_reads(const void* address) const {
-    return address == nullptr || device_.memory_of(address) != memory_kind::device;
+    return address == nullptr || device_.memory_of(address) == memory_kind::host;
+  }
+
+  /// Throws memory_error unless the host can read a result there, after waiting for it.
+  void check_host_waits(std::string_view operation, const void* result) const {
+    if (result == nullptr) return;
+    if (device_.memory_of(result) == memory_kind::device) {
+      throw memory_error(
+          detail::message(operation, ": the host reads the result, which lies in device memory"));
+    }
+    if (device_.capturing()) {
+      throw memory_error(detail::message(operation,
+                                         ": the host waits for the result, which it cannot while the ",
+                                         "stream is being captured"));
+    }
   }
 
   /// Calls body(i) on the device for each i in [0, count), in any order. Body: trivially copyable, callable on

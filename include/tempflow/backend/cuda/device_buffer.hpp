@@ -30,8 +30,14 @@ class device_buffer {
     detail::check_extents("device_buffer", rows, columns, sizeof(T));
     if (rows == 0 || columns == 0) return;
     const std::size_t bytes = sizeof(T) * static_cast<std::size_t>(rows) * static_cast<std::size_t>(columns);
-    elements_ = static_cast<T*>(place.device().allocate(bytes));
-    place.device().clear(elements_, bytes);
+    void* const memory = place.device().allocate(bytes);
+    try {
+      place.device().clear(memory, bytes);
+    } catch (...) {
+      place.device().release(memory);
+      throw;
+    }
+    elements_ = static_cast<T*>(memory);
   }
 
   device_buffer(device_buffer&& other) noexcept { swap(other); }

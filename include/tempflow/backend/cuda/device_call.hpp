@@ -48,7 +48,9 @@ class device_call {
       : device_(place.device()),
         workspace_(place.workspace()),
         operation_(operation),
-        lock_(workspace_.mutex()) {}
+        lock_(workspace_.mutex()) {
+    workspace_.begin();
+  }
 
   device_call(const device_call&) = delete;
   device_call& operator=(const device_call&) = delete;
@@ -62,6 +64,15 @@ class device_call {
       throw memory_error(message(operation_, ": ", name,
                                  " lies in host memory, which the device does not reach; ",
                                  "the batches of a device backend lie in device memory (make_buffer)"));
+    }
+  }
+
+  /// Throws memory_error for a result in host memory while the stream is captured, which nothing can wait for.
+  void expects_to_wait(std::string_view name) const {
+    if (device_.capturing()) {
+      throw memory_error(message(operation_, ": ", name,
+                                 " lies in host memory, which cannot be waited for while ",
+                                 "the stream is being captured; use device or pinned memory"));
     }
   }
 
@@ -83,7 +94,7 @@ class device_call {
   }
   template <class T>
   const T* on_device(const T* values, index_t count) {
-    if (count == 0 || device_.memory_of(values) == memory_kind::device) return values;
+    if (count == 0 || device_.memory_of(values) != memory_kind::host) return values;
     T* const copy = take<T>(count);
     upload(reinterpret_cast<std::byte*>(copy), reinterpret_cast<const std::byte*>(values),
            sizeof(T) * static_cast<std::size_t>(count));
@@ -95,12 +106,9 @@ class device_call {
   template <class T>
   T* output(std::string_view name, std::span<T> to) {
     static_assert(std::is_trivially_copyable_v<T>);
-    if (to.empty() || device_.memory_of(to.data()) != memory_kind::host) return to.data();
-    if (device_.capturing()) {
-      throw memory_error(message(operation_, ": ", name,
-                                 " lies in host memory, which cannot be waited for while ",
-                                 "the stream is being captured; pass device or pinned memory"));
-    }
+    if (to.empty()) return nullptr;
+    if (device_.memory_of(to.data()) != memory_kind::host) return to.data();
+    expects_to_wait(name);
     T* const here = take<T>(static_cast<index_t>(to.size()));
     results_.push_back({to.data(), here, to.size_bytes()});
     return here;

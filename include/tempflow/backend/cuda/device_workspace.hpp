@@ -38,6 +38,11 @@ inline std::size_t device_workspace_bytes(index_t rows, index_t columns, index_t
   }
   const index_t tiles = (columns + 1023) / 1024, sums = (std::max)(index_t{2}, explorations);
   constexpr index_t tables_of_a_row = 512;  // transitions, ids, doubles, slopes, a policy_row
+  constexpr index_t most = index_t{1} << 60;
+  if (sums > most / 8 / (tiles + 1) || (rows > 0 && tables_of_a_row + 8 * sums * (tiles + 1) > most / rows)) {
+    throw shape_error(detail::message("device_workspace_bytes: ", rows, " rows of ", columns,
+                                      " elements, explorations = ", explorations, ": too large to address"));
+  }
   const index_t row = tables_of_a_row + 8 * sums * (tiles + 1);
   return detail::counter_bytes + 16 * detail::workspace_alignment + static_cast<std::size_t>(rows * row);
 }
@@ -72,11 +77,15 @@ class device_workspace {
     release_retired();
     if (!owned_) return;
     if (block_ != nullptr) device_.release(block_);
+    for (std::byte* const block : kept_) device_.release(block);
     if (counters_ != nullptr) device_.release(counters_);
   }
 
   /// Held while an operation is launched.
   std::mutex& mutex() { return mutex_; }
+
+  /// Begins an operation.
+  void begin() { captured_ = captured_ || device_.capturing(); }
 
   /// Makes room before an operation or a capture asks for it.
   void reserve(std::size_t bytes) {
@@ -105,8 +114,14 @@ class device_workspace {
     }
     if (counters_ == nullptr) {
       check_may_grow(detail::counter_bytes);
-      counters_ = static_cast<std::uint32_t*>(device_.allocate(detail::counter_bytes));
-      device_.clear(counters_, detail::counter_bytes);
+      void* const memory = device_.allocate(detail::counter_bytes);
+      try {
+        device_.clear(memory, detail::counter_bytes);
+      } catch (...) {
+        device_.release(memory);
+        throw;
+      }
+      counters_ = static_cast<std::uint32_t*>(memory);
     }
     return counters_;
   }
@@ -135,8 +150,11 @@ class device_workspace {
   void grow(std::size_t bytes) {
     check_may_grow(bytes);
     bytes = (std::max)(detail::aligned(bytes), 2 * size_);
+    retired_.reserve(retired_.size() + 1);
+    kept_.reserve(kept_.size() + 1);
     auto* const larger = static_cast<std::byte*>(device_.allocate(bytes));
-    if (block_ != nullptr) retired_.push_back(block_);
+    if (block_ != nullptr) (captured_ ? kept_ : retired_).push_back(block_);  // a graph may hold its address
+    captured_ = false;
     block_ = larger;
     size_ = bytes;
     used_ = 0;
@@ -153,7 +171,8 @@ class device_workspace {
   std::uint32_t* counters_ = nullptr;
   std::byte* block_ = nullptr;
   std::size_t size_ = 0, used_ = 0;
-  std::vector<std::byte*> retired_;
+  bool captured_ = false;  ///< an operation with this block was captured into a graph
+  std::vector<std::byte*> retired_, kept_;
 };
 
 }  // namespace tempflow

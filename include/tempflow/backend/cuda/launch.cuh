@@ -12,6 +12,7 @@
 
 #include <map>
 #include <mutex>
+#include <tuple>
 #include <utility>
 
 #include "tempflow/backend/cuda/cuda_device.hpp"
@@ -72,11 +73,12 @@ struct cuda_thread {
       for (std::size_t k = 0; k < Size / 16; ++k) {
         asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(address + 16 * k),
                      "r"(words.value[4 * k]), "r"(words.value[4 * k + 1]), "r"(words.value[4 * k + 2]),
-                     "r"(words.value[4 * k + 3]));
+                     "r"(words.value[4 * k + 3])
+                     : "memory");
       }
     } else if constexpr (Size == 8) {
-      asm volatile("st.global.v2.b32 [%0], {%1, %2};" ::"l"(address), "r"(words.value[0]),
-                   "r"(words.value[1]));
+      asm volatile("st.global.v2.b32 [%0], {%1, %2};" ::"l"(address), "r"(words.value[0]), "r"(words.value[1])
+                   : "memory");
     } else {
       *static_cast<access_words<Size>*>(to) = words;
     }
@@ -98,6 +100,7 @@ struct cuda_thread {
     before = __shfl_sync(0xffffffffu, before, 0);
     if (before + 1 != expected) return false;
     __threadfence();
+    __syncwarp();  // what lane 0 acquired, all lanes see
     if (lane() == 0) *counter = 0;
     return true;
   }
@@ -187,6 +190,7 @@ struct cuda_launch {
 /// Shared memory of a block that needs no leave, and the largest cluster that does not.
 inline constexpr index_t plain_shared_bytes = 48 * 1024;
 inline constexpr int plain_cluster = 8;
+inline constexpr index_t most_blocks = 0x7fffffff;
 
 /// What a kernel may use on a device, once it has leave to.
 struct kernel_limits {
@@ -194,16 +198,15 @@ struct kernel_limits {
   bool clusters = false;     ///< the device has them, and the kernel's code was made for one that has
 };
 
-/// Takes leave for Kernel to use all that the current device has; asks it once.
-template <class Kernel>
-kernel_limits limits_of() {
+/// Takes leave for a kernel to use all that the current device has; asks once. Each library of a program may
+/// have a copy of a kernel, so it is named by its address.
+inline kernel_limits limits_of(const void* kernel) {
   static std::mutex mutex;
-  static std::map<int, kernel_limits> known;
-  constexpr auto kernel = &run_kernel<Kernel>;
+  static std::map<std::pair<int, const void*>, kernel_limits> known;
   int device = 0;
   check_cuda(cudaGetDevice(&device), "cudaGetDevice");
   const std::lock_guard lock(mutex);
-  if (const auto found = known.find(device); found != known.end()) return found->second;
+  if (const auto found = known.find({device, kernel}); found != known.end()) return found->second;
   int shared_most = 0, has_clusters = 0;
   check_cuda(cudaDeviceGetAttribute(&shared_most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
              "cudaDeviceGetAttribute");
@@ -220,14 +223,13 @@ kernel_limits limits_of() {
     check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1),
                "cudaFuncSetAttribute");
   }
-  known[device] = limits;
+  known[{device, kernel}] = limits;
   return limits;
 }
 
 /// Tries which clusters of such blocks the current device has room for.
-template <class Kernel>
-int find_largest_cluster(launch_shape shape) {
-  const kernel_limits limits = limits_of<Kernel>();
+inline int find_largest_cluster(const void* kernel, launch_shape shape) {
+  const kernel_limits limits = limits_of(kernel);
   if (shape.shared_bytes > limits.shared_bytes) return 0;
   if (!limits.clusters) return 1;
   for (const int size : {16, 8, 4, 2}) {
@@ -235,8 +237,8 @@ int find_largest_cluster(launch_shape shape) {
     shape.blocks = size;
     const cuda_launch launch(shape, nullptr);
     int at_once = 0;
-    if (cudaOccupancyMaxActiveClusters(&at_once, &run_kernel<Kernel>, &launch.config) != cudaSuccess) {
-      static_cast<void>(cudaGetLastError());
+    if (cudaOccupancyMaxActiveClusters(&at_once, kernel, &launch.config) != cudaSuccess) {
+      static_cast<void>(cudaGetLastError());  // more than this device takes
     } else if (at_once > 0) {
       return size;
     }
@@ -244,37 +246,40 @@ int find_largest_cluster(launch_shape shape) {
   return 1;
 }
 
+/// The same, tried once for each device, kernel and shape.
+inline int largest_cluster_of(const void* kernel, const launch_shape& shape) {
+  static std::mutex mutex;
+  static std::map<std::tuple<int, const void*, int, index_t>, int> known;
+  int device = 0;
+  check_cuda(cudaGetDevice(&device), "cudaGetDevice");
+  const std::lock_guard lock(mutex);
+  const std::tuple key{device, kernel, shape.warps, shape.shared_bytes};
+  if (const auto found = known.find(key); found != known.end()) return found->second;
+  return known[key] = find_largest_cluster(kernel, shape);
+}
+
 }  // namespace detail
 
-/// As a launch of run_kernel<Kernel>.
+/// As a launch of run_kernel<Kernel>. Not inlined, so that C++ sources find it in what they link.
 template <class Kernel>
-void cuda_device::launch(const Kernel& kernel, const launch_shape& shape) const {
+[[gnu::noinline]] void cuda_device::launch(const Kernel& kernel, const launch_shape& shape) const {
   static_assert(sizeof(Kernel) <= 4096, "arguments of a kernel have 4 KiB");
+  constexpr auto entry = &detail::run_kernel<Kernel>;
+  if (shape.blocks > detail::most_blocks) {
+    throw shape_error(detail::message("cuda_device: a launch of ", shape.blocks,
+                                      " blocks, a grid has at most ", detail::most_blocks));
+  }
   if (shape.shared_bytes > detail::plain_shared_bytes || shape.cluster > detail::plain_cluster) {
-    static_cast<void>(detail::limits_of<Kernel>());
+    static_cast<void>(detail::limits_of(reinterpret_cast<const void*>(entry)));
   }
   const detail::cuda_launch launch(shape, stream_);
-  check_cuda(cudaLaunchKernelEx(&launch.config, &detail::run_kernel<Kernel>, kernel), "cudaLaunchKernelEx");
+  check_cuda(cudaLaunchKernelEx(&launch.config, entry, kernel), "cudaLaunchKernelEx");
 }
 
 /// Asked of the device once for each shape.
 template <class Kernel>
-int cuda_device::largest_cluster(const Kernel&, const launch_shape& shape) const {
-  static std::mutex mutex;
-  static std::map<std::pair<int, std::pair<int, index_t>>, int> known;
-  int device = 0;
-  check_cuda(cudaGetDevice(&device), "cudaGetDevice");
-  const std::lock_guard lock(mutex);
-  const auto [at, is_new] = known.try_emplace({device, {shape.warps, shape.shared_bytes}}, 0);
-  if (is_new) {
-    try {
-      at->second = detail::find_largest_cluster<Kernel>(shape);
-    } catch (...) {
-      known.erase(at);
-      throw;
-    }
-  }
-  return at->second;
+[[gnu::noinline]] int cuda_device::largest_cluster(const Kernel&, const launch_shape& shape) const {
+  return detail::largest_cluster_of(reinterpret_cast<const void*>(&detail::run_kernel<Kernel>), shape);
 }
 
 }  // namespace tempflow

@@ -67,6 +67,7 @@ template <class Device, storage_scalar T>
 void run(const device_backend<Device>& place, const row_upload<T>& op) {
   device_call call(place, "copy_from_host");
   call.expects("to", op.to);
+  call.expects_to_wait("from");
   copy_rows_on(place.device(), op.from, op.to);
   place.device().synchronize();
 }
@@ -75,6 +76,7 @@ template <class Device, storage_scalar T>
 void run(const device_backend<Device>& place, const row_download<T>& op) {
   device_call call(place, "copy_to_host");
   call.expects("from", op.from);
+  call.expects_to_wait("to");
   copy_rows_on(place.device(), op.from, op.to);
   place.device().synchronize();
 }

@@ -3,8 +3,7 @@
 #pragma once
 
 // Group-relative advantages on a device, for rewards that were computed there: no way to the host and back.
-// Samples are ranked by group, each by comparing with all, then each sums up its group: the order, and hence
-// the bits of a sum, are those of the host's.
+// Samples are ranked by group, each by comparing with all, then each sums up its group in the host's order.
 
 #include <cstdint>
 #include <initializer_list>
@@ -13,6 +12,7 @@
 #include "tempflow/advantage/group_advantages.hpp"
 #include "tempflow/advantage/weighted_reward.hpp"
 #include "tempflow/backend/cuda/device_call.hpp"
+#include "tempflow/ops/checks.hpp"
 
 namespace tempflow {
 namespace detail {
@@ -105,9 +105,10 @@ struct group_advantage_kernel {
 /// rewards[k].values, groups, advantages: one entry a sample, in device or host memory; advantages in host
 /// memory are waited for. The work grows with the square of the samples (65,536 are some milliseconds).
 ///
-/// Throws shape_error for sizes that differ or more than 16 rewards, group_error for no samples, value_error
+/// Throws shape_error for sizes that differ, more than 16 rewards, or advantages that share memory with them, group_error for no samples, value_error
 /// for a weight or an epsilon that makes no sense. Rewards in device memory are not checked: one that is not
-/// finite makes its group's advantages NaN, and policy_loss leaves those rows out and counts them.
+/// finite makes its group's advantages NaN, and policy_loss leaves those rows out and counts them. Samples that
+/// are all alone in their groups, which the host's function refuses, get 0.
 template <class Device>
 void group_advantages(const device_backend<Device>& place, std::span<const weighted_reward> rewards,
                       std::span<const std::int64_t> groups, const advantage_options& options,
@@ -129,6 +130,12 @@ void group_advantages(const device_backend<Device>& place, std::span<const weigh
   check_size("advantages", advantages.size());
   for (const auto& [values, weight] : rewards) {
     check_size("rewards", values.size());
+    const auto view = [&](const double* from) {
+      return batch_view<const double>(from, 1, static_cast<index_t>(samples));
+    };
+    if (detail::overlap(view(values.data()), view(advantages.data()))) {
+      throw shape_error("group_advantages: advantages shares memory with a reward");
+    }
     if (!is_finite(weight)) throw value_error(detail::message("group_advantages: weight = ", weight));
     for (std::size_t i = 0; place.host_reads(values.data()) && i < samples; ++i) {
       if (!is_finite(values[i])) {

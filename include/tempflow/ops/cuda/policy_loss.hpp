@@ -135,12 +135,12 @@ void run_policy_loss(const device_backend<Device>& place, const policy_batch<T>&
   }
   auto* const outcomes = call.template take<policy_outcome<real>>(rows);
   const row_meeting meeting = make_meeting<T>(call, rows, elements, 2);
-  const launch_shape shape = tile_shape<T>(rows, elements, true);
-  call.launch(policy_sums_kernel<T, Objective>{in, terms, outcomes, to, meeting}, shape);
+  call.launch(policy_sums_kernel<T, Objective>{in, terms, outcomes, to, meeting},
+              tile_shape<T>(rows, elements, true));
   if (!gradient.empty()) {
     call.launch(policy_gradient_kernel<T, G>{in, terms.transitions, terms.has_reference, outcomes, to,
                                              gradient, meeting},
-                shape);
+                tile_shape<T>(rows, elements, false));
     if constexpr (std::same_as<G, float16>) {
       call.launch(clear_rows_kernel<G>{to, gradient, meeting}, tile_shape<G>(rows, elements, false));
     }

@@ -15,7 +15,7 @@ int main() {
     std::printf("linked; not run: no CUDA device (%s)\n", cudaGetErrorString(found));
     return 0;
   }
-  const tf::cuda_backend gpu{cudaStreamPerThread};
+  const tf::cuda_backend gpu{cudaStreamLegacy};
   const auto x = gpu.make_buffer<float>(2, 1000), v = gpu.make_buffer<float>(2, 1000),
              y = gpu.make_buffer<float>(2, 1000);
   const tf::transition step{.beta = -0.1, .std = 0.5};
