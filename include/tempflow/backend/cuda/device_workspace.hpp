@@ -135,14 +135,15 @@ class device_workspace {
  private:
   void check_may_grow(std::size_t bytes) const {
     if (!owned_) {
-      throw memory_error(detail::message(
-          "device_workspace: an operation needs ", bytes, " bytes, the caller's ", "memory has ", size_,
-          "; device_workspace_bytes(rows, columns, ", "explorations) says how much suffices"));
+      throw memory_error(
+          detail::message("device_workspace: an operation needs ", bytes, " bytes, the caller's memory has ",
+                          size_, "; device_workspace_bytes(rows, columns, explorations) says what suffices"));
     }
     if (device_.capturing()) {
-      throw memory_error(detail::message(
-          "device_workspace: ", bytes, " bytes are needed and ", size_, " are there, and the ",
-          "stream is being captured; call reserve(rows, columns) on the backend before"));
+      throw memory_error(
+          detail::message("device_workspace: ", bytes, " bytes are needed, ", size_,
+                          " are there, and the stream is being captured; call reserve(rows, columns)",
+                          " on the backend before"));
     }
   }
 
