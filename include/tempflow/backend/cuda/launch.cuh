@@ -262,7 +262,7 @@ inline int largest_cluster_of(const void* kernel, const launch_shape& shape) {
 
 /// As a launch of run_kernel<Kernel>. Not inlined, so that C++ sources find it in what they link.
 template <class Kernel>
-[[gnu::noinline]] void cuda_device::launch(const Kernel& kernel, const launch_shape& shape) const {
+TEMPFLOW_NOINLINE void cuda_device::launch(const Kernel& kernel, const launch_shape& shape) const {
   static_assert(sizeof(Kernel) <= 4096, "arguments of a kernel have 4 KiB");
   constexpr auto entry = &detail::run_kernel<Kernel>;
   if (shape.blocks > detail::most_blocks) {
@@ -278,7 +278,7 @@ template <class Kernel>
 
 /// Asked of the device once for each shape.
 template <class Kernel>
-[[gnu::noinline]] int cuda_device::largest_cluster(const Kernel&, const launch_shape& shape) const {
+TEMPFLOW_NOINLINE int cuda_device::largest_cluster(const Kernel&, const launch_shape& shape) const {
   return detail::largest_cluster_of(reinterpret_cast<const void*>(&detail::run_kernel<Kernel>), shape);
 }
 
