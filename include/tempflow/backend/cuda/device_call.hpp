@@ -57,14 +57,15 @@ class device_call {
 
   ~device_call() { workspace_.finish(); }
 
-  /// Throws memory_error for a batch that the device does not reach.
-  template <class T>
-  void expects(std::string_view name, const batch_view<T>& batch) const {
+  /// Throws memory_error for a batch that the device does not reach: expects("x", x, "v", v).
+  template <class T, class... Others>
+  void expects(std::string_view name, const batch_view<T>& batch, const Others&... others) const {
     if (!batch.empty() && device_.memory_of(batch.data()) == memory_kind::host) {
       throw memory_error(message(operation_, ": ", name,
                                  " lies in host memory, which the device does not reach; ",
                                  "the batches of a device backend lie in device memory (make_buffer)"));
     }
+    if constexpr (sizeof...(others) > 0) expects(others...);
   }
 
   /// Throws memory_error for a result in host memory while the stream is captured, which nothing can wait for.

@@ -48,8 +48,7 @@ void copy_rows_on(const Device& device, const batch_view<const T>& from, const b
 template <class Device, storage_scalar T>
 void run(const device_backend<Device>& place, const row_gather<T>& op) {
   device_call call(place, "gather_rows");
-  call.expects("from", op.from);
-  call.expects("to", op.to);
+  call.expects("from", op.from, "to", op.to);
   const index_t tiles = (op.to.columns() - 1) / warp_tile<T>::size + 1;
   call.launch(gather_kernel<T>{op.from, call.on_device(op.rows.data(), op.to.rows()), op.to, tiles},
               tile_shape<T>(op.to.rows(), op.to.columns(), false));
@@ -58,8 +57,7 @@ void run(const device_backend<Device>& place, const row_gather<T>& op) {
 template <class Device, storage_scalar T>
 void run(const device_backend<Device>& place, const row_copy<T>& op) {
   device_call call(place, "copy_rows");
-  call.expects("from", op.from);
-  call.expects("to", op.to);
+  call.expects("from", op.from, "to", op.to);
   copy_rows_on(place.device(), op.from, op.to);
 }
 

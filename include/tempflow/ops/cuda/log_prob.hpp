@@ -51,9 +51,7 @@ void run_rows(const device_backend<Device>& place, index_t rows,
               const log_prob_row<tiled_arithmetic, T>& op) {
   if (rows < 1) return;
   device_call call(place, "log_prob");
-  call.expects("x", op.x);
-  call.expects("v", op.v);
-  call.expects("y", op.y);
+  call.expects("x", op.x, "v", op.v, "y", op.y);
   double* const log_probs = call.output("log_probs", op.log_probs);
   call.launch(log_prob_kernel<T>{op.x, op.v, op.y, call.on_device(op.steps), log_probs, op.convention,
                                  make_meeting<T>(call, rows, op.elements(), 1)},

@@ -106,11 +106,7 @@ void run_policy_loss(const device_backend<Device>& place, const policy_batch<T>&
   const index_t rows = v.rows(), elements = v.columns(), tiles = (elements - 1) / warp_tile<T>::size + 1;
   if (rows < 1) return;
   device_call call(place, "policy_loss");
-  call.expects("x", batch.x);
-  call.expects("y", batch.y);
-  call.expects("v", v);
-  call.expects("v_ref", v_ref);
-  call.expects("gradient", gradient);
+  call.expects("x", batch.x, "y", batch.y, "v", v, "v_ref", v_ref, "gradient", gradient);
   policy_row* const to = call.output("rows", results);
   const policy_inputs<T> in{batch.x, batch.y, v, v_ref};
   const policy_terms<Objective> terms{call.on_device(given.transitions),

@@ -195,9 +195,7 @@ template <class Device, storage_scalar T>
 void run_rows(const device_backend<Device>& place, index_t rows, const step_row<tiled_arithmetic, T>& op) {
   if (op.x.empty()) return;
   device_call call(place, "step");
-  call.expects("x", op.x);
-  call.expects("v", op.v);
-  call.expects("y", op.y);
+  call.expects("x", op.x, "v", op.v, "y", op.y);
   double* const log_probs = call.output("log_probs", op.log_probs);
   const index_t elements = op.elements();
   call.launch(step_kernel<T>{op.x, op.v, op.y, call.on_device(op.steps), op.key, call.on_device(op.ids),
@@ -213,10 +211,7 @@ void run_rows(const device_backend<Device>& place, index_t rows,
               const branch_step_row<tiled_arithmetic, T>& op) {
   if (op.x.empty()) return;
   device_call call(place, "branch_step");
-  call.expects("x", op.x);
-  call.expects("v", op.v);
-  call.expects("trunk", op.trunk);
-  call.expects("branches", op.branches);
+  call.expects("x", op.x, "v", op.v, "trunk", op.trunk, "branches", op.branches);
   double* const log_probs = call.output("log_probs", op.log_probs);
   call.launch(
       branch_step_kernel<T>{op.x, op.v, call.on_device(op.trunk_steps), call.on_device(op.branch_steps),
@@ -231,9 +226,7 @@ void run_rows(const device_backend<Device>& place, index_t rows,
               const ode_step_row<tiled_arithmetic, T>& op) {
   if (op.x.empty()) return;
   device_call call(place, "ode_step");
-  call.expects("x", op.x);
-  call.expects("v", op.v);
-  call.expects("y", op.y);
+  call.expects("x", op.x, "v", op.v, "y", op.y);
   call.launch(
       ode_step_kernel<T>{op.x, op.v, op.y, call.on_device(op.steps), no_meeting<T>(rows, op.elements())},
       tile_shape<T>(rows, op.elements(), false));

@@ -45,8 +45,8 @@ void run(const device_backend<Device>& place, const ema_block<tiled_arithmetic, 
   const auto size = static_cast<index_t>(op.average.size());
   if (size == 0) return;
   device_call call(place, "ema_update");
-  call.expects("average", batch_view<T>(op.average.data(), 1, size));
-  call.expects("weights", batch_view<const T>(op.weights.data(), 1, size));
+  call.expects("average", batch_view<T>(op.average.data(), 1, size), "weights",
+               batch_view<const T>(op.weights.data(), 1, size));
   call.launch(ema_kernel<T>{op.average.data(), op.weights.data(), size, op.decay},
               tile_shape<T>(1, size, false));
 }
