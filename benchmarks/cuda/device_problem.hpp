@@ -9,11 +9,7 @@
 #include <vector>
 
 #include "host_data.hpp"
-#include "tempflow/ops/cuda/group_advantages.hpp"
-#include "tempflow/ops/cuda/log_prob.hpp"
-#include "tempflow/ops/cuda/policy_loss.hpp"
-#include "tempflow/ops/cuda/step.hpp"
-#include "tempflow/training/cuda/ema.hpp"
+#include "tempflow/device/kernels.hpp"
 
 namespace bench {
 

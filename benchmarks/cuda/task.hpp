@@ -13,10 +13,10 @@
 #include "tempflow/advantage/group_advantages.hpp"
 #include "tempflow/core/batch_view.hpp"
 #include "tempflow/ops/branch_step.hpp"
+#include "tempflow/ops/ema_update.hpp"
 #include "tempflow/ops/log_prob.hpp"
 #include "tempflow/ops/policy_loss.hpp"
 #include "tempflow/ops/step.hpp"
-#include "tempflow/training/ema.hpp"
 
 namespace bench {
 
@@ -94,9 +94,9 @@ void call(const Place& place, const task& t, const arguments<T>& a) {
                                       .gradient_scale = t.gradient_scale()};
       return tf::policy_loss_rows(place, batch, a.v, a.v_ref, t.objective(), a.out, a.rows);
     }
-    case kernel::step: return tf::step(place, a.x, a.v, a.steps, key, a.ids, a.out, a.numbers);
+    case kernel::step: return tf::step(place, a.x, a.v, a.steps, {key, a.ids}, a.out, a.numbers);
     case kernel::branch_step:
-      return tf::branch_step(place, a.x, a.v, a.trunk_steps, a.steps, key, a.ids, a.out, a.branches,
+      return tf::branch_step(place, a.x, a.v, a.trunk_steps, a.steps, {key, a.ids}, a.out, a.branches,
                              a.numbers);
     case kernel::ema: {
       const auto size = static_cast<std::size_t>(t.elements());

@@ -17,8 +17,8 @@
 #include <functional>
 #include <vector>
 
-#include "tempflow/backend/cuda/device_buffer.hpp"
 #include "tempflow/cuda.hpp"
+#include "tempflow/device/device_buffer.hpp"
 
 namespace bench {
 

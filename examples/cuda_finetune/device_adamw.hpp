@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <tempflow/backend/cuda/device_backend.hpp>
+#include <tempflow/device/device_backend.hpp>
 #include <tempflow/ops/copy_rows.hpp>
 
 #include "adamw_rule.hpp"
@@ -22,15 +22,15 @@ struct sum_squares {
   TEMPFLOW_DEVICE tempflow::index_t rows() const { return sums.columns(); }
 
   template <class Thread>
-  TEMPFLOW_DEVICE void operator()(const Thread& here, tempflow::index_t at) const {
+  TEMPFLOW_DEVICE void operator()(const Thread& thread, tempflow::index_t at) const {
     const tempflow::index_t end =
         at * block + block < vector.columns() ? at * block + block : vector.columns();
     double sum = 0;
-    for (tempflow::index_t i = at * block + here.lane(); i < end; i += tempflow::warp_lanes) {
+    for (tempflow::index_t i = at * block + thread.lane(); i < end; i += tempflow::warp_lanes) {
       sum += double{vector.data()[i]} * double{vector.data()[i]};
     }
-    sum = warp_sum(here, sum);
-    if (here.lane() == 0) sums.data()[at] = sum;
+    sum = warp_sum(thread, sum);
+    if (thread.lane() == 0) sums.data()[at] = sum;
   }
 };
 

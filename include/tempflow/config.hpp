@@ -75,8 +75,7 @@
 #define TEMPFLOW_CPU_HAS_AVX2() false
 #define TEMPFLOW_CPU_HAS_AVX512() false
 #endif
-#if defined(__x86_64__) && !defined(__CUDACC__) && \
-    (defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 12))
+#if defined(__x86_64__) && (defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 12))
 #define TEMPFLOW_VECTOR_TYPES 1
 #else
 #define TEMPFLOW_VECTOR_TYPES 0

@@ -4,5 +4,5 @@
 
 // The CUDA backend for CUDA sources: `tf::cuda_backend gpu{stream};`, and the operations are those of the CPU.
 
-#include "tempflow/backend/cuda/launch.cuh"
 #include "tempflow/cuda.hpp"
+#include "tempflow/cuda/launch.cuh"

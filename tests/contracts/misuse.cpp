@@ -60,9 +60,11 @@ TEST_CASE("a sampler of one's own need only give alpha, beta and std", "[misuse]
 
 TEST_CASE("one noise id for several rows is an error, not the same noise for all", "[misuse]") {
   batch_buffer<float> out(2, 4);
-  CHECK_THROWS_MATCHES(tempflow::fill_noise(tempflow::cpu_backend(1), {}, tempflow::noise_id{}, out.view()),
+  CHECK_THROWS_MATCHES(tempflow::fill_noise(tempflow::cpu_backend(1),
+                                            {tempflow::noise_key{}, tempflow::noise_id{}}, out.view()),
                        tempflow::shape_error, MessageMatches(ContainsSubstring("same noise")));
-  tempflow::fill_noise(tempflow::cpu_backend(1), {}, tempflow::noise_id{}, out.view().slice(0, 1));
+  tempflow::fill_noise(tempflow::cpu_backend(1), {tempflow::noise_key{}, tempflow::noise_id{}},
+                       out.view().slice(0, 1));
 }
 
 TEST_CASE("extents that no memory holds are errors before anything is allocated", "[misuse]") {

@@ -44,7 +44,7 @@ struct update {
   ~update() { cudaFreeAsync(policy_rows, gpu.device().stream()); }
 
   void enqueue() {
-    tempflow::step(gpu, x.view(), v, steps[0], support::test_key, std::span<const tempflow::noise_id>(ids),
+    tempflow::step(gpu, x.view(), v, steps[0], {support::test_key, std::span<const tempflow::noise_id>(ids)},
                    y.view(), log_probs.span());
     const tempflow::policy_batch<float> batch{.x = x.view(),
                                               .y = y.view(),

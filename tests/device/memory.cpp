@@ -34,7 +34,7 @@ struct problem {
   explicit problem(const support::device_place& on) : place(on) {}
 
   void step(std::span<double> log_probs) {
-    tempflow::step(place, x.view(), v, steps, support::test_key, ids, y.view(), log_probs);
+    tempflow::step(place, x.view(), v, steps, {support::test_key, ids}, y.view(), log_probs);
   }
 };
 
@@ -130,8 +130,9 @@ TEST_CASE("a device waits for results in host memory alone, and allocates nothin
   p.step(log_probs.span());
   CHECK(device.waits() == waits);
   CHECK(device.launches() == launches + 3);  // two tables and the step
-  tempflow::step(p.place, p.x.view(), p.v, p.steps[0], support::test_key,
-                 std::span<const tempflow::noise_id>(p.ids), p.y.view(), log_probs.span());
+  tempflow::step(p.place, p.x.view(), p.v, p.steps[0],
+                 {support::test_key, std::span<const tempflow::noise_id>(p.ids)}, p.y.view(),
+                 log_probs.span());
   CHECK(device.launches() == launches + 5);  // one table and the step
   std::vector<double> host(rows);
   p.step(host);
@@ -160,7 +161,7 @@ TEST_CASE("the bytes that a workspace is said to need are enough for every opera
       std::vector<double> log_probs(static_cast<std::size_t>(2 * count));
       const auto steps = support::mixed_transitions(count);
       const auto ids = support::mixed_ids(count);
-      tempflow::branch_step(place, x.view(), v, steps, steps, support::test_key, ids, trunk.view(),
+      tempflow::branch_step(place, x.view(), v, steps, steps, {support::test_key, ids}, trunk.view(),
                             branches.view(), log_probs);
       CHECK(owner.device().guards_stand());
     }

@@ -120,7 +120,7 @@ TEMPLATE_TEST_CASE("on policy, a device's ratio is exactly 1", "[device]", float
     const auto steps = support::mixed_transitions(4);
     const auto ids = support::mixed_ids(4);
     std::vector<double> old(4);
-    tempflow::step(place, x.view(), v, steps, support::test_key, ids, y.view(), old);
+    tempflow::step(place, x.view(), v, steps, {support::test_key, ids}, y.view(), old);
     const std::vector<double> advantages{1, -1, 0.5, 2};
     const tempflow::policy_batch<TestType> batch{
         .x = x.view(), .y = y.view(), .transitions = steps, .old_log_probs = old, .advantages = advantages};

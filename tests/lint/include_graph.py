@@ -20,7 +20,7 @@ LAYERS = [
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 MACRO_FOLDERS = LAYERS[0] | {"interop"}
 MACRO_HEADERS = {"tempflow/core/x86_lanes.hpp"}  # made of compilers' builtins
-CUDA_HEADERS = ("tempflow/backend/cuda/cuda_", "tempflow/backend/cuda/launch.cuh")  # include the CUDA runtime's
+CUDA_HEADERS = ("tempflow/backend/cuda/cuda_", "tempflow/cuda/launch.cuh")  # include the CUDA runtime's
 MAX_LINES = 300
 HEAD = """// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
 // SPDX-License-Identifier: Apache-2.0

@@ -15,12 +15,7 @@
 #include "tempflow/cuda.cuh"
 #else
 #include "support/emulated_device.hpp"
-#include "tempflow/ops/cuda/copy_rows.hpp"
-#include "tempflow/ops/cuda/group_advantages.hpp"
-#include "tempflow/ops/cuda/log_prob.hpp"
-#include "tempflow/ops/cuda/policy_loss.hpp"
-#include "tempflow/ops/cuda/step.hpp"
-#include "tempflow/training/cuda/ema.hpp"
+#include "tempflow/device/kernels.hpp"
 #endif
 
 namespace support {

@@ -20,8 +20,8 @@
 #include <stdexcept>
 #include <vector>
 
-#include "tempflow/backend/cuda/device_backend.hpp"
-#include "tempflow/backend/cuda/launch_shape.hpp"
+#include "tempflow/device/device_backend.hpp"
+#include "tempflow/device/launch_shape.hpp"
 
 namespace support {
 
@@ -156,7 +156,7 @@ class emulated_thread {
                                       offset);
   }
 
-  index_t opaque(index_t number) const { return number; }
+  index_t launder(index_t number) const { return number; }
   void sync_warp() const { cluster_.wait(cluster_.warp(thread_).meeting, 32); }
   void sync_block() const { cluster_.wait(cluster_.block(block_in_cluster()).meeting, 32 * warps()); }
   void arrive_cluster() const { cluster_.arrive(cluster_.meeting(), 32 * warps() * cluster_blocks()); }
@@ -175,7 +175,7 @@ class emulated_thread {
     for (int l = 0; l < 32; ++l) every = exchange(condition, l) && every;
     return every;
   }
-  bool last_to_arrive(std::uint32_t* counter, std::uint32_t expected) const {
+  bool is_last_to_arrive(std::uint32_t* counter, std::uint32_t expected) const {
     std::uint32_t before = 0;
     sync_warp();
     if (lane() == 0) before = (*counter)++;

@@ -88,7 +88,7 @@ struct drawn_rows {
         log_probs(static_cast<std::size_t>(rows)),
         convention(in) {
     const auto ids = mixed_ids(rows);
-    tempflow::step(place, x.view(), v, steps, test_key, ids, y, log_probs, convention);
+    tempflow::step(place, x.view(), v, steps, {test_key, ids}, y, log_probs, convention);
     numbers source(4);
     advantages = source.take(rows);
     for (index_t i = 0; i < rows; ++i) weights.push_back(1.5 + source.next());

@@ -4,6 +4,7 @@
 // The moving average of weights: when it moves, how far, and in which arithmetic.
 
 #include "tempflow/training/ema.hpp"
+#include "tempflow/ops/ema_update.hpp"
 
 #include <algorithm>
 #include <cmath>

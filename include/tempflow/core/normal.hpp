@@ -33,6 +33,7 @@ struct normal_quad {
 namespace detail {
 
 /// -2 ln u for the u in (0, 1] that a word stands for. Word: std::uint32_t, or lanes of it.
+TEMPFLOW_HD_TEMPLATE
 template <class Word>
 TEMPFLOW_INLINE auto squared_radius(const Word& word) {
   using real = decltype(as_float(word));
@@ -60,6 +61,7 @@ TEMPFLOW_INLINE auto squared_radius(const Word& word) {
 }
 
 /// cos and sin of 2 pi bits / 2^32: the top bits choose the quadrant, the rest an angle in [-pi/4, pi/4).
+TEMPFLOW_HD_TEMPLATE
 template <class Word, class Real>
 TEMPFLOW_INLINE void unit_circle(const Word& bits, Real& x, Real& y) {
   const Word turned = bits + 0x20000000u;  // rounds to the nearest quadrant: bits 30 and 31
@@ -81,6 +83,7 @@ TEMPFLOW_INLINE void unit_circle(const Word& bits, Real& x, Real& y) {
 }
 
 /// Two normals from two uniform words.
+TEMPFLOW_HD_TEMPLATE
 template <class Word, class Real>
 TEMPFLOW_INLINE void box_muller(const Word& radius_word, const Word& angle_word, Real& first, Real& second) {
   const Real radius = square_root(squared_radius(radius_word));

@@ -37,6 +37,7 @@ struct philox_lanes {
 };
 
 /// One round of Philox4x32.
+TEMPFLOW_HD_TEMPLATE
 template <class Lane>
 TEMPFLOW_INLINE constexpr void philox_round(philox_lanes<Lane>& c, philox_key key) {
   const Lane product0 = multiply_low_halves(c.word[0], 0xD2511F53u);
@@ -51,6 +52,7 @@ TEMPFLOW_INLINE constexpr philox_key next_round(philox_key key) {
 }
 
 /// The ten rounds, for any number of counters at once.
+TEMPFLOW_HD_TEMPLATE
 template <int Rounds = 10, class... Counters>
 TEMPFLOW_INLINE constexpr void philox_rounds(philox_key key, Counters&... counters) {
   (philox_round(counters, key), ...);

@@ -15,8 +15,8 @@
 #include <vector>
 
 #include "tempflow/core/noise.hpp"
-#include "tempflow/detail/rollout.hpp"
 #include "tempflow/ops/policy_loss.hpp"
+#include "tempflow/rollout/detail/rollout.hpp"
 #include "tempflow/rollout/trajectories.hpp"
 
 namespace tempflow {

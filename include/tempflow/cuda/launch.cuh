@@ -1,0 +1,285 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// How kernels are launched on a CUDA device, and what they see of the thread that runs them.
+
+#if !defined(__CUDACC__)
+#error "tempflow/cuda.cuh needs a CUDA compiler; programs without CUDA source include tempflow/cuda.hpp"
+#endif
+
+#include <cuda_runtime.h>
+
+#include <map>
+#include <mutex>
+#include <tuple>
+#include <utility>
+
+#include "tempflow/cuda/cuda_device.hpp"
+
+namespace tempflow {
+namespace detail {
+
+/// The calling thread, for the text of a kernel. Blocks and threads are counted along x.
+struct cuda_thread {
+  __device__ int lane() const { return static_cast<int>(threadIdx.x) % warp_lanes; }
+  __device__ int warp() const { return static_cast<int>(threadIdx.x) / warp_lanes; }
+  __device__ int warps() const { return static_cast<int>(blockDim.x) / warp_lanes; }
+  __device__ index_t block() const { return blockIdx.x; }
+
+  /// Shared memory of the block.
+  __device__ std::byte* shared() const {
+    extern __shared__ __align__(16) unsigned char tempflow_shared_memory[];
+    return reinterpret_cast<std::byte*>(tempflow_shared_memory);
+  }
+
+  /// The same number, of which the compiler knows nothing: what follows from it is computed here, and not held
+  /// in registers since before a loop.
+  __device__ index_t launder(index_t number) const {
+    asm volatile("" : "+l"(number));
+    return number;
+  }
+
+  __device__ void sync_warp() const { __syncwarp(); }
+  __device__ void sync_block() const { __syncthreads(); }
+
+  /// The value of the lane whose number differs in the bits of `mask`.
+  template <class Value>
+  __device__ Value shuffle_xor(Value value, int mask) const {
+    return __shfl_xor_sync(0xffffffffu, value, mask);
+  }
+
+  /// Reads Size bytes at once.
+  template <std::size_t Size>
+  __device__ access_words<Size> read(const void* from) const {
+    if constexpr (Size % 16 == 0) {
+      access_words<Size> words;
+      for (std::size_t k = 0; k < Size / 16; ++k) {
+        const uint4 four = static_cast<const uint4*>(from)[k];
+        words.value[4 * k] = four.x, words.value[4 * k + 1] = four.y;
+        words.value[4 * k + 2] = four.z, words.value[4 * k + 3] = four.w;
+      }
+      return words;
+    } else {
+      return *static_cast<const access_words<Size>*>(from);
+    }
+  }
+
+  /// Writes them to global memory at once. Spelt out, because compilers cut plain stores in four.
+  template <std::size_t Size>
+  __device__ void write(void* to, const access_words<Size>& words) const {
+    const std::size_t address = __cvta_generic_to_global(to);
+    if constexpr (Size % 16 == 0) {
+      for (std::size_t k = 0; k < Size / 16; ++k) {
+        asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(address + 16 * k),
+                     "r"(words.value[4 * k]), "r"(words.value[4 * k + 1]), "r"(words.value[4 * k + 2]),
+                     "r"(words.value[4 * k + 3])
+                     : "memory");
+      }
+    } else if constexpr (Size == 8) {
+      asm volatile("st.global.v2.b32 [%0], {%1, %2};" ::"l"(address), "r"(words.value[0]), "r"(words.value[1])
+                   : "memory");
+    } else {
+      *static_cast<access_words<Size>*>(to) = words;
+    }
+  }
+
+  /// Whether it holds in all lanes of the warp.
+  __device__ bool all(bool condition) const { return __all_sync(0xffffffffu, condition) != 0; }
+
+  /// Counts the warp. True for the last of `expected`, which then sees what lane 0 of the others wrote before;
+  /// the counter is 0 again.
+  __device__ bool is_last_to_arrive(std::uint32_t* counter, std::uint32_t expected) const {
+    std::uint32_t before = 0;
+    if (lane() == 0) {
+      asm volatile("atom.add.release.gpu.global.u32 %0, [%1], 1;"
+                   : "=r"(before)
+                   : "l"(__cvta_generic_to_global(counter))
+                   : "memory");
+    }
+    before = __shfl_sync(0xffffffffu, before, 0);
+    if (before + 1 != expected) return false;
+    __threadfence();
+    __syncwarp();  // what lane 0 acquired, all lanes see
+    if (lane() == 0) *counter = 0;
+    return true;
+  }
+
+  /// A stored element as a float, exactly; and a float as the nearest element: the device's own instructions,
+  /// which differ from core/scalar.hpp in the payload of a NaN at most.
+  __device__ float load(float16 element) const {
+    float real;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(real) : "h"(element.bits));
+    return real;
+  }
+  template <class T>
+  __device__ compute_t<T> load(T element) const {
+    return tempflow::load(element);
+  }
+  template <class T, class Real>
+  __device__ T store(Real real) const {
+    T element;
+    if constexpr (std::same_as<Real, float> && std::same_as<T, float16>) {
+      asm("cvt.rn.f16.f32 %0, %1;" : "=h"(element.bits) : "f"(real));
+#if __CUDA_ARCH__ >= 800
+    } else if constexpr (std::same_as<Real, float> && std::same_as<T, bfloat16>) {
+      asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(element.bits) : "f"(real));
+#endif
+    } else {
+      element = tempflow::store<T>(real);
+    }
+    return element;
+  }
+
+  // Clusters of blocks; alone where the device has none.
+#if __CUDA_ARCH__ >= 900
+  __device__ int cluster_blocks() const { return static_cast<int>(__clusterSizeInBlocks()); }
+  __device__ int block_in_cluster() const { return static_cast<int>(__clusterRelativeBlockRank()); }
+  __device__ void arrive_cluster() const { __cluster_barrier_arrive(); }
+  __device__ void wait_cluster() const { __cluster_barrier_wait(); }
+
+  /// The shared memory of another block at the same place.
+  template <class T>
+  __device__ const T* in_block(int rank, const T* own) const {
+    return static_cast<const T*>(__cluster_map_shared_rank(own, static_cast<unsigned>(rank)));
+  }
+#else
+  __device__ int cluster_blocks() const { return 1; }
+  __device__ int block_in_cluster() const { return 0; }
+  __device__ void arrive_cluster() const { __syncthreads(); }
+  __device__ void wait_cluster() const {}
+  template <class T>
+  __device__ const T* in_block(int, const T* own) const {
+    return own;
+  }
+#endif
+  __device__ void sync_cluster() const {
+    arrive_cluster();
+    wait_cluster();
+  }
+};
+
+/// Every kernel of the library: blocks of up to most_warps warps, of which a multiprocessor takes least_blocks.
+template <class Kernel>
+__global__ void __launch_bounds__(Kernel::most_warps* warp_lanes, Kernel::least_blocks)
+    run_kernel(const __grid_constant__ Kernel kernel) {
+  kernel(cuda_thread{});
+}
+
+/// A launch of run_kernel<Kernel>.
+struct cuda_launch {
+  cudaLaunchConfig_t config{};
+  cudaLaunchAttribute cluster{};
+
+  cuda_launch(const launch_shape& shape, cudaStream_t stream) {
+    config.gridDim = dim3(static_cast<unsigned>(shape.blocks));
+    config.blockDim = dim3(static_cast<unsigned>(shape.warps * warp_lanes));
+    config.dynamicSmemBytes = static_cast<std::size_t>(shape.shared_bytes);
+    config.stream = stream;
+    if (shape.cluster > 1) {
+      cluster.id = cudaLaunchAttributeClusterDimension;
+      cluster.val.clusterDim = {static_cast<unsigned>(shape.cluster), 1, 1};
+      config.attrs = &cluster;
+      config.numAttrs = 1;
+    }
+  }
+  cuda_launch(const cuda_launch&) = delete;
+  cuda_launch& operator=(const cuda_launch&) = delete;
+};
+
+/// Shared memory of a block that needs no leave, and the largest cluster that does not.
+inline constexpr index_t plain_shared_bytes = 48 * 1024;
+inline constexpr int plain_cluster = 8;
+inline constexpr index_t most_blocks = 0x7fffffff;
+
+/// What a kernel may use on a device, once it has leave to.
+struct kernel_limits {
+  index_t shared_bytes = 0;  ///< of a block
+  bool clusters = false;     ///< the device has them, and the kernel's code was made for one that has
+};
+
+/// Takes leave for a kernel to use all that the current device has; asks once. Each library of a program may
+/// have a copy of a kernel, so it is named by its address.
+inline kernel_limits limits_of(const void* kernel) {
+  static std::mutex mutex;
+  static std::map<std::pair<int, const void*>, kernel_limits> known;
+  int device = 0;
+  check_cuda(cudaGetDevice(&device), "cudaGetDevice");
+  const std::lock_guard lock(mutex);
+  if (const auto found = known.find({device, kernel}); found != known.end()) return found->second;
+  int shared_most = 0, has_clusters = 0;
+  check_cuda(cudaDeviceGetAttribute(&shared_most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
+             "cudaDeviceGetAttribute");
+  check_cuda(cudaDeviceGetAttribute(&has_clusters, cudaDevAttrClusterLaunch, device),
+             "cudaDeviceGetAttribute");
+  cudaFuncAttributes attributes{};
+  check_cuda(cudaFuncGetAttributes(&attributes, kernel), "cudaFuncGetAttributes");
+  const kernel_limits limits{.shared_bytes = shared_most - static_cast<index_t>(attributes.sharedSizeBytes),
+                             .clusters = has_clusters != 0 && attributes.ptxVersion >= 90};
+  check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                  static_cast<int>(limits.shared_bytes)),
+             "cudaFuncSetAttribute");
+  if (limits.clusters) {
+    check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1),
+               "cudaFuncSetAttribute");
+  }
+  known[{device, kernel}] = limits;
+  return limits;
+}
+
+/// Tries which clusters of such blocks the current device has room for.
+inline int find_largest_cluster(const void* kernel, launch_shape shape) {
+  const kernel_limits limits = limits_of(kernel);
+  if (shape.shared_bytes > limits.shared_bytes) return 0;
+  if (!limits.clusters) return 1;
+  for (const int size : {16, 8, 4, 2}) {
+    shape.cluster = size;
+    shape.blocks = size;
+    const cuda_launch launch(shape, nullptr);
+    int at_once = 0;
+    if (cudaOccupancyMaxActiveClusters(&at_once, kernel, &launch.config) != cudaSuccess) {
+      static_cast<void>(cudaGetLastError());  // more than this device takes
+    } else if (at_once > 0) {
+      return size;
+    }
+  }
+  return 1;
+}
+
+/// The same, tried once for each device, kernel and shape.
+inline int largest_cluster_of(const void* kernel, const launch_shape& shape) {
+  static std::mutex mutex;
+  static std::map<std::tuple<int, const void*, int, index_t>, int> known;
+  int device = 0;
+  check_cuda(cudaGetDevice(&device), "cudaGetDevice");
+  const std::lock_guard lock(mutex);
+  const std::tuple key{device, kernel, shape.warps, shape.shared_bytes};
+  if (const auto found = known.find(key); found != known.end()) return found->second;
+  return known[key] = find_largest_cluster(kernel, shape);
+}
+
+}  // namespace detail
+
+/// As a launch of run_kernel<Kernel>. Not inlined, so that C++ sources find it in what they link.
+template <class Kernel>
+TEMPFLOW_NOINLINE void cuda_device::launch(const Kernel& kernel, const launch_shape& shape) const {
+  static_assert(sizeof(Kernel) <= 4096, "arguments of a kernel have 4 KiB");
+  constexpr auto entry = &detail::run_kernel<Kernel>;
+  if (shape.blocks > detail::most_blocks) {
+    throw shape_error(detail::message("cuda_device: a launch of ", shape.blocks,
+                                      " blocks, a grid has at most ", detail::most_blocks));
+  }
+  if (shape.shared_bytes > detail::plain_shared_bytes || shape.cluster > detail::plain_cluster) {
+    static_cast<void>(detail::limits_of(reinterpret_cast<const void*>(entry)));
+  }
+  const detail::cuda_launch launch(shape, stream_);
+  check_cuda(cudaLaunchKernelEx(&launch.config, entry, kernel), "cudaLaunchKernelEx");
+}
+
+/// Asked of the device once for each shape.
+template <class Kernel>
+TEMPFLOW_NOINLINE int cuda_device::largest_cluster(const Kernel&, const launch_shape& shape) const {
+  return detail::largest_cluster_of(reinterpret_cast<const void*>(&detail::run_kernel<Kernel>), shape);
+}
+
+}  // namespace tempflow

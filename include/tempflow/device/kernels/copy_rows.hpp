@@ -1,0 +1,80 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// Copies of rows within a device's memory.
+
+#include "tempflow/device/kernels/row_reduction.hpp"
+#include "tempflow/ops/detail/operations.hpp"
+
+namespace tempflow::detail {
+
+/// A warp copies a tile.
+template <storage_scalar T>
+struct gather_kernel {
+  static constexpr int most_warps = tile_warps<T>;
+  static constexpr int least_blocks = 2;
+
+  batch_view<const T> from;
+  const index_t* rows;
+  batch_view<T> to;
+  index_t tiles;
+
+  template <class Thread>
+  TEMPFLOW_DEVICE void operator()(const Thread& thread) const {
+    const index_t item = thread.block() * tile_warps<T> + thread.warp(), i = item / tiles;
+    if (i >= to.rows()) return;
+    const warp_tile<T> tile(i, item % tiles, to.columns(), thread.lane());
+    const T* const source = from.row(rows[i]);
+    T* const target = to.row(i);
+    dispatch_bool(tile.whole(source, target), [&](auto whole) {
+      tile.template each_access<whole>(thread, {source}, [&](int access, const auto& at) {
+        tile.template write<whole>(thread, target, access, at[0]);
+      });
+    });
+  }
+};
+
+/// Copies rows between any memories.
+template <class Device, storage_scalar T>
+void copy_rows_on(const Device& device, const batch_view<const T>& from, const batch_view<T>& to) {
+  constexpr index_t size = sizeof(T);
+  device.copy_rows(to.data(), to.row_stride() * size, from.data(), from.row_stride() * size,
+                   from.columns() * size, from.rows());
+}
+
+template <class Device, storage_scalar T>
+void run(const device_backend<Device>& backend, const gather_rows_op<T>& op) {
+  device_call call(backend, "gather_rows");
+  call.expects("from", op.from, "to", op.to);
+  const index_t tiles = (op.to.columns() - 1) / warp_tile<T>::size + 1;
+  call.launch(gather_kernel<T>{op.from, call.on_device(op.rows.data(), op.to.rows()), op.to, tiles},
+              tile_shape<T>(op.to.rows(), op.to.columns(), false));
+}
+
+template <class Device, storage_scalar T>
+void run(const device_backend<Device>& backend, const copy_rows_op<T>& op) {
+  device_call call(backend, "copy_rows");
+  call.expects("from", op.from, "to", op.to);
+  copy_rows_on(backend.device(), op.from, op.to);
+}
+
+template <class Device, storage_scalar T>
+void run(const device_backend<Device>& backend, const copy_from_host_op<T>& op) {
+  device_call call(backend, "copy_from_host");
+  call.expects("to", op.to);
+  call.expects_to_wait("from");
+  copy_rows_on(backend.device(), op.from, op.to);
+  backend.device().synchronize();
+}
+
+template <class Device, storage_scalar T>
+void run(const device_backend<Device>& backend, const copy_to_host_op<T>& op) {
+  device_call call(backend, "copy_to_host");
+  call.expects("from", op.from);
+  call.expects_to_wait("to");
+  copy_rows_on(backend.device(), op.from, op.to);
+  backend.device().synchronize();
+}
+
+}  // namespace tempflow::detail

@@ -1,0 +1,55 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// ema_update on a device.
+
+#include "tempflow/device/kernels/row_reduction.hpp"
+#include "tempflow/ops/detail/ema_blend.hpp"
+#include "tempflow/ops/detail/operations.hpp"
+
+namespace tempflow::detail {
+
+/// A warp a tile of the weights.
+template <storage_scalar T>
+struct ema_update_kernel {
+  static constexpr int most_warps = tile_warps<T>;
+  static constexpr int least_blocks = 2;
+
+  T* average;
+  const T* weights;
+  index_t size;
+  stream_value<double> decay;
+
+  template <class Thread>
+  TEMPFLOW_DEVICE void operator()(const Thread& thread) const {
+    using part = warp_tile<T>;
+    const part tile(0, thread.block() * most_warps + thread.warp(), size, thread.lane());
+    if (tile.first >= size) return;
+    const ema_blend<compute_t<T>> blend(*decay);
+    dispatch_bool(tile.whole(average, weights), [&](auto whole) {
+      const T* const rows[] = {average, weights};
+      tile.template each_access<whole>(thread, rows, [&](int access, const auto& at) {
+        packet<T, part::width> moved;
+        for (int j = 0; j < part::width; ++j) {
+          moved.value[j] =
+              thread.template store<T>(blend(thread.load(at[0].value[j]), thread.load(at[1].value[j])));
+        }
+        tile.template write<whole>(thread, average, access, moved);
+      });
+    });
+  }
+};
+
+template <class Device, storage_scalar T>
+void run(const device_backend<Device>& backend, const ema_update_op<T>& op) {
+  const auto size = static_cast<index_t>(op.average.size());
+  if (size == 0) return;
+  device_call call(backend, "ema_update");
+  call.expects("average", batch_view<T>(op.average.data(), 1, size), "weights",
+               batch_view<const T>(op.weights.data(), 1, size));
+  call.launch(ema_update_kernel<T>{op.average.data(), op.weights.data(), size, call.on_device(op.decay)},
+              tile_shape<T>(1, size, false));
+}
+
+}  // namespace tempflow::detail

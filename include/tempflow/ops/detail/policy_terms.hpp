@@ -1,0 +1,69 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// The scalars of the loss: all of it that is a number per row.
+//
+//   dL/dv = c1 r + c2 (v - v_ref):   slope_of() is c1, reference_slope() is c2
+//
+// The objective is called by the backends' kernels, not here: in a function of the device alone, where an objective
+// that was not compiled for the device is an error.
+
+#include <cmath>
+
+#include "tempflow/config.hpp"
+#include "tempflow/core/per_row.hpp"
+#include "tempflow/objective/gaussian.hpp"
+#include "tempflow/objective/policy_statistics.hpp"
+#include "tempflow/objective/surrogate.hpp"
+
+namespace tempflow::detail {
+
+/// The scalars of each row of a batch. Its arrays lie where the rows are computed.
+template <class Objective>
+struct policy_terms {
+  per_row<transition> transitions;
+  const double* old_log_probs;
+  const double* advantages;
+  per_row<double> weights;
+  log_prob_convention convention;
+  Objective objective;
+  index_t elements;
+  double gradient_factor;
+  bool has_reference;
+
+  /// What multiplies v - v_ref.
+  TEMPFLOW_HD double reference_slope(index_t i) const {
+    if (!has_reference) return 0;
+    return objective.kl_beta * kl_slope(transitions[i], elements, objective.kl_over) * gradient_factor;
+  }
+
+  /// What multiplies r, by the objective's answer. Not a part of its callers, so that it has the same bits in all
+  /// instruction sets of a host, and so has score().
+  TEMPFLOW_NOINLINE TEMPFLOW_HD double slope_of(index_t i, const surrogate& answer) const {
+    return answer.slope * log_prob_slope(transitions[i], elements, convention) * gradient_factor;
+  }
+
+  /// The numbers of row i from its sums of r^2 and (v - v_ref)^2, but for the objective's.
+  TEMPFLOW_NOINLINE TEMPFLOW_HD policy_row score(index_t i, double squared_residual,
+                                                 double squared_difference) const {
+    const transition& step = transitions[i];
+    policy_row row;
+    row.log_prob = gaussian_log_prob(squared_residual, step, elements, convention);
+    row.log_ratio = row.log_prob - old_log_probs[i];
+    row.ratio = std::exp(row.log_ratio);
+    if (has_reference) row.kl = gaussian_kl(squared_difference, step, elements, objective.kl_over);
+    row.finite = is_finite(squared_residual) && is_finite(row.kl);
+    return row;
+  }
+
+  /// Adds the objective's answer to a row.
+  TEMPFLOW_HD static void conclude(const surrogate& answer, policy_row& row) {
+    row.surrogate = answer.loss;
+    row.below = answer.below;
+    row.above = answer.above;
+    row.finite = row.finite && is_finite(answer.loss);
+  }
+};
+
+}  // namespace tempflow::detail
