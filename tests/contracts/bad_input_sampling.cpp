@@ -47,8 +47,8 @@ struct arguments {
 
   void step() { tempflow::step(place, x.view(), v, steps, {support::test_key, ids}, y, log_probs); }
   void branch() {
-    tempflow::branch_step(place, x.view(), v, tempflow::ode{}({0.9, 0.5}), steps,
-                          {support::test_key, ids}, y, branches, branch_log_probs);
+    tempflow::branch_step(place, x.view(), v, tempflow::ode{}({0.9, 0.5}), steps, {support::test_key, ids}, y,
+                          branches, branch_log_probs);
   }
   void ode() { tempflow::ode_step(place, x.view(), v, steps, y); }
 

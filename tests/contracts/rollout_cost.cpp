@@ -120,6 +120,13 @@ TEST_CASE("completion knots start behind the branching step, end at T and are sp
   CHECK(plan.completion_knots(2, 10) == std::vector<index_t>{3, 10});
   plan.completion_steps = 2;
   CHECK(plan.completion_knots(1, 10) == std::vector<index_t>{2, 6, 10});
+  // Knots that do not fall on the grid go to the nearest of it, and up from the middle: 6.5, then 5.33 and 7.67,
+  // then 5.5, 7 and 8.5.
+  CHECK(plan.completion_knots(2, 10) == std::vector<index_t>{3, 7, 10});
+  plan.completion_steps = 3;
+  CHECK(plan.completion_knots(2, 10) == std::vector<index_t>{3, 5, 8, 10});
+  plan.completion_steps = 4;
+  CHECK(plan.completion_knots(3, 10) == std::vector<index_t>{4, 6, 7, 9, 10});
   for (const index_t m : {1, 2, 3, 4, 7, 30}) {
     plan.completion_steps = m;
     for (index_t i = 0; i < 10; ++i) {

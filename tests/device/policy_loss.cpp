@@ -210,12 +210,12 @@ TEST_CASE("a device's loss has the same bits with any clusters, and without", "[
       CHECK(place.device().guards_stand());
     }
   };
-  check(3, 9 * 1024, 1.0f);          // one block of 16 warps, or clusters
-  check(2, 17 * 1024 + 5, 1.0f);     // clusters, or two passes
-  check(1, 130 * 1024, bfloat16{});  // clusters of 16
-  check(1, 256 * 1024, 1.0f);
-  check(1, 257 * 1024, 1.0f);  // two passes on every device
-  check(2, 5000, 1.0);         // fp64: always two
+  check(3, 9 * 1024, 1.0f);                               // one block of 16 warps, or clusters
+  check(2, 17 * 1024 + 5, 1.0f);                          // clusters, or two passes
+  check(1, 130 * 1024, bfloat16{});                       // clusters of 16
+  if (!support::finds_races) check(1, 256 * 1024, 1.0f);  // more threads than the thread sanitizer takes
+  check(1, 257 * 1024, 1.0f);                             // two passes on every device
+  check(2, 5000, 1.0);                                    // fp64: always two
 }
 
 TEST_CASE("clusters cover each row once", "[device]") {

@@ -43,6 +43,11 @@ using device_place = emulated_backend;
 
 inline device_place make_device_place(int clusters = 16) { return device_place(emulated_device(clusters)); }
 
+/// The same device with its threads in another order.
+inline device_place make_device_place(int clusters, unsigned seed) {
+  return device_place(emulated_device(clusters, seed));
+}
+
 #endif
 
 /// Where rows begin and how far they lie apart, in elements.

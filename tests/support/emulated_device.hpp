@@ -6,20 +6,26 @@
 // of rows and the workspace are those of a CUDA device, so machines without one test all but the hardware.
 //
 // Each thread of a cluster is a fiber that runs until it waits for others: at a warp's, a block's or a
-// cluster's barrier. Memory of the device lies in memory of its own, between guards: kernels must not touch
+// cluster's barrier. Which runs next is drawn from a seed: a kernel must not depend on it. Barriers order the
+// memory that fibers share, exchanges between lanes do not, and the thread sanitizer sees to it. What a block
+// shares ends with the block. Memory of the device lies in memory of its own, between guards: kernels must not touch
 // what the host gave, and the host must not read what the device owns.
 
-#include <ucontext.h>
-
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <functional>
 #include <map>
 #include <memory>
+#include <random>
 #include <stdexcept>
+#include <string>
 #include <vector>
 
+#include "support/fibers.hpp"
 #include "tempflow/device/device_backend.hpp"
 #include "tempflow/device/launch_shape.hpp"
 
@@ -27,53 +33,72 @@ namespace support {
 
 using tempflow::index_t;
 
+/// What draws the order of threads. Any order is one that hardware may take.
+using schedule = std::minstd_rand;
+
+/// The seed of schedules that tests do not choose: 1, or TEMPFLOW_SCHEDULE_SEED of the environment.
+inline unsigned schedule_seed() {
+  const char* const given = std::getenv("TEMPFLOW_SCHEDULE_SEED");
+  return given == nullptr ? 1 : static_cast<unsigned>(std::stoul(given));
+}
+
+/// Calls go(0), ..., go(count - 1) from a drawn one on, upwards or downwards. Returns whether one was true.
+template <class Go>
+bool visit(index_t count, schedule& random, const Go& go) {
+  index_t at = static_cast<index_t>(random()) % count;
+  const index_t stride = random() % 2 == 0 ? 1 : count - 1;
+  bool moved = false;
+  for (index_t i = 0; i < count; ++i, at = (at + stride) % count) moved = go(at) || moved;
+  return moved;
+}
+
+/// Visits them once, or until none of them moves, as a coin says: so some threads run far ahead of others.
+template <class Go>
+bool visit_some(index_t count, schedule& random, const Go& go) {
+  const bool far = random() % 2 == 0, moved = visit(count, random, go);
+  while (far && visit(count, random, go)) {
+  }
+  return moved;
+}
+
 /// The fibers of a cluster and where they wait.
 class emulated_cluster {
  public:
-  emulated_cluster(const tempflow::launch_shape& shape, index_t cluster)
+  emulated_cluster(const tempflow::launch_shape& shape, index_t cluster, schedule& random)
       : shape_(shape),
         first_block_(cluster * shape.cluster),
+        random_(random),
         threads_(static_cast<std::size_t>(shape.cluster * shape.warps * tempflow::warp_lanes)),
         warps_(static_cast<std::size_t>(shape.cluster * shape.warps)),
         blocks_(static_cast<std::size_t>(shape.cluster)) {
-    for (auto& block : blocks_)
+    for (auto& block : blocks_) {
       block.shared.assign(static_cast<std::size_t>(shape.shared_bytes) / 8 + 2, 0xa5a5a5a5a5a5a5a5u);
+      block.running = shape.warps * tempflow::warp_lanes;
+    }
   }
 
-  /// Runs body(thread) in a fiber for each thread of the cluster.
+  /// Runs body(thread) in a fiber for each thread of the cluster. Throws what a thread threw.
   void run(const std::function<void(int)>& body) {
     body_ = &body;
-    constexpr std::size_t stack = 64 * 1024;
-    std::vector<std::unique_ptr<char[]>> stacks;
-    for (std::size_t t = 0; t < threads_.size(); ++t) {
-      stacks.emplace_back(new char[stack]);
-      auto& fiber = threads_[t];
-      getcontext(&fiber.context);
-      fiber.context.uc_stack.ss_sp = stacks.back().get();
-      fiber.context.uc_stack.ss_size = stack;
-      fiber.context.uc_link = &scheduler_;
-      const auto self = reinterpret_cast<std::uintptr_t>(this);
-      makecontext(&fiber.context, reinterpret_cast<void (*)()>(&start), 3, static_cast<unsigned>(self >> 32),
-                  static_cast<unsigned>(self), static_cast<unsigned>(t));
+    for (std::size_t t = 0; t < threads_.size(); ++t) fiber_of(t).prepare(&start, this, static_cast<int>(t));
+    for (bool moved = true; moved;) {
+      moved = visit(shape_.cluster, random_, [this](index_t block) {
+        return visit_some(shape_.warps, random_, [=, this](index_t warp) {
+          return visit_some(tempflow::warp_lanes, random_, [=, this](index_t lane) {
+            return resume((block * shape_.warps + warp) * tempflow::warp_lanes + lane);
+          });
+        });
+      });
     }
-    for (std::size_t left = threads_.size(); left > 0;) {
-      bool moved = false;
-      for (std::size_t t = 0; t < threads_.size(); ++t) {
-        auto& fiber = threads_[t];
-        if (fiber.done || (fiber.waits_at != nullptr && fiber.waits_at->round == fiber.round)) continue;
-        fiber.waits_at = nullptr;
-        running_ = static_cast<int>(t);
-        swapcontext(&scheduler_, &fiber.context);
-        moved = true;
-        if (fiber.done) --left;
-      }
-      if (!moved) throw std::logic_error("emulated device: threads wait for each other");
+    if (std::any_of(blocks_.begin(), blocks_.end(), [](const auto& block) { return block.running > 0; })) {
+      throw std::logic_error("emulated device: threads wait for each other");
     }
   }
 
   struct barrier {
     int arrived = 0;
     std::uint64_t round = 0;
+    char sides[2] = {};  ///< what those who arrive release, and those who depart acquire; one for each round
   };
 
   /// Waits until `count` threads have come to the barrier.
@@ -82,15 +107,19 @@ class emulated_cluster {
     depart();
   }
   void arrive(barrier& at, int count) {
-    auto& fiber = threads_[static_cast<std::size_t>(running_)];
-    fiber.round = at.round;
-    fiber.pending = &at;
-    if (++at.arrived == count) at.arrived = 0, ++at.round;
+    release(&at.sides[at.round % 2]);
+    meet(at, count);
   }
   void depart() {
-    auto& fiber = threads_[static_cast<std::size_t>(running_)];
-    fiber.waits_at = fiber.pending;
-    if (fiber.waits_at->round == fiber.round) swapcontext(&fiber.context, &scheduler_);
+    const auto& thread = threads_[static_cast<std::size_t>(running_)];
+    wait_for_all();
+    acquire(&thread.pending->sides[thread.round % 2]);
+  }
+
+  /// As the barrier of a warp, but without its order of memory.
+  void meet_warp(int thread) {
+    meet(warp(thread).meeting, tempflow::warp_lanes);
+    wait_for_all();
   }
 
   struct warp_state {
@@ -100,6 +129,7 @@ class emulated_cluster {
   struct block_state {
     barrier meeting;
     std::vector<std::uint64_t> shared;
+    int running = 0;  ///< threads that have not returned
   };
 
   const tempflow::launch_shape& shape() const { return shape_; }
@@ -108,29 +138,77 @@ class emulated_cluster {
   block_state& block(int rank) { return blocks_[static_cast<std::size_t>(rank)]; }
   barrier& meeting() { return meeting_; }
 
+  /// Shared memory of a block, which is gone when its last thread has returned.
+  std::byte* shared_of(int rank) {
+    auto& block = blocks_[static_cast<std::size_t>(rank)];
+    if (has_exited(block))
+      throw std::logic_error("emulated device: shared memory of a block that has exited");
+    return reinterpret_cast<std::byte*>(block.shared.data());
+  }
+
  private:
   struct fiber_state {
-    ucontext_t context;
     bool done = false;
     barrier* waits_at = nullptr;
     barrier* pending = nullptr;
     std::uint64_t round = 0;
   };
 
-  static void start(unsigned high, unsigned low, unsigned thread) {
-    auto* const self = reinterpret_cast<emulated_cluster*>((std::uintptr_t{high} << 32) | low);
-    (*self->body_)(static_cast<int>(thread));
-    self->threads_[thread].done = true;
+  TEMPFLOW_TEST_UNSEEN void meet(barrier& at, int count) {
+    auto& thread = threads_[static_cast<std::size_t>(running_)];
+    thread.round = at.round;
+    thread.pending = &at;
+    if (++at.arrived == count) at.arrived = 0, ++at.round;
+  }
+  TEMPFLOW_TEST_UNSEEN void wait_for_all() {
+    const int self = running_;
+    auto& thread = threads_[static_cast<std::size_t>(self)];
+    thread.waits_at = thread.pending;
+    if (thread.waits_at->round == thread.round) fiber_of(static_cast<std::size_t>(self)).give_way();
+  }
+
+  /// Runs a thread up to where it waits. Returns whether it was able to.
+  TEMPFLOW_TEST_UNSEEN bool resume(index_t index) {
+    auto& thread = threads_[static_cast<std::size_t>(index)];
+    if (thread.done || (thread.waits_at != nullptr && thread.waits_at->round == thread.round)) return false;
+    thread.waits_at = nullptr;
+    running_ = static_cast<int>(index);
+    fiber_of(static_cast<std::size_t>(index)).resume();
+    if (failed_) {
+      for (std::size_t t = 0; t < threads_.size(); ++t) fiber_of(t).abandon();
+      std::rethrow_exception(failure_);
+    }
+    return true;
+  }
+
+  TEMPFLOW_TEST_UNSEEN static void start(void* cluster, int index) {
+    auto* const self = static_cast<emulated_cluster*>(cluster);
+    try {
+      (*self->body_)(index);
+    } catch (...) {
+      self->failure_ = std::current_exception();
+      self->failed_ = true;
+    }
+    self->threads_[static_cast<std::size_t>(index)].done = true;
+    self->leave(self->blocks_[static_cast<std::size_t>(index / tempflow::warp_lanes / self->shape_.warps)]);
+  }
+
+  TEMPFLOW_TEST_UNSEEN static bool has_exited(const block_state& block) { return block.running == 0; }
+  TEMPFLOW_TEST_UNSEEN static void leave(block_state& block) {
+    if (--block.running > 0) return;
+    for (auto& word : block.shared) word = 0xdeaddeaddeaddeadu;
   }
 
   tempflow::launch_shape shape_;
   index_t first_block_;
+  schedule& random_;
   std::vector<fiber_state> threads_;
   std::vector<warp_state> warps_;
   std::vector<block_state> blocks_;
   barrier meeting_;
-  ucontext_t scheduler_;
   const std::function<void(int)>* body_ = nullptr;
+  std::exception_ptr failure_;
+  bool failed_ = false;
   int running_ = 0;
 };
 
@@ -146,14 +224,11 @@ class emulated_thread {
   int cluster_blocks() const { return cluster_.shape().cluster; }
   int block_in_cluster() const { return thread_ / 32 / warps(); }
 
-  std::byte* shared() const {
-    return reinterpret_cast<std::byte*>(cluster_.block(block_in_cluster()).shared.data());
-  }
+  std::byte* shared() const { return cluster_.shared_of(block_in_cluster()); }
   template <class T>
   const T* in_block(int rank, const T* own) const {
     const auto offset = reinterpret_cast<const std::byte*>(own) - shared();
-    return reinterpret_cast<const T*>(reinterpret_cast<const std::byte*>(cluster_.block(rank).shared.data()) +
-                                      offset);
+    return reinterpret_cast<const T*>(cluster_.shared_of(rank) + offset);
   }
 
   index_t launder(index_t number) const { return number; }
@@ -177,10 +252,10 @@ class emulated_thread {
   }
   bool is_last_to_arrive(std::uint32_t* counter, std::uint32_t expected) const {
     std::uint32_t before = 0;
-    sync_warp();
-    if (lane() == 0) before = (*counter)++;
+    if (lane() == 0) before = std::atomic_ref(*counter).fetch_add(1, std::memory_order_acq_rel);
     before = exchange(before, 0);
     if (before + 1 != expected) return false;
+    sync_warp();
     if (lane() == 0) *counter = 0;
     return true;
   }
@@ -211,12 +286,18 @@ class emulated_thread {
   template <class Value>
   Value exchange(Value value, int from) const {
     static_assert(sizeof(Value) <= 8);
-    auto& warp = cluster_.warp(thread_);
-    sync_warp();
-    std::memcpy(&warp.exchanged[lane()], &value, sizeof value);
-    sync_warp();
-    std::memcpy(&value, &warp.exchanged[from], sizeof value);
+    std::uint64_t word = 0;
+    std::memcpy(&word, &value, sizeof value);
+    word = exchange_words(cluster_.warp(thread_).exchanged, word, from);
+    std::memcpy(&value, &word, sizeof value);
     return value;
+  }
+  TEMPFLOW_TEST_UNSEEN std::uint64_t exchange_words(std::uint64_t (&of_warp)[32], std::uint64_t word,
+                                                    int from) const {
+    cluster_.meet_warp(thread_);
+    of_warp[lane()] = word;
+    cluster_.meet_warp(thread_);
+    return of_warp[from];
   }
 
   template <std::size_t Size>
@@ -234,8 +315,10 @@ class emulated_thread {
 class emulated_device {
  public:
   /// Clusters of up to this many blocks; 1 for a device without them, 0 for one too small for such blocks.
-  explicit emulated_device(int clusters = 16) : state_(std::make_shared<state>()) {
+  explicit emulated_device(int clusters = 16, unsigned seed = schedule_seed())
+      : state_(std::make_shared<state>()) {
     state_->clusters = clusters;
+    state_->random.seed(seed);
   }
 
   template <class Kernel>
@@ -245,11 +328,13 @@ class emulated_device {
       throw std::logic_error("emulated device: a launch that no device takes");
     }
     ++state_->launches;
-    // The last blocks first: nothing may depend on the order.
-    for (index_t c = shape.blocks / shape.cluster; c-- > 0;) {
-      emulated_cluster cluster(shape, c);
+    const index_t clusters = shape.blocks / shape.cluster;
+    visit(clusters, state_->random, [&](index_t c) {
+      if (c % state_->every != 0 && c != clusters - 1) return false;
+      emulated_cluster cluster(shape, c, state_->random);
       cluster.run([&](int thread) { kernel(emulated_thread(cluster, thread)); });
-    }
+      return true;
+    });
   }
   template <class Kernel>
   int largest_cluster(const Kernel&, const tempflow::launch_shape&) const {
@@ -263,9 +348,16 @@ class emulated_device {
     std::byte* at = memory.get() + guard;
     at += (256 - reinterpret_cast<std::uintptr_t>(at) % 256) % 256;
     state_->blocks[at] = {bytes, std::move(memory)};
+    state_->live += bytes;
+    state_->peak = std::max(state_->peak, state_->live);
     return at;
   }
-  void release(void* memory) const noexcept { state_->blocks.erase(static_cast<std::byte*>(memory)); }
+  void release(void* memory) const noexcept {
+    const auto found = state_->blocks.find(static_cast<std::byte*>(memory));
+    if (found == state_->blocks.end()) return;
+    state_->live -= found->second.bytes;
+    state_->blocks.erase(found);
+  }
   void clear(void* memory, std::size_t bytes) const { std::memset(memory, 0, bytes); }
   void copy_rows(void* to, index_t to_stride, const void* from, index_t from_stride, index_t row_bytes,
                  index_t rows) const {
@@ -296,6 +388,12 @@ class emulated_device {
   int allocations() const { return state_->allocations; }
   int waits() const { return state_->waits; }
   std::size_t blocks() const { return state_->blocks.size(); }
+  std::size_t live_bytes() const { return state_->live; }
+  std::size_t peak_bytes() const { return state_->peak; }  ///< the most that lived since forget_peak()
+  void forget_peak() const { state_->peak = state_->live; }
+
+  /// From now on launches run every nth cluster and the last, and leave out the others: for many rows.
+  void run_every(index_t nth) const { state_->every = nth; }
 
   /// Whether nothing was written beyond any block.
   bool guards_stand() const {
@@ -320,7 +418,10 @@ class emulated_device {
   struct state {
     std::map<std::byte*, allocation> blocks;
     int clusters = 16, launches = 0, allocations = 0, waits = 0;
+    std::size_t live = 0, peak = 0;
     bool capturing = false;
+    schedule random;
+    index_t every = 1;
     std::vector<std::byte> pinned = std::vector<std::byte>(4096);  // host memory that the device reaches
   };
 
