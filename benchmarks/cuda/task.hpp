@@ -46,7 +46,7 @@ struct task {
 
   bool is_policy_loss() const { return what == kernel::policy_loss || what == kernel::policy_loss_kl; }
 
-  /// What has to move: each input once, each output once, without the numbers a row.
+  /// What has to move: each input once, each output once, without the numbers per row.
   std::size_t bytes() const {
     constexpr std::size_t sizes[] = {4, 2, 2, 8};
     constexpr std::size_t batches[] = {3, 4, 5, 3, 3 + explorations, 3, 3};
