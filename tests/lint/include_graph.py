@@ -19,7 +19,7 @@ LAYERS = [
 ]
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 MACRO_FOLDERS = LAYERS[0] | {"interop"}
-MACRO_HEADERS = {"tempflow/core/x86_lanes.hpp"}  # made of compilers' builtins
+MACRO_HEADERS = {"tempflow/core/x86_lanes.hpp", "tempflow/core/device_lanes.hpp"}  # of builtins, and a device's instructions
 CUDA_HEADERS = ("tempflow/backend/cuda/cuda_", "tempflow/backend/cuda/launch.cuh")  # include the CUDA runtime's
 MAX_LINES = 300
 HEAD = """// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
