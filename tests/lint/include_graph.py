@@ -14,12 +14,17 @@ LAYERS = [
     {"ops"},
     {"rollout", "device"},
     {"training", "cuda"},
-    {"tempflow.hpp", "cuda.hpp", "cuda.cuh"},
+    {"tempflow.hpp", "compiled.hpp", "cuda.hpp", "cuda.cuh"},
     {"interop"},
 ]
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 MACRO_FOLDERS = LAYERS[0] | {"interop"}
-MACRO_HEADERS = {"tempflow/core/x86_lanes.hpp", "tempflow/core/x86_registers.hpp"}  # made of compilers' builtins
+MACRO_HEADERS = {  # made of compilers' builtins, of a device's instructions, of lists of instantiations
+    "tempflow/core/x86_lanes.hpp",
+    "tempflow/core/x86_registers.hpp",
+    "tempflow/core/device_lanes.hpp",
+    "tempflow/compiled.hpp",
+}
 CUDA_HEADERS = ("tempflow/cuda/",)  # include the CUDA runtime's
 MAX_LINES = 300
 HEAD = """// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors

@@ -6,7 +6,7 @@
 // includes this header instantiates none of them, and compiles in a fraction of the time. Optional; bits and speed
 // are those of the headers.
 //
-//   #include <tempflow/ops/compiled.hpp>                     // and link tempflow::ops
+//   #include <tempflow/compiled.hpp>                     // and link tempflow::ops
 //
 // Without CMake, one source of the program has TEMPFLOW_INSTANTIATE_OPS(template, float); and so on for double,
 // bfloat16 and float16, in namespace tempflow::detail.
@@ -16,22 +16,22 @@
 #include "tempflow/objective/clipped_grpo.hpp"
 #include "tempflow/tempflow.hpp"
 
-#define TEMPFLOW_INSTANTIATE_OPS_ON(KEYWORDS, B, T)          \
-  KEYWORDS void run(const B&, const step_op<T>&);            \
-  KEYWORDS void run(const B&, const ode_step_op<T>&);        \
-  KEYWORDS void run(const B&, const branch_step_op<T>&);     \
-  KEYWORDS void run(const B&, const fill_noise_op<T>&);      \
-  KEYWORDS void run(const B&, const log_prob_op<T>&);        \
-  KEYWORDS void run(const B&, const ema_update_op<T>&);      \
+#define TEMPFLOW_INSTANTIATE_OPS_ON(KEYWORDS, B, T)      \
+  KEYWORDS void run(const B&, const step_op<T>&);        \
+  KEYWORDS void run(const B&, const ode_step_op<T>&);    \
+  KEYWORDS void run(const B&, const branch_step_op<T>&); \
+  KEYWORDS void run(const B&, const fill_noise_op<T>&);  \
+  KEYWORDS void run(const B&, const log_prob_op<T>&);    \
+  KEYWORDS void run(const B&, const ema_update_op<T>&);  \
   KEYWORDS void run(const B&, const policy_loss_op<T, T, clipped_grpo>&)
 
 /// KEYWORDS: `extern template` to declare, `template` to define.
-#define TEMPFLOW_INSTANTIATE_OPS(KEYWORDS, T)                 \
+#define TEMPFLOW_INSTANTIATE_OPS(KEYWORDS, T)                  \
   TEMPFLOW_INSTANTIATE_OPS_ON(KEYWORDS, reference_backend, T); \
   TEMPFLOW_INSTANTIATE_OPS_ON(KEYWORDS, cpu_backend, T)
 
 /// Gradients in fp32 of states in T, another type.
-#define TEMPFLOW_INSTANTIATE_WIDE_GRADIENT(KEYWORDS, T)                                      \
+#define TEMPFLOW_INSTANTIATE_WIDE_GRADIENT(KEYWORDS, T)                                       \
   KEYWORDS void run(const reference_backend&, const policy_loss_op<T, float, clipped_grpo>&); \
   KEYWORDS void run(const cpu_backend&, const policy_loss_op<T, float, clipped_grpo>&)
 
