@@ -10,7 +10,7 @@
 #include <cstdint>
 
 #include "support/catch.hpp"
-#include "tempflow/backend/cuda/cuda_error.hpp"
+#include "tempflow/cuda/cuda_error.hpp"
 
 using namespace tempflow::detail;
 
