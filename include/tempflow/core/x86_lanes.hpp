@@ -129,12 +129,6 @@ TEMPFLOW_INLINE_HOST lanes<float, Width> signed_to_float(const lanes<std::uint32
   return lanes<float, Width>(__builtin_convertvector(__builtin_bit_cast(integers, words.bytes), reals));
 }
 template <int Width>
-TEMPFLOW_INLINE_HOST lanes<std::uint32_t, Width> signed_shift_right(const lanes<std::uint32_t, Width>& words,
-                                                                    int bits) {
-  using integers = vector<std::int32_t, Width>;
-  return cast<std::uint32_t>(lanes<std::int32_t, Width>(__builtin_bit_cast(integers, words.bytes) >> bits));
-}
-template <int Width>
 TEMPFLOW_INLINE_HOST lanes<float, Width> select(const lanes<std::uint32_t, Width>& words,
                                                 const lanes<float, Width>& a, const lanes<float, Width>& b) {
   using masks = vector<std::uint32_t, Width>;
