@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "support/batches.hpp"
+#include "support/kernels.hpp"
 #include "tempflow/ops/copy_rows.hpp"
 
 #if defined(__CUDACC__)
@@ -119,3 +120,22 @@ class placed_numbers {
 };
 
 }  // namespace support
+
+// As in support/kernels.hpp: compiled once, in support/device_kernels_*.cpp.
+#define TEMPFLOW_TEST_DEVICE_GRADIENTS(prefix, T, G)                                                   \
+  prefix template void run_policy_loss(const support::device_place&, const policy_batch<T>&,           \
+                                       const batch_view<const T>&, const batch_view<const T>&,         \
+                                       const policy_terms<const clipped_grpo&>&, const batch_view<G>&, \
+                                       std::span<policy_row>);
+#define TEMPFLOW_TEST_DEVICE_KERNELS(prefix, T)                                \
+  TEMPFLOW_TEST_KERNELS_ON(prefix, support::device_place, tiled_arithmetic, T) \
+  TEMPFLOW_TEST_DEVICE_GRADIENTS(prefix, T, T)
+
+namespace tempflow::detail {
+
+TEMPFLOW_TEST_DEVICE_KERNELS(extern, float)
+TEMPFLOW_TEST_DEVICE_KERNELS(extern, double)
+TEMPFLOW_TEST_DEVICE_KERNELS(extern, bfloat16)
+TEMPFLOW_TEST_DEVICE_KERNELS(extern, float16)
+
+}  // namespace tempflow::detail

@@ -1,0 +1,10 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+#include "support/kernels.hpp"
+
+namespace tempflow::detail {
+
+TEMPFLOW_TEST_KERNELS(, float)
+TEMPFLOW_TEST_GRADIENTS(, float, float)
+
+}  // namespace tempflow::detail
