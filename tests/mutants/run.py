@@ -40,7 +40,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 HEAD = re.compile(r"@ (?P<header>\S+): (?P<why>.+) -> (?P<tests>\S+)$")
-FLAGS = ["-std=c++20", "-O0", f"-I{ROOT}/tests", f'-DTEMPFLOW_TEST_DATA="{ROOT}/tests/data"', "-pthread"]
+FLAGS = ["-std=c++20", "-DTEMPFLOW_TEST_INSTANTIATES", "-O0", f"-I{ROOT}/tests", f'-DTEMPFLOW_TEST_DATA="{ROOT}/tests/data"', "-pthread"]
 LONGEST_RUN = 300  # seconds, after which a program counts as hanging: noticed
 
 

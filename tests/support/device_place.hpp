@@ -11,6 +11,10 @@
 #include "support/batches.hpp"
 #include "tempflow/ops/copy_rows.hpp"
 
+#if !defined(TEMPFLOW_TEST_INSTANTIATES)  // by programs that compile all kernels for themselves
+#include "tempflow/compiled.hpp"
+#endif
+
 #if defined(__CUDACC__)
 #include "tempflow/cuda.cuh"
 #else
@@ -119,3 +123,21 @@ class placed_numbers {
 };
 
 }  // namespace support
+
+// What tests call on the device, compiled once for all of them in support/device_kernels_*.cpp. keywords: extern template,
+// or template where they are compiled.
+#define TEMPFLOW_TEST_DEVICE_KERNELS(keywords, T) \
+  TEMPFLOW_INSTANTIATE_OPS_ON(keywords, support::device_place, T)
+
+#if !defined(TEMPFLOW_TEST_INSTANTIATES)
+
+namespace tempflow::detail {
+
+TEMPFLOW_TEST_DEVICE_KERNELS(extern template, float);
+TEMPFLOW_TEST_DEVICE_KERNELS(extern template, double);
+TEMPFLOW_TEST_DEVICE_KERNELS(extern template, bfloat16);
+TEMPFLOW_TEST_DEVICE_KERNELS(extern template, float16);
+
+}  // namespace tempflow::detail
+
+#endif
