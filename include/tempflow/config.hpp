@@ -56,6 +56,14 @@
 #define TEMPFLOW_NOINLINE
 #endif
 
+// TEMPFLOW_HIDDEN           marks what each shared library has a copy of its own of, whatever others of the program
+//                           export: kernels, and what launches them.
+#if defined(__GNUC__) && !defined(_WIN32)
+#define TEMPFLOW_HIDDEN [[gnu::visibility("hidden")]]
+#else
+#define TEMPFLOW_HIDDEN
+#endif
+
 // TEMPFLOW_FLATTEN                 inlines all that a function calls.
 // TEMPFLOW_AVX2, _AVX512           mark a function that is compiled for these instructions, whatever its file.
 // TEMPFLOW_CPU_HAS_AVX2(), _AVX512 whether such a function may run on this processor.

@@ -20,7 +20,10 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <new>
+#include <numeric>
 #include <random>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -28,6 +31,7 @@
 #include "support/fibers.hpp"
 #include "tempflow/device/device_backend.hpp"
 #include "tempflow/device/launch_shape.hpp"
+#include "tempflow/device/sort_pairs.hpp"
 
 namespace support {
 
@@ -245,6 +249,10 @@ class emulated_thread {
   Value shuffle_xor(Value value, int mask) const {
     return exchange(value, lane() ^ mask);
   }
+  template <class Value>
+  Value shuffle(Value value, int from) const {
+    return exchange(value, from);
+  }
   bool all(bool condition) const {
     bool every = true;
     for (int l = 0; l < 32; ++l) every = exchange(condition, l) && every;
@@ -323,23 +331,34 @@ class emulated_device {
 
   template <class Kernel>
   void launch(const Kernel& kernel, const tempflow::launch_shape& shape) const {
+    tempflow::detail::check_kernel<Kernel>();
     if (shape.blocks < 1 || shape.warps < 1 || shape.warps > Kernel::most_warps ||
         shape.blocks % shape.cluster != 0 || shape.cluster > std::max(state_->clusters, 1)) {
       throw std::logic_error("emulated device: a launch that no device takes");
     }
     ++state_->launches;
-    const index_t clusters = shape.blocks / shape.cluster;
-    visit(clusters, state_->random, [&](index_t c) {
-      if (c % state_->every != 0 && c != clusters - 1) return false;
-      emulated_cluster cluster(shape, c, state_->random);
-      cluster.run([&](int thread) { kernel(emulated_thread(cluster, thread)); });
-      return true;
+    // The parameters are copied byte by byte, to another place.
+    const auto words = std::make_shared<std::vector<parameter_word>>(sizeof kernel / sizeof(parameter_word) + 1);
+    std::memcpy(words->data(), &kernel, sizeof kernel);
+    enqueue([self = *this, words, shape] {
+      const auto& copy = *std::launder(reinterpret_cast<const Kernel*>(words->data()));
+      const index_t clusters = shape.blocks / shape.cluster;
+      visit(clusters, self.state_->random, [&](index_t c) {
+        if (c % self.state_->every != 0 && c != clusters - 1) return false;
+        emulated_cluster cluster(shape, c, self.state_->random);
+        cluster.run([&](int thread) { copy(emulated_thread(cluster, thread)); });
+        return true;
+      });
     });
   }
   template <class Kernel>
   int largest_cluster(const Kernel&, const tempflow::launch_shape&) const {
     return state_->clusters;
   }
+
+  /// What the Device of device_with_memory has.
+  int stream() const { return 7; }
+  int make_current() const { return 0; }
 
   void* allocate(std::size_t bytes) const {
     ++state_->allocations;
@@ -352,28 +371,39 @@ class emulated_device {
     state_->peak = std::max(state_->peak, state_->live);
     return at;
   }
-  void release(void* memory) const noexcept {
+  void release(void* memory, std::size_t bytes) const noexcept {
     const auto found = state_->blocks.find(static_cast<std::byte*>(memory));
     if (found == state_->blocks.end()) return;
+    if (found->second.bytes != bytes) ++state_->wrong_releases;
     state_->live -= found->second.bytes;
     state_->blocks.erase(found);
   }
-  void clear(void* memory, std::size_t bytes) const { std::memset(memory, 0, bytes); }
+  void clear(void* memory, std::size_t bytes) const {
+    ++state_->clears;
+    enqueue([=] { std::memset(memory, 0, bytes); });
+  }
   void copy_rows(void* to, index_t to_stride, const void* from, index_t from_stride, index_t row_bytes,
                  index_t rows) const {
-    for (index_t i = 0; i < rows; ++i) {
-      std::memcpy(static_cast<char*>(to) + i * to_stride, static_cast<const char*>(from) + i * from_stride,
-                  static_cast<std::size_t>(row_bytes));
-    }
+    enqueue([=] {
+      for (index_t i = 0; i < rows; ++i) {
+        std::memcpy(static_cast<char*>(to) + i * to_stride, static_cast<const char*>(from) + i * from_stride,
+                    static_cast<std::size_t>(row_bytes));
+      }
+    });
   }
-  void copy(void* to, const void* from, std::size_t bytes) const { std::memcpy(to, from, bytes); }
+  void copy(void* to, const void* from, std::size_t bytes) const {
+    enqueue([=] { std::memcpy(to, from, bytes); });
+  }
   void synchronize() const { ++state_->waits; }
   bool capturing() const { return state_->capturing; }
   tempflow::memory_kind memory_of(const void* address) const {
+    state_->asked.push_back(address);
     const auto at = static_cast<const std::byte*>(address);
-    if (at >= state_->pinned.data() && at < state_->pinned.data() + state_->pinned.size()) {
-      return tempflow::memory_kind::pinned;
-    }
+    const auto within = [at](const std::vector<std::byte>& memory) {
+      return at >= memory.data() && at < memory.data() + memory.size();
+    };
+    if (within(state_->pinned)) return tempflow::memory_kind::pinned;
+    if (within(state_->managed)) return tempflow::memory_kind::managed;
     auto found = state_->blocks.upper_bound(const_cast<std::byte*>(at));
     if (found == state_->blocks.begin()) return tempflow::memory_kind::host;
     --found;
@@ -381,9 +411,40 @@ class emulated_device {
                                                    : tempflow::memory_kind::host;
   }
 
+  friend std::size_t sort_scratch_bytes(const emulated_device&, index_t count) {
+    return static_cast<std::size_t>(count) * sizeof(index_t);
+  }
+  friend void sort_pairs(const emulated_device& device, const tempflow::sort_request& request,
+                         std::span<std::byte> scratch) {
+    ++device.state_->launches;
+    device.enqueue([=] {
+      auto* const order = reinterpret_cast<index_t*>(scratch.data());
+      std::iota(order, order + request.count, index_t{0});
+      std::stable_sort(order, order + request.count,
+                       [&](index_t a, index_t b) { return request.keys[a] < request.keys[b]; });
+      for (index_t i = 0; i < request.count; ++i) {
+        request.sorted_keys[i] = request.keys[order[i]];
+        request.sorted_values[i] = request.values[order[i]];
+      }
+    });
+  }
+
   // For tests.
   double* pinned() const { return reinterpret_cast<double*>(state_->pinned.data()); }
-  void capture(bool on) const { state_->capturing = on; }
+  double* managed() const { return reinterpret_cast<double*>(state_->managed.data()); }
+
+  /// What is called while it captures is not run, but by each replay() from then on.
+  void capture(bool on) const {
+    if (on) state_->graph.clear();
+    state_->capturing = on;
+  }
+  void replay() const {
+    for (const auto& work : state_->graph) work();
+  }
+
+  int clears() const { return state_->clears; }
+  int wrong_releases() const { return state_->wrong_releases; }  ///< of another size than was allocated
+  std::vector<const void*>& asked() const { return state_->asked; }  ///< addresses that memory_of was asked for
   int launches() const { return state_->launches; }
   int allocations() const { return state_->allocations; }
   int waits() const { return state_->waits; }
@@ -417,13 +478,30 @@ class emulated_device {
   };
   struct state {
     std::map<std::byte*, allocation> blocks;
-    int clusters = 16, launches = 0, allocations = 0, waits = 0;
+    int clusters = 16, launches = 0, allocations = 0, waits = 0, clears = 0, wrong_releases = 0;
     std::size_t live = 0, peak = 0;
     bool capturing = false;
     schedule random;
     index_t every = 1;
-    std::vector<std::byte> pinned = std::vector<std::byte>(4096);  // host memory that the device reaches
+    std::vector<std::byte> pinned = std::vector<std::byte>(4096);   // host memory that the device reaches
+    std::vector<std::byte> managed = std::vector<std::byte>(4096);  // memory of both
+    std::vector<std::function<void()>> graph;
+    std::vector<const void*> asked;
   };
+
+  struct alignas(16) parameter_word {
+    std::byte bytes[16];
+  };
+
+  /// Runs work, or keeps it while the stream is being captured.
+  template <class Work>
+  void enqueue(const Work& work) const {
+    if (state_->capturing) {
+      state_->graph.push_back(work);
+    } else {
+      work();
+    }
+  }
 
   std::shared_ptr<state> state_;
 };

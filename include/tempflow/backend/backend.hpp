@@ -9,7 +9,6 @@
 
 #include <concepts>
 #include <cstddef>
-#include <string_view>
 #include <utility>
 
 #include "tempflow/core/arithmetic.hpp"
@@ -49,18 +48,25 @@ concept parallel_backend = backend<B> && requires(const B& runs) {
 /// in the host's.
 struct device_memory {};
 
+/// Where an address lies.
+enum class memory_kind {
+  host,     ///< memory that the device does not reach
+  pinned,   ///< host memory that the device reaches
+  managed,  ///< memory of both
+  device,   ///< memory that the host does not reach
+};
+
 /// A backend with memory of its own: device_backend is one.
 ///
 /// `make_buffer<T>(rows, columns)` owns such memory (T = float stands for all storage types here).
-/// `host_reads(address)`: whether an argument there is read when an operation is called.
-/// `check_host_waits(operation, result)` throws memory_error unless the host can wait for a result there.
-/// `synchronize()` waits for all work.
+/// `memory_of(address)`: where that lies. `capturing()`: whether work is being captured, so that nothing can wait
+/// for it. `synchronize()` waits for all work.
 template <class B>
 concept device_memory_backend = backend<B> && std::same_as<typename B::memory_space, device_memory> &&
-    requires(const B& runs, index_t extent, const void* address, std::string_view operation) {
-  runs.template make_buffer<float>(extent, extent).view();
-  { runs.host_reads(address) } -> std::same_as<bool>;
-  runs.check_host_waits(operation, address);
+    requires(const B& runs, index_t extent, const void* address) {
+  { runs.template make_buffer<float>(extent, extent).rows() } -> std::convertible_to<index_t>;
+  { runs.memory_of(address) } -> std::same_as<memory_kind>;
+  { runs.capturing() } -> std::same_as<bool>;
   runs.synchronize();
 };
 

@@ -49,6 +49,12 @@ struct cuda_thread {
     return __shfl_xor_sync(0xffffffffu, value, mask);
   }
 
+  /// The value of a lane.
+  template <class Value>
+  __device__ Value shuffle(Value value, int from) const {
+    return __shfl_sync(0xffffffffu, value, from);
+  }
+
   /// Reads Size bytes at once.
   template <std::size_t Size>
   __device__ access_words<Size> read(const void* from) const {
@@ -161,7 +167,7 @@ struct cuda_thread {
 
 /// Every kernel of the library: blocks of up to most_warps warps, of which a multiprocessor takes least_blocks.
 template <class Kernel>
-__global__ void __launch_bounds__(Kernel::most_warps* warp_lanes, Kernel::least_blocks)
+TEMPFLOW_HIDDEN __global__ void __launch_bounds__(Kernel::most_warps* warp_lanes, Kernel::least_blocks)
     run_kernel(const __grid_constant__ Kernel kernel) {
   kernel(cuda_thread{});
 }
@@ -198,13 +204,11 @@ struct kernel_limits {
   bool clusters = false;     ///< the device has them, and the kernel's code was made for one that has
 };
 
-/// Takes leave for a kernel to use all that the current device has; asks once. Each library of a program may
-/// have a copy of a kernel, so it is named by its address.
-inline kernel_limits limits_of(const void* kernel) {
+/// Takes leave for a kernel to use all that a device, the current one, has; asks once. Kernels are named by their
+/// address.
+TEMPFLOW_HIDDEN inline kernel_limits limits_of(const void* kernel, int device) {
   static std::mutex mutex;
   static std::map<std::pair<int, const void*>, kernel_limits> known;
-  int device = 0;
-  check_cuda(cudaGetDevice(&device), "cudaGetDevice");
   const std::lock_guard lock(mutex);
   if (const auto found = known.find({device, kernel}); found != known.end()) return found->second;
   int shared_most = 0, has_clusters = 0;
@@ -227,9 +231,9 @@ inline kernel_limits limits_of(const void* kernel) {
   return limits;
 }
 
-/// Tries which clusters of such blocks the current device has room for.
-inline int find_largest_cluster(const void* kernel, launch_shape shape) {
-  const kernel_limits limits = limits_of(kernel);
+/// Tries which clusters of such blocks a device, the current one, has room for.
+TEMPFLOW_HIDDEN inline int find_largest_cluster(const void* kernel, int device, launch_shape shape) {
+  const kernel_limits limits = limits_of(kernel, device);
   if (shape.shared_bytes > limits.shared_bytes) return 0;
   if (!limits.clusters) return 1;
   for (const int size : {16, 8, 4, 2}) {
@@ -247,39 +251,41 @@ inline int find_largest_cluster(const void* kernel, launch_shape shape) {
 }
 
 /// The same, tried once for each device, kernel and shape.
-inline int largest_cluster_of(const void* kernel, const launch_shape& shape) {
+TEMPFLOW_HIDDEN inline int largest_cluster_of(const void* kernel, int device, const launch_shape& shape) {
   static std::mutex mutex;
   static std::map<std::tuple<int, const void*, int, index_t>, int> known;
-  int device = 0;
-  check_cuda(cudaGetDevice(&device), "cudaGetDevice");
   const std::lock_guard lock(mutex);
   const std::tuple key{device, kernel, shape.warps, shape.shared_bytes};
   if (const auto found = known.find(key); found != known.end()) return found->second;
-  return known[key] = find_largest_cluster(kernel, shape);
+  return known[key] = find_largest_cluster(kernel, device, shape);
 }
 
 }  // namespace detail
 
-/// As a launch of run_kernel<Kernel>. Not inlined, so that C++ sources find it in what they link.
+/// As a launch of run_kernel<Kernel>. Not inlined, so that C++ sources find it in what they link; hidden, so that each
+/// shared library launches its own kernels, which were made for its own architectures.
 template <class Kernel>
 TEMPFLOW_NOINLINE void cuda_device::launch(const Kernel& kernel, const launch_shape& shape) const {
-  static_assert(sizeof(Kernel) <= 4096, "arguments of a kernel have 4 KiB");
-  constexpr auto entry = &detail::run_kernel<Kernel>;
+  detail::check_kernel<Kernel>();
+  const auto* const entry = reinterpret_cast<const void*>(&detail::run_kernel<Kernel>);
   if (shape.blocks > detail::most_blocks) {
     throw shape_error(detail::message("cuda_device: a launch of ", shape.blocks,
                                       " blocks, a grid has at most ", detail::most_blocks));
   }
+  const auto current = make_current();
   if (shape.shared_bytes > detail::plain_shared_bytes || shape.cluster > detail::plain_cluster) {
-    static_cast<void>(detail::limits_of(reinterpret_cast<const void*>(entry)));
+    static_cast<void>(detail::limits_of(entry, id_));
   }
   const detail::cuda_launch launch(shape, stream_);
-  check_cuda(cudaLaunchKernelEx(&launch.config, entry, kernel), "cudaLaunchKernelEx");
+  void* parameters[] = {const_cast<Kernel*>(&kernel)};  // which are copied
+  check_cuda(cudaLaunchKernelExC(&launch.config, entry, parameters), "cudaLaunchKernelExC");
 }
 
 /// Asked of the device once for each shape.
 template <class Kernel>
 TEMPFLOW_NOINLINE int cuda_device::largest_cluster(const Kernel&, const launch_shape& shape) const {
-  return detail::largest_cluster_of(reinterpret_cast<const void*>(&detail::run_kernel<Kernel>), shape);
+  const auto current = make_current();
+  return detail::largest_cluster_of(reinterpret_cast<const void*>(&detail::run_kernel<Kernel>), id_, shape);
 }
 
 }  // namespace tempflow

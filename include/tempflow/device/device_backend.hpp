@@ -7,18 +7,18 @@
 //
 //   launch(kernel, shape)                 in stream order, as all that follows but the last one
 //   largest_cluster(kernel, shape)        blocks of a cluster, at most; 1 without clusters
-//   allocate(bytes), release(memory), clear(memory, bytes)
+//   allocate(bytes), release(memory, bytes), clear(memory, bytes)
 //   copy(to, from, bytes)                 between any memories
 //   copy_rows(to, to_stride, from, from_stride, row_bytes, rows)
 //   capturing()                           whether the stream is being captured into a graph
 //   memory_of(address)                    which memory an address lies in
 //   synchronize()                         waits
 
+#include <concepts>
 #include <cstddef>
 #include <memory>
 #include <mutex>
 #include <span>
-#include <string_view>
 
 #include "tempflow/backend/backend.hpp"
 #include "tempflow/core/arithmetic.hpp"
@@ -29,16 +29,9 @@
 
 namespace tempflow {
 
-/// Where an address lies.
-enum class memory_kind {
-  host,    ///< memory that the device does not reach
-  pinned,  ///< host memory that the device reaches
-  device,  ///< device or managed memory
-};
-
 /// Runs on a device, in the order of one stream. A cheap value: copies share stream and workspace.
 ///
-/// Batches (x, v, y, gradients) lie in device memory. Arguments and results a row (transitions, ids,
+/// Batches (x, v, y, gradients) lie in device memory. Arguments and results per row (transitions, ids,
 /// advantages; log-probs, policy rows) may lie in either. In host memory, arguments are checked and copied when
 /// the operation is called, and results are there when it returns, so it waits. In device, managed or pinned
 /// memory both are read and written in stream order; then arguments are not checked, and what they break shows
@@ -46,8 +39,9 @@ enum class memory_kind {
 ///
 /// Operations wait for nothing else, and allocate nothing but the workspace when it grows (reserve() it, or
 /// bring your own). Buffers and rollouts allocate in stream order. A graph that captured operations is replayed
-/// on the same stream, as long as a copy of the backend lives. A stream that means another one in each thread
-/// (cudaStreamPerThread) needs a backend in each.
+/// on the same stream, as long as a copy of the backend lives; it keeps what lay in host memory as it was, and
+/// reads what lies in device, managed or pinned memory anew: keys, decays and tables that change lie there. A stream
+/// that means another one in each thread (cudaStreamPerThread) needs a backend in each.
 /// Sums have the bits of the cpu backend, and so have states and gradients in fp32 and below; logarithms and
 /// exponentials are the device's own, within 2 ulp of the host's in double.
 template <class Device>
@@ -57,9 +51,12 @@ class device_backend {
   using device_type = Device;
   using memory_space = device_memory;
 
-  /// On a device, with a workspace that grows in stream order.
-  device_backend(const Device& device)
-      : device_(device), workspace_(std::make_shared<device_workspace<Device>>(device)) {}
+  /// On the device that is made of these, with a workspace that grows in stream order:
+  /// `tf::cuda_backend gpu{stream};`.
+  template <class... Parts>
+    requires(sizeof...(Parts) > 0 && std::constructible_from<Device, const Parts&...>)
+  explicit device_backend(const Parts&... parts)
+      : device_(parts...), workspace_(std::make_shared<device_workspace<Device>>(device_)) {}
 
   /// With the caller's workspace in device memory, which must outlive the backend; see device_workspace_bytes.
   device_backend(const Device& device, std::span<std::byte> workspace)
@@ -92,24 +89,11 @@ class device_backend {
     return buffer;
   }
 
-  /// Whether the host reads an argument when an operation is called, or the device does in stream order.
-  bool host_reads(const void* address) const {
-    return address == nullptr || device_.memory_of(address) == memory_kind::host;
-  }
+  /// Where an address lies.
+  memory_kind memory_of(const void* address) const { return device_.memory_of(address); }
 
-  /// Throws memory_error unless the host can read a result there, after waiting for it.
-  void check_host_waits(std::string_view operation, const void* result) const {
-    if (result == nullptr) return;
-    if (device_.memory_of(result) == memory_kind::device) {
-      throw memory_error(
-          detail::message(operation, ": the host reads the result, which lies in device memory"));
-    }
-    if (device_.capturing()) {
-      throw memory_error(detail::message(operation,
-                                         ": the host waits for the result, which it cannot while the ",
-                                         "stream is being captured"));
-    }
-  }
+  /// Whether the stream is being captured into a graph.
+  bool capturing() const { return device_.capturing(); }
 
   /// Calls body(i) on the device for each i in [0, count), in any order. Body: trivially copyable, callable on
   /// the device.

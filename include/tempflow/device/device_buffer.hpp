@@ -4,6 +4,7 @@
 
 // A batch that owns its elements in a device's memory: batch_buffer for backends with memory of their own.
 
+#include <cstddef>
 #include <memory>
 #include <utility>
 
@@ -29,8 +30,7 @@ class device_buffer {
       : rows_(rows), columns_(columns), backend_(std::make_unique<device_backend<Device>>(backend)) {
     detail::check_extents("device_buffer", rows, columns, sizeof(T));
     if (rows == 0 || columns == 0) return;
-    const std::size_t bytes = sizeof(T) * static_cast<std::size_t>(rows) * static_cast<std::size_t>(columns);
-    elements_ = static_cast<T*>(backend.device().allocate(bytes));
+    elements_ = static_cast<T*>(backend.device().allocate(bytes()));
   }
 
   device_buffer(device_buffer&& other) noexcept { swap(other); }
@@ -40,7 +40,7 @@ class device_buffer {
     return *this;
   }
   ~device_buffer() {
-    if (elements_ != nullptr) backend_->device().release(elements_);
+    if (elements_ != nullptr) backend_->device().release(elements_, bytes());
   }
 
   /// The elements. A temporary takes them with it: give it a name first.
@@ -61,6 +61,10 @@ class device_buffer {
   const device_backend<Device>& backend() const { return *backend_; }
 
  private:
+  std::size_t bytes() const {
+    return sizeof(T) * static_cast<std::size_t>(rows_) * static_cast<std::size_t>(columns_);
+  }
+
   void swap(device_buffer& other) noexcept {
     std::swap(elements_, other.elements_);
     std::swap(rows_, other.rows_);

@@ -4,51 +4,36 @@
 
 // One operation on a device: its arguments' way to the device, and its results' way back.
 
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 #include <mutex>
 #include <span>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "tempflow/core/batch_view.hpp"
 #include "tempflow/core/error.hpp"
-#include "tempflow/core/noise_source.hpp"
-#include "tempflow/core/per_row.hpp"
 #include "tempflow/core/stream_value.hpp"
 #include "tempflow/device/device_backend.hpp"
+#include "tempflow/device/row_table.hpp"
+#include "tempflow/ops/detail/operation_arguments.hpp"
 
 namespace tempflow::detail {
 
-/// Writes bytes that travel as its own arguments: in stream order, from memory that need not outlive the call,
-/// and part of a graph if the stream is captured.
-struct upload_kernel {
-  static constexpr int most_warps = 4;
-  static constexpr int least_blocks = 2;
-  static constexpr std::size_t most_bytes = 3584;  // arguments of a kernel have 4 KiB
-
-  std::byte* to;
-  std::size_t size;
-  std::byte bytes[most_bytes];
-
-  template <class Thread>
-  TEMPFLOW_DEVICE void operator()(const Thread& thread) const {
-    constexpr std::size_t threads = most_warps * warp_lanes;
-    for (std::size_t i = static_cast<std::size_t>(thread.warp() * warp_lanes + thread.lane()); i < size;
-         i += threads) {
-      to[i] = bytes[i];
-    }
-  }
-};
+/// The arguments of an operation on a device.
+template <class Device>
+using device_arguments = operation_arguments<device_backend<Device>>;
 
 /// Holds the workspace while an operation is launched.
 template <class Device>
 class device_call {
  public:
-  device_call(const device_backend<Device>& backend, std::string_view operation)
-      : device_(backend.device()),
-        workspace_(backend.workspace()),
+  device_call(const device_arguments<Device>& arguments, std::string_view operation)
+      : arguments_(arguments),
+        workspace_(arguments.on().workspace()),
         operation_(operation),
         lock_(workspace_.mutex()) {
     workspace_.begin();
@@ -62,7 +47,7 @@ class device_call {
   /// Throws memory_error for a batch that the device does not reach: expects("x", x, "v", v).
   template <class T, class... Others>
   void expects(std::string_view name, const batch_view<T>& batch, const Others&... others) const {
-    if (!batch.empty() && device_.memory_of(batch.data()) == memory_kind::host) {
+    if (!batch.empty() && in_host_memory(batch.data())) {
       throw memory_error(message(operation_, ": ", name,
                                  " lies in host memory, which the device does not reach; ",
                                  "the batches of a device backend lie in device memory (make_buffer)"));
@@ -72,10 +57,10 @@ class device_call {
 
   /// Throws memory_error for a result in host memory while the stream is captured, which nothing can wait for.
   void expects_to_wait(std::string_view name) const {
-    if (device_.capturing()) {
+    if (device().capturing()) {
       throw memory_error(message(operation_, ": ", name,
                                  " lies in host memory, which cannot be waited for while ",
-                                 "the stream is being captured; use device or pinned memory"));
+                                 "the stream is being captured; use device, managed or pinned memory"));
     }
   }
 
@@ -87,31 +72,87 @@ class device_call {
 
   std::uint32_t* counters(index_t rows) { return workspace_.counters(rows); }
 
-  /// The argument where kernels can read it.
-  template <class T>
-  per_row<T> on_device(const per_row<T>& values) {
-    static_assert(std::is_trivially_copyable_v<T>);
-    if (!values.varies() || values.size() == 0) return values;
-    return std::span<const T>(on_device(values.data(), values.size()),
-                              static_cast<std::size_t>(values.size()));
-  }
-  template <class T>
-  const T* on_device(const T* values, index_t count) {
-    if (count == 0 || device_.memory_of(values) != memory_kind::host) return values;
-    T* const copy = take<T>(count);
-    upload(reinterpret_cast<std::byte*>(copy), reinterpret_cast<const std::byte*>(values),
-           sizeof(T) * static_cast<std::size_t>(count));
-    return copy;
-  }
-
   /// Values that kernels read in stream order, unless they lie where only the host can read them now.
   template <class T>
   stream_value<T> on_device(const stream_value<T>& value) const {
     static_assert(std::is_trivially_copyable_v<T>);
-    const bool later = value.address() != nullptr && device_.memory_of(value.address()) != memory_kind::host;
-    return later ? value : stream_value<T>(*value);
+    return arguments_.host_reads(value.address()) ? stream_value<T>(*value) : value;
   }
-  noise_source on_device(const noise_source& noise) { return {on_device(noise.key), on_device(noise.ids)}; }
+
+  /// Values in host memory; none for an argument that the device reaches.
+  struct host_table {
+    const void* from = nullptr;
+    std::size_t bytes = 0;
+  };
+  template <class T>
+  host_table host_table_of(std::span<const T> values) const {
+    if (values.empty() || !in_host_memory(values.data())) return {};
+    return {values.data(), values.size_bytes()};
+  }
+  template <class T>
+  host_table host_table_of(const row_table<T>& table, index_t rows) const {
+    if (!table.varies()) return {table.data(), sizeof(T)};
+    return host_table_of(std::span(table.data(), static_cast<std::size_t>(rows)));
+  }
+
+  /// Brings tables that still refer to the host's memory to where the kernel, whose members they and the block are,
+  /// can read them: into the block if there is room for all, else by one upload.
+  template <class... T>
+  void place(table_block& block, index_t rows, row_table<T>&... tables) {
+    const host_table host[] = {host_table_of(tables, rows)...};
+    std::size_t bytes = 0;
+    for (const host_table& table : host) {
+      if (uploaded(table.from) == nullptr) bytes += table_bytes(table.bytes);
+    }
+    if (bytes > table_block::most_bytes) upload(host);
+    std::byte* to = block.bytes;
+    const auto put = [&](auto& table, const host_table& from) {
+      if (from.bytes == 0) return;
+      if (const void* const copy = uploaded(from.from)) return table.place_at(copy);
+      std::memcpy(to, from.from, from.bytes);
+      table.place_in_block(to);
+      to += table_bytes(from.bytes);
+    };
+    const host_table* next = host;
+    (put(tables, *next++), ...);
+  }
+
+  /// Copies tables of the host into the workspace, packed into as few launches as they fill.
+  void upload(std::span<const host_table> tables) {
+    std::size_t bytes = 0;
+    for (const host_table& table : tables) bytes += table_bytes(table.bytes);
+    if (bytes == 0) return;
+    std::byte* const to = workspace_.take(bytes);
+    std::vector<std::byte> packed(bytes);
+    std::size_t at = 0;
+    for (const host_table& table : tables) {
+      if (table.bytes == 0) continue;
+      std::memcpy(packed.data() + at, table.from, table.bytes);
+      uploaded_.push_back({table.from, to + at});
+      at += table_bytes(table.bytes);
+    }
+    for (at = 0; at < bytes; at += upload_kernel::most_bytes) {
+      upload_kernel piece{
+          .to = to + at, .size = (std::min)(bytes - at, upload_kernel::most_bytes), .bytes = {}};
+      std::memcpy(piece.bytes, packed.data() + at, piece.size);
+      launch(piece, {.blocks = 1, .warps = upload_kernel::most_warps});
+    }
+  }
+
+  /// Where an address of the host was uploaded to, or null.
+  const void* uploaded(const void* from) const {
+    for (const auto& [host, copy] : uploaded_) {
+      if (host == from) return copy;
+    }
+    return nullptr;
+  }
+
+  /// Values where kernels can read them: uploaded from the host's memory, or their own.
+  template <class T>
+  const T* on_device(std::span<const T> values) const {
+    const void* const copy = uploaded(values.data());
+    return copy != nullptr ? static_cast<const T*>(copy) : values.data();
+  }
 
   /// Where kernels write a result: its own memory if the device reaches it. Else it is copied by finish().
   /// Throws memory_error when that would have to wait for a stream that is being captured.
@@ -119,7 +160,7 @@ class device_call {
   T* output(std::string_view name, std::span<T> to) {
     static_assert(std::is_trivially_copyable_v<T>);
     if (to.empty()) return nullptr;
-    if (device_.memory_of(to.data()) != memory_kind::host) return to.data();
+    if (!in_host_memory(to.data())) return to.data();
     expects_to_wait(name);
     T* const from = take<T>(static_cast<index_t>(to.size()));
     results_.push_back({to.data(), from, to.size_bytes()});
@@ -128,16 +169,22 @@ class device_call {
 
   template <class Kernel>
   void launch(const Kernel& kernel, const launch_shape& shape) const {
-    device_.launch(kernel, shape);
+    device().launch(kernel, shape);
+  }
+
+  /// body(i) for each i in [0, count).
+  template <class Body>
+  void launch_for_each(index_t count, const Body& body) const {
+    arguments_.on().for_each_index(count, body);
   }
 
   /// Copies results into host memory, where there are any: waits.
   void finish() {
-    for (const auto& [to, from, bytes] : results_) device_.copy(to, from, bytes);
-    if (!results_.empty()) device_.synchronize();
+    for (const auto& [to, from, bytes] : results_) device().copy(to, from, bytes);
+    if (!results_.empty()) device().synchronize();
   }
 
-  const Device& device() const { return device_; }
+  const Device& device() const { return arguments_.on().device(); }
 
  private:
   struct result {
@@ -146,20 +193,16 @@ class device_call {
     std::size_t bytes;
   };
 
-  void upload(std::byte* to, const std::byte* from, std::size_t bytes) const {
-    for (std::size_t at = 0; at < bytes; at += upload_kernel::most_bytes) {
-      upload_kernel piece{
-          .to = to + at, .size = (std::min)(bytes - at, upload_kernel::most_bytes), .bytes = {}};
-      std::memcpy(piece.bytes, from + at, piece.size);
-      launch(piece, {.blocks = 1, .warps = upload_kernel::most_warps});
-    }
+  bool in_host_memory(const void* address) const {
+    return arguments_.memory_of(address) == memory_kind::host;
   }
 
-  const Device& device_;
+  const device_arguments<Device>& arguments_;
   device_workspace<Device>& workspace_;
   std::string_view operation_;
   std::lock_guard<std::mutex> lock_;
   std::vector<result> results_;
+  std::vector<std::pair<const void*, const std::byte*>> uploaded_;
 };
 
 }  // namespace tempflow::detail

@@ -76,9 +76,9 @@ class device_workspace {
   ~device_workspace() {
     release_retired();
     if (!owned_) return;
-    if (block_ != nullptr) device_.release(block_);
-    for (std::byte* const block : kept_) device_.release(block);
-    if (counters_ != nullptr) device_.release(counters_);
+    if (block_ != nullptr) device_.release(block_, size_);
+    for (const auto block : kept_) device_.release(block.data(), block.size());
+    if (counters_ != nullptr) device_.release(counters_, detail::counter_bytes);
   }
 
   /// Held while an operation is launched.
@@ -118,7 +118,7 @@ class device_workspace {
       try {
         device_.clear(memory, detail::counter_bytes);
       } catch (...) {
-        device_.release(memory);
+        device_.release(memory, detail::counter_bytes);
         throw;
       }
       counters_ = static_cast<std::uint32_t*>(memory);
@@ -154,7 +154,7 @@ class device_workspace {
     retired_.reserve(retired_.size() + 1);
     kept_.reserve(kept_.size() + 1);
     auto* const larger = static_cast<std::byte*>(device_.allocate(bytes));
-    if (block_ != nullptr) (captured_ ? kept_ : retired_).push_back(block_);  // a graph may hold its address
+    if (block_ != nullptr) (captured_ ? kept_ : retired_).push_back({block_, size_});  // a graph may hold it
     captured_ = false;
     block_ = larger;
     size_ = bytes;
@@ -162,7 +162,7 @@ class device_workspace {
   }
 
   void release_retired() noexcept {
-    for (std::byte* const block : retired_) device_.release(block);
+    for (const auto block : retired_) device_.release(block.data(), block.size());
     retired_.clear();
   }
 
@@ -173,7 +173,7 @@ class device_workspace {
   std::byte* block_ = nullptr;
   std::size_t size_ = 0, used_ = 0;
   bool captured_ = false;  ///< an operation with this block was captured into a graph
-  std::vector<std::byte*> retired_, kept_;
+  std::vector<std::span<std::byte>> retired_, kept_;
 };
 
 }  // namespace tempflow

@@ -26,6 +26,15 @@ inline constexpr int warp_lanes = 32;
 
 namespace detail {
 
+/// What devices ask of a kernel before they launch it.
+template <class Kernel>
+constexpr void check_kernel() {
+  static_assert(std::is_trivially_copyable_v<Kernel>,
+                "tempflow: what is launched is copied to the device byte by byte: it must be trivially copyable, and so "
+                "must an objective or a body that is a part of it");
+  static_assert(sizeof(Kernel) <= 4096, "tempflow: the parameters of a kernel have 4 KiB");
+}
+
 /// Bytes that a lane reads or writes at once, on a boundary of as many or of 16.
 template <std::size_t Size>
 struct alignas(Size < 16 ? Size : 16) access_words {

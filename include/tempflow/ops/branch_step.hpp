@@ -50,11 +50,12 @@ void branch_step(const B& backend, X&& x, input_batch<T> v, per_row<transition> 
   }
   detail::check_noise("branch_step", noise, rows, columns);
   detail::check_has_elements("branch_step", rows, columns);
-  detail::check_branches(backend, "branch_step", noise.ids, rows, explorations);
-  detail::check_transitions(backend, "branch_step", trunk_steps, rows, false);
-  detail::check_transitions(backend, "branch_step", branch_steps, rows, true);
+  const detail::operation_arguments arguments(backend);
+  detail::check_branches(arguments, "branch_step", noise.ids, rows, explorations);
+  detail::check_transitions(arguments, "branch_step", trunk_steps, rows, false);
+  detail::check_transitions(arguments, "branch_step", branch_steps, rows, true);
   if (rows == 0) return;
-  detail::execute(backend, detail::branch_step_op<T>{from, v, trunk_steps, branch_steps, noise, trunk,
+  detail::execute(arguments, detail::branch_step_op<T>{from, v, trunk_steps, branch_steps, noise, trunk,
                                                      branches, log_probs, convention});
 }
 

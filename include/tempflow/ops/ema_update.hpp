@@ -26,10 +26,11 @@ void ema_update(const B& backend, std::span<T> average, std::type_identity_t<std
     throw shape_error(detail::message("ema_update: average has ", average.size(), " elements, weights has ",
                                       weights.size()));
   }
-  if (detail::host_reads(backend, decay.address()) && (!is_finite(*decay) || *decay < 0 || *decay > 1)) {
+  const detail::operation_arguments arguments(backend);
+  if (arguments.host_reads(decay.address()) && (!is_finite(*decay) || *decay < 0 || *decay > 1)) {
     throw value_error(detail::message("ema_update: decay = ", *decay, ", must lie in [0, 1]"));
   }
-  detail::execute(backend, detail::ema_update_op<T>{average, weights, decay});
+  detail::execute(arguments, detail::ema_update_op<T>{average, weights, decay});
 }
 
 }  // namespace tempflow

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 
 #include "tempflow/advantage/group_advantages.hpp"
 #include "tempflow/advantage/weighted_reward.hpp"
@@ -40,6 +41,7 @@ void group_advantages(const B& backend, std::span<const weighted_reward> rewards
   detail::check_advantage_options(options);
   const auto samples = static_cast<index_t>(groups.size());
   detail::check_size("group_advantages", "advantages", advantages.size(), samples);
+  const detail::operation_arguments arguments(backend);
   const auto row = [samples](auto* numbers) { return batch_view(numbers, 1, samples); };
   for (std::size_t k = 0; k < rewards.size(); ++k) {
     const auto& [values, weight] = rewards[k];
@@ -50,15 +52,17 @@ void group_advantages(const B& backend, std::span<const weighted_reward> rewards
     if (!is_finite(weight)) {
       throw value_error(detail::message("group_advantages: weight of reward ", k, " = ", weight));
     }
-    if (!detail::host_reads(backend, values.data())) continue;
+    if (!arguments.host_reads(values.data())) continue;
     for (std::size_t i = 0; i < values.size(); ++i) {
       if (!is_finite(values[i])) {
-        throw value_error(detail::message("group_advantages: reward ", k, " of sample ", i, " (group ",
-                                          groups[i], ") = ", values[i]));
+        const auto group =
+            arguments.host_reads(groups.data()) ? detail::message(" (group ", groups[i], ")") : std::string();
+        throw value_error(
+            detail::message("group_advantages: reward ", k, " of sample ", i, group, " = ", values[i]));
       }
     }
   }
-  detail::execute(backend, detail::group_advantages_op{rewards, groups, options, advantages});
+  detail::execute(arguments, detail::group_advantages_op{rewards, groups, options, advantages});
 }
 
 /// As above, for one reward.

@@ -30,8 +30,9 @@ void log_prob(const B& backend, X&& x, input_batch<T> v, input_batch<T> y, per_r
   detail::check_shape("log_prob", "y", y, from.rows(), from.columns());
   detail::check_has_elements("log_prob", from.rows(), from.columns());
   detail::check_size("log_prob", "log_probs", log_probs.size(), from.rows());
-  detail::check_transitions(backend, "log_prob", steps, from.rows(), true);
-  detail::execute(backend, detail::log_prob_op<T>{from, v, y, steps, log_probs, convention});
+  const detail::operation_arguments arguments(backend);
+  detail::check_transitions(arguments, "log_prob", steps, from.rows(), true);
+  detail::execute(arguments, detail::log_prob_op<T>{from, v, y, steps, log_probs, convention});
 }
 
 }  // namespace tempflow

@@ -34,6 +34,58 @@ double policy_mean_over(const policy_batch<T>& batch, index_t rows) {
   return static_cast<double>(batch.mean_over > 0 ? batch.mean_over : (std::max)(rows, index_t{1}));
 }
 
+/// policy_loss_rows with its arguments looked at by the caller.
+template <class B, storage_scalar T, class Objective, storage_scalar G>
+void policy_loss_rows(const operation_arguments<B>& arguments, const policy_batch<T>& batch,
+                      input_batch<T> v, input_batch<T> v_ref, const Objective& objective, batch_view<G> to,
+                      std::span<policy_row> rows) {
+  const index_t count = v.rows(), elements = v.columns();
+  const auto given = [](const auto& view) {
+    return view.data() != nullptr || view.rows() > 0 || view.columns() > 0;
+  };
+  objective.validate();
+  check_shape("policy_loss", "x", batch.x, count, elements);
+  check_shape("policy_loss", "y", batch.y, count, elements);
+  if (given(v_ref)) check_shape("policy_loss", "v_ref", v_ref, count, elements);
+  if (given(to)) check_shape("policy_loss", "gradient", to, count, elements);
+  check_has_elements("policy_loss", count, elements);
+  check_same_or_apart("policy_loss", "gradient", to, "x", batch.x);
+  check_same_or_apart("policy_loss", "gradient", to, "y", batch.y);
+  check_same_or_apart("policy_loss", "gradient", to, "v", v);
+  check_same_or_apart("policy_loss", "gradient", to, "v_ref", v_ref);
+  check_size("policy_loss", "rows", rows.size(), count);
+  check_size("policy_loss", "old_log_probs", batch.old_log_probs.size(), count);
+  check_size("policy_loss", "advantages", batch.advantages.size(), count);
+  check_transitions(arguments, "policy_loss", batch.transitions, count, true);
+  check_finite(arguments, "policy_loss", "old_log_probs", batch.old_log_probs, count);
+  check_finite(arguments, "policy_loss", "advantages", batch.advantages, count);
+  check_finite(arguments, "policy_loss", "weights", batch.weights, count);
+  if (objective.kl_beta != 0 && count > 0 && !given(v_ref)) {
+    throw shape_error(message("policy_loss: kl_beta = ", double{objective.kl_beta},
+                                      " needs v_ref, the reference policy's velocity (", count, " x ",
+                                      elements, ")"));
+  }
+  if (given(v_ref) && objective.kl_over == kl_denominator::diffusion) {
+    check_diffusions(arguments, "policy_loss", batch.transitions, count);
+  }
+  if (batch.mean_over < 0 || !is_finite(batch.gradient_scale)) {
+    throw value_error(message("policy_loss: mean_over = ", batch.mean_over,
+                                      ", gradient_scale = ", batch.gradient_scale));
+  }
+  const policy_terms<Objective> terms{
+      .transitions = batch.transitions,
+      .old_log_probs = batch.old_log_probs,
+      .advantages = batch.advantages,
+      .weights = batch.weights,
+      .convention = batch.convention,
+      .objective = objective,
+      .elements = elements,
+      .gradient_factor = batch.gradient_scale / policy_mean_over(batch, count),
+      .has_reference = !v_ref.empty()};
+  execute(arguments,
+                  policy_loss_op<T, G, Objective>{batch.x, batch.y, v, v_ref, terms, to, rows});
+}
+
 }  // namespace detail
 
 /// dL/dv of a batch and every row's own numbers: policy_loss without the summary.
@@ -54,53 +106,8 @@ double policy_mean_over(const policy_batch<T>& batch, index_t rows) {
 template <backend B, storage_scalar T, policy_objective Objective, batch_like Gradient = batch_view<T>>
 void policy_loss_rows(const B& backend, const policy_batch<T>& batch, input_batch<T> v, input_batch<T> v_ref,
                       const Objective& objective, Gradient&& gradient, std::span<policy_row> rows) {
-  using G = storage_of<Gradient>;
-  const batch_view<G> to = as_view(gradient);
-  const index_t count = v.rows(), elements = v.columns();
-  const auto given = [](const auto& view) {
-    return view.data() != nullptr || view.rows() > 0 || view.columns() > 0;
-  };
-  objective.validate();
-  detail::check_shape("policy_loss", "x", batch.x, count, elements);
-  detail::check_shape("policy_loss", "y", batch.y, count, elements);
-  if (given(v_ref)) detail::check_shape("policy_loss", "v_ref", v_ref, count, elements);
-  if (given(to)) detail::check_shape("policy_loss", "gradient", to, count, elements);
-  detail::check_has_elements("policy_loss", count, elements);
-  detail::check_same_or_apart("policy_loss", "gradient", to, "x", batch.x);
-  detail::check_same_or_apart("policy_loss", "gradient", to, "y", batch.y);
-  detail::check_same_or_apart("policy_loss", "gradient", to, "v", v);
-  detail::check_same_or_apart("policy_loss", "gradient", to, "v_ref", v_ref);
-  detail::check_size("policy_loss", "rows", rows.size(), count);
-  detail::check_size("policy_loss", "old_log_probs", batch.old_log_probs.size(), count);
-  detail::check_size("policy_loss", "advantages", batch.advantages.size(), count);
-  detail::check_transitions(backend, "policy_loss", batch.transitions, count, true);
-  detail::check_finite(backend, "policy_loss", "old_log_probs", batch.old_log_probs, count);
-  detail::check_finite(backend, "policy_loss", "advantages", batch.advantages, count);
-  detail::check_finite(backend, "policy_loss", "weights", batch.weights, count);
-  if (objective.kl_beta != 0 && count > 0 && !given(v_ref)) {
-    throw shape_error(detail::message("policy_loss: kl_beta = ", double{objective.kl_beta},
-                                      " needs v_ref, the reference policy's velocity (", count, " x ",
-                                      elements, ")"));
-  }
-  if (given(v_ref) && objective.kl_over == kl_denominator::diffusion) {
-    detail::check_diffusions(backend, "policy_loss", batch.transitions, count);
-  }
-  if (batch.mean_over < 0 || !is_finite(batch.gradient_scale)) {
-    throw value_error(detail::message("policy_loss: mean_over = ", batch.mean_over,
-                                      ", gradient_scale = ", batch.gradient_scale));
-  }
-  const detail::policy_terms<Objective> terms{
-      .transitions = batch.transitions,
-      .old_log_probs = batch.old_log_probs.data(),
-      .advantages = batch.advantages.data(),
-      .weights = batch.weights,
-      .convention = batch.convention,
-      .objective = objective,
-      .elements = elements,
-      .gradient_factor = batch.gradient_scale / detail::policy_mean_over(batch, count),
-      .has_reference = !v_ref.empty()};
-  detail::execute(backend,
-                  detail::policy_loss_op<T, G, Objective>{batch.x, batch.y, v, v_ref, terms, to, rows});
+  detail::policy_loss_rows(detail::operation_arguments(backend), batch, v, v_ref, objective,
+                           as_view(gradient), rows);
 }
 
 /// Loss, statistics and dL/dv of a batch; writes every row's own numbers to `rows`, in host memory.
@@ -111,9 +118,10 @@ template <backend B, storage_scalar T, policy_objective Objective, batch_like Gr
 policy_statistics policy_loss(const B& backend, const policy_batch<T>& batch, input_batch<T> v,
                               input_batch<T> v_ref, const Objective& objective, Gradient&& gradient,
                               std::span<policy_row> rows) {
-  if constexpr (device_memory_backend<B>) backend.check_host_waits("policy_loss", rows.data());
-  policy_loss_rows(backend, batch, v, v_ref, objective, as_view(gradient), rows);
-  if constexpr (device_memory_backend<B>) backend.synchronize();
+  const detail::operation_arguments arguments(backend);
+  arguments.check_host_waits("policy_loss", rows.data());
+  detail::policy_loss_rows(arguments, batch, v, v_ref, objective, as_view(gradient), rows);
+  arguments.wait();
   return summarize(rows, objective.kl_beta, detail::policy_mean_over(batch, v.rows()));
 }
 

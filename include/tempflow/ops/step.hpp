@@ -38,8 +38,9 @@ void step(const B& backend, X&& x, input_batch<T> v, per_row<transition> steps, 
     detail::check_size("step", "log_probs", log_probs.size(), rows);
     detail::check_has_elements("step", rows, columns);
   }
-  detail::check_transitions(backend, "step", steps, rows, !log_probs.empty());
-  detail::execute(backend, detail::step_op<T>{from, v, y, steps, noise, log_probs, convention});
+  const detail::operation_arguments arguments(backend);
+  detail::check_transitions(arguments, "step", steps, rows, !log_probs.empty());
+  detail::execute(arguments, detail::step_op<T>{from, v, y, steps, noise, log_probs, convention});
 }
 
 /// Writes the mean alpha x + beta v of each row: a deterministic step. y may be x.
@@ -53,8 +54,9 @@ void ode_step(const B& backend, X&& x, input_batch<T> v, per_row<transition> ste
   detail::check_shape("ode_step", "y", y, from.rows(), from.columns());
   detail::check_same_or_apart("ode_step", "y", y, "x", from);
   detail::check_same_or_apart("ode_step", "y", y, "v", v);
-  detail::check_transitions(backend, "ode_step", steps, from.rows(), false);
-  detail::execute(backend, detail::ode_step_op<T>{from, v, y, steps});
+  const detail::operation_arguments arguments(backend);
+  detail::check_transitions(arguments, "ode_step", steps, from.rows(), false);
+  detail::execute(arguments, detail::ode_step_op<T>{from, v, y, steps});
 }
 
 }  // namespace tempflow

@@ -16,9 +16,10 @@ struct gather_kernel {
   static constexpr int least_blocks = 2;
 
   batch_view<const T> from;
-  const index_t* rows;
+  row_table<index_t> rows;
   batch_view<T> to;
   index_t tiles;
+  table_block tables;
 
   template <class Thread>
   TEMPFLOW_DEVICE void operator()(const Thread& thread) const {
@@ -44,37 +45,41 @@ void copy_rows_on(const Device& device, const batch_view<const T>& from, const b
 }
 
 template <class Device, storage_scalar T>
-void run(const device_backend<Device>& backend, const gather_rows_op<T>& op) {
-  device_call call(backend, "gather_rows");
+void run(const device_arguments<Device>& arguments, const gather_rows_op<T>& op) {
+  device_call call(arguments, "gather_rows");
   call.expects("from", op.from, "to", op.to);
-  const index_t tiles = (op.to.columns() - 1) / warp_tile<T>::size + 1;
-  call.launch(gather_kernel<T>{op.from, call.on_device(op.rows.data(), op.to.rows()), op.to, tiles},
-              tile_shape<T>(op.to.rows(), op.to.columns(), false));
+  gather_kernel<T> kernel{.from = op.from,
+                          .rows = op.rows,
+                          .to = op.to,
+                          .tiles = (op.to.columns() - 1) / warp_tile<T>::size + 1,
+                          .tables = {}};
+  call.place(kernel.tables, op.to.rows(), kernel.rows);
+  call.launch(kernel, tile_shape<T>(op.to.rows(), op.to.columns(), false));
 }
 
 template <class Device, storage_scalar T>
-void run(const device_backend<Device>& backend, const copy_rows_op<T>& op) {
-  device_call call(backend, "copy_rows");
+void run(const device_arguments<Device>& arguments, const copy_rows_op<T>& op) {
+  device_call call(arguments, "copy_rows");
   call.expects("from", op.from, "to", op.to);
-  copy_rows_on(backend.device(), op.from, op.to);
+  copy_rows_on(call.device(), op.from, op.to);
 }
 
 template <class Device, storage_scalar T>
-void run(const device_backend<Device>& backend, const copy_from_host_op<T>& op) {
-  device_call call(backend, "copy_from_host");
+void run(const device_arguments<Device>& arguments, const copy_from_host_op<T>& op) {
+  device_call call(arguments, "copy_from_host");
   call.expects("to", op.to);
   call.expects_to_wait("from");
-  copy_rows_on(backend.device(), op.from, op.to);
-  backend.device().synchronize();
+  copy_rows_on(call.device(), op.from, op.to);
+  call.device().synchronize();
 }
 
 template <class Device, storage_scalar T>
-void run(const device_backend<Device>& backend, const copy_to_host_op<T>& op) {
-  device_call call(backend, "copy_to_host");
+void run(const device_arguments<Device>& arguments, const copy_to_host_op<T>& op) {
+  device_call call(arguments, "copy_to_host");
   call.expects("from", op.from);
   call.expects_to_wait("to");
-  copy_rows_on(backend.device(), op.from, op.to);
-  backend.device().synchronize();
+  copy_rows_on(call.device(), op.from, op.to);
+  call.device().synchronize();
 }
 
 }  // namespace tempflow::detail

@@ -42,10 +42,10 @@ struct ema_update_kernel {
 };
 
 template <class Device, storage_scalar T>
-void run(const device_backend<Device>& backend, const ema_update_op<T>& op) {
+void run(const device_arguments<Device>& arguments, const ema_update_op<T>& op) {
   const auto size = static_cast<index_t>(op.average.size());
   if (size == 0) return;
-  device_call call(backend, "ema_update");
+  device_call call(arguments, "ema_update");
   call.expects("average", batch_view<T>(op.average.data(), 1, size), "weights",
                batch_view<const T>(op.weights.data(), 1, size));
   call.launch(ema_update_kernel<T>{op.average.data(), op.weights.data(), size, call.on_device(op.decay)},

@@ -16,10 +16,11 @@ struct log_prob_kernel {
   static constexpr int least_blocks = 2;
 
   batch_view<const T> x, v, y;
-  per_row<transition> steps;
+  row_table<transition> steps;
   double* log_probs;
   log_prob_convention convention;
   row_reduction reduction;
+  table_block tables;
 
   template <class Thread>
   TEMPFLOW_DEVICE void operator()(const Thread& thread) const {
@@ -47,15 +48,21 @@ struct log_prob_kernel {
 };
 
 template <class Device, storage_scalar T>
-void run(const device_backend<Device>& backend, const log_prob_op<T>& op) {
+void run(const device_arguments<Device>& arguments, const log_prob_op<T>& op) {
   const index_t rows = op.x.rows(), elements = op.x.columns();
   if (rows < 1) return;
-  device_call call(backend, "log_prob");
+  device_call call(arguments, "log_prob");
   call.expects("x", op.x, "v", op.v, "y", op.y);
-  double* const log_probs = call.output("log_probs", op.log_probs);
-  call.launch(log_prob_kernel<T>{op.x, op.v, op.y, call.on_device(op.steps), log_probs, op.convention,
-                                 make_row_reduction<T>(call, rows, elements, 1)},
-              tile_shape<T>(rows, elements, true));
+  log_prob_kernel<T> kernel{.x = op.x,
+                            .v = op.v,
+                            .y = op.y,
+                            .steps = op.steps,
+                            .log_probs = call.output("log_probs", op.log_probs),
+                            .convention = op.convention,
+                            .reduction = make_row_reduction<T>(call, rows, elements, 1),
+                            .tables = {}};
+  call.place(kernel.tables, rows, kernel.steps);
+  call.launch(kernel, tile_shape<T>(rows, elements, true));
   call.finish();
 }
 

@@ -19,10 +19,11 @@ struct policy_sums_kernel {
   static constexpr int least_blocks = 2;
 
   policy_inputs<T> in;
-  policy_terms<Objective> terms;
+  policy_terms<Objective, row_table> terms;
   policy_outcome<compute_t<T>>* outcomes;
   policy_row* rows;
   row_reduction reduction;
+  table_block tables;
 
   template <class Thread>
   TEMPFLOW_DEVICE void operator()(const Thread& thread) const {
@@ -50,12 +51,13 @@ struct policy_gradient_kernel {
   static constexpr int least_blocks = 2;
 
   policy_inputs<T> in;
-  per_row<transition> transitions;
+  row_table<transition> transitions;
   bool has_reference;
   const policy_outcome<compute_t<T>>* outcomes;
   policy_row* rows;
   batch_view<G> gradient;
   row_reduction reduction;
+  table_block tables;
 
   template <class Thread>
   TEMPFLOW_DEVICE void operator()(const Thread& thread) const {
@@ -99,8 +101,29 @@ struct clear_rows_kernel {
   }
 };
 
+/// The terms of a kernel, yet to be placed.
+template <class Objective>
+policy_terms<Objective, row_table> terms_for_kernel(const policy_terms<Objective>& terms) {
+  return {.transitions = terms.transitions,
+          .old_log_probs = terms.old_log_probs,
+          .advantages = terms.advantages,
+          .weights = terms.weights,
+          .convention = terms.convention,
+          .objective = terms.objective,
+          .elements = terms.elements,
+          .gradient_factor = terms.gradient_factor,
+          .has_reference = terms.has_reference};
+}
+
+/// Brings the terms of a kernel to the device.
+template <class Device, class Kernel>
+void place_terms(device_call<Device>& call, index_t rows, Kernel& kernel) {
+  auto& terms = kernel.terms;
+  call.place(kernel.tables, rows, terms.transitions, terms.old_log_probs, terms.advantages, terms.weights);
+}
+
 template <class Device, storage_scalar T, storage_scalar G, class Objective>
-void run(const device_backend<Device>& backend, const policy_loss_op<T, G, Objective>& op) {
+void run(const device_arguments<Device>& arguments, const policy_loss_op<T, G, Objective>& op) {
   static_assert(std::is_trivially_copyable_v<Objective>,
                 "tempflow: an objective is copied to the device byte by byte: it must be trivially copyable");
   using real = compute_t<T>;
@@ -108,36 +131,48 @@ void run(const device_backend<Device>& backend, const policy_loss_op<T, G, Objec
                 tiles = (elements - 1) / warp_tile<T>::size + 1;
   const batch_view<G> gradient = op.gradient;
   if (rows < 1) return;
-  device_call call(backend, "policy_loss");
+  device_call call(arguments, "policy_loss");
   call.expects("x", op.x, "y", op.y, "v", op.v, "v_ref", op.v_ref, "gradient", gradient);
   policy_row* const to = call.output("rows", op.rows);
   const policy_inputs<T> in{op.x, op.y, op.v, op.v_ref};
-  policy_terms<Objective> terms = op.terms;
-  terms.transitions = call.on_device(terms.transitions);
-  terms.old_log_probs = call.on_device(terms.old_log_probs, rows);
-  terms.advantages = call.on_device(terms.advantages, rows);
-  terms.weights = call.on_device(terms.weights);
   if constexpr (std::same_as<real, float>) {
-    using kernel_of_row = policy_row_kernel<T, G, Objective>;
-    const kernel_of_row whole_rows{in, terms, gradient, to, tiles};
+    policy_row_kernel<T, G, Objective> kernel{.in = in,
+                                              .terms = terms_for_kernel(op.terms),
+                                              .gradient = gradient,
+                                              .rows = to,
+                                              .tiles = tiles,
+                                              .tables = {}};
     const launch_shape shape = policy_row_shape(rows, tiles, [&](const launch_shape& candidate) {
-      return call.device().largest_cluster(whole_rows, candidate);
+      return call.device().largest_cluster(kernel, candidate);
     });
     if (shape.blocks > 0) {
-      call.launch(whole_rows, shape);
+      place_terms(call, rows, kernel);
+      call.launch(kernel, shape);
       return call.finish();
     }
   }
-  auto* const outcomes = call.template take<policy_outcome<real>>(rows);
-  const row_reduction reduction = make_row_reduction<T>(call, rows, elements, 2);
-  call.launch(policy_sums_kernel<T, Objective>{in, terms, outcomes, to, reduction},
-              tile_shape<T>(rows, elements, true));
+  policy_sums_kernel<T, Objective> sums{
+      .in = in,
+      .terms = terms_for_kernel(op.terms),
+      .outcomes = call.template take<policy_outcome<real>>(rows),
+      .rows = to,
+      .reduction = make_row_reduction<T>(call, rows, elements, 2),
+      .tables = {}};
+  place_terms(call, rows, sums);
+  call.launch(sums, tile_shape<T>(rows, elements, true));
   if (!gradient.empty()) {
-    call.launch(policy_gradient_kernel<T, G>{in, terms.transitions, terms.has_reference, outcomes, to,
-                                             gradient, reduction},
-                tile_shape<T>(rows, elements, false));
+    policy_gradient_kernel<T, G> write{.in = in,
+                                       .transitions = op.terms.transitions,
+                                       .has_reference = op.terms.has_reference,
+                                       .outcomes = sums.outcomes,
+                                       .rows = to,
+                                       .gradient = gradient,
+                                       .reduction = sums.reduction,
+                                       .tables = {}};
+    call.place(write.tables, rows, write.transitions);
+    call.launch(write, tile_shape<T>(rows, elements, false));
     if constexpr (std::same_as<G, float16>) {
-      call.launch(clear_rows_kernel<G>{to, gradient, reduction}, tile_shape<G>(rows, elements, false));
+      call.launch(clear_rows_kernel<G>{to, gradient, sums.reduction}, tile_shape<G>(rows, elements, false));
     }
   }
   call.finish();

@@ -24,7 +24,7 @@ struct policy_outcome {
 
 /// The numbers of a row, from its sums.
 template <class Real, class Objective>
-TEMPFLOW_DEVICE policy_outcome<Real> conclude_row(const policy_terms<Objective>& terms, index_t i,
+TEMPFLOW_DEVICE policy_outcome<Real> conclude_row(const policy_terms<Objective, row_table>& terms, index_t i,
                                                   double squared_residual, double squared_difference,
                                                   policy_row& to) {
   policy_row row = terms.score(i, squared_residual, squared_difference);
@@ -145,10 +145,11 @@ struct policy_row_kernel {
   static constexpr int least_blocks = 1;
 
   policy_inputs<T> in;
-  policy_terms<Objective> terms;
+  policy_terms<Objective, row_table> terms;
   batch_view<G> gradient;
   policy_row* rows;
   index_t tiles;
+  table_block tables;
 
   template <class Thread>
   TEMPFLOW_DEVICE void operator()(const Thread& thread) const {

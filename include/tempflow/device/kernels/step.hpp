@@ -75,11 +75,12 @@ struct step_kernel {
 
   batch_view<const T> x, v;
   batch_view<T> y;
-  per_row<transition> steps;
-  noise_source noise;
+  row_table<transition> steps;
+  noise_table noise;
   double* log_probs;  ///< or null
   log_prob_convention convention;
   row_reduction reduction;
+  table_block tables;
 
   template <class Thread>
   TEMPFLOW_DEVICE void operator()(const Thread& thread) const {
@@ -104,12 +105,13 @@ struct branch_step_kernel {
   static constexpr int least_blocks = 2;
 
   batch_view<const T> x, v;
-  per_row<transition> trunk_steps, branch_steps;
-  noise_source noise;
+  row_table<transition> trunk_steps, branch_steps;
+  noise_table noise;
   batch_view<T> trunk, branches;
   double* log_probs;
   log_prob_convention convention;
   row_reduction reduction;
+  table_block tables;
 
   template <class Thread>
   TEMPFLOW_DEVICE void operator()(const Thread& thread) const {
@@ -145,8 +147,9 @@ struct ode_step_kernel {
 
   batch_view<const T> x, v;
   batch_view<T> y;
-  per_row<transition> steps;
+  row_table<transition> steps;
   row_reduction reduction;
+  table_block tables;
 
   template <class Thread>
   TEMPFLOW_DEVICE void operator()(const Thread& thread) const {
@@ -164,8 +167,9 @@ struct fill_noise_kernel {
   static constexpr int least_blocks = 2;
 
   batch_view<T> out;
-  noise_source noise;
+  noise_table noise;
   row_reduction reduction;
+  table_block tables;
 
   template <class Thread>
   TEMPFLOW_DEVICE void operator()(const Thread& thread) const {
@@ -192,52 +196,79 @@ row_reduction no_row_reduction(index_t rows, index_t elements) {
 }
 
 template <class Device, storage_scalar T>
-void run(const device_backend<Device>& backend, const step_op<T>& op) {
+void run(const device_arguments<Device>& arguments, const step_op<T>& op) {
   if (op.x.empty()) return;
-  device_call call(backend, "step");
+  device_call call(arguments, "step");
   call.expects("x", op.x, "v", op.v, "y", op.y);
-  double* const log_probs = call.output("log_probs", op.log_probs);
   const index_t rows = op.x.rows(), elements = op.x.columns();
-  call.launch(step_kernel<T>{op.x, op.v, op.y, call.on_device(op.steps), call.on_device(op.noise), log_probs,
-                             op.convention,
-                             log_probs == nullptr ? no_row_reduction<T>(rows, elements)
-                                                  : make_row_reduction<T>(call, rows, elements, 1)},
-              tile_shape<T>(rows, elements, log_probs != nullptr));
-  call.finish();
-}
-
-template <class Device, storage_scalar T>
-void run(const device_backend<Device>& backend, const branch_step_op<T>& op) {
-  if (op.x.empty()) return;
-  device_call call(backend, "branch_step");
-  call.expects("x", op.x, "v", op.v, "trunk", op.trunk, "branches", op.branches);
   double* const log_probs = call.output("log_probs", op.log_probs);
-  call.launch(
-      branch_step_kernel<T>{op.x, op.v, call.on_device(op.trunk_steps), call.on_device(op.branch_steps),
-                            call.on_device(op.noise), op.trunk, op.branches, log_probs, op.convention,
-                            make_row_reduction<T>(call, op.x.rows(), op.x.columns(), op.explorations())},
-      tile_shape<T>(op.x.rows(), op.x.columns(), true));
+  const bool sums = log_probs != nullptr;
+  step_kernel<T> kernel{.x = op.x,
+                        .v = op.v,
+                        .y = op.y,
+                        .steps = op.steps,
+                        .noise = {call.on_device(op.noise.key), op.noise.ids},
+                        .log_probs = log_probs,
+                        .convention = op.convention,
+                        .reduction = sums ? make_row_reduction<T>(call, rows, elements, 1)
+                                          : no_row_reduction<T>(rows, elements),
+                        .tables = {}};
+  call.place(kernel.tables, rows, kernel.steps, kernel.noise.ids);
+  call.launch(kernel, tile_shape<T>(rows, elements, sums));
   call.finish();
 }
 
 template <class Device, storage_scalar T>
-void run(const device_backend<Device>& backend, const ode_step_op<T>& op) {
+void run(const device_arguments<Device>& arguments, const branch_step_op<T>& op) {
   if (op.x.empty()) return;
-  device_call call(backend, "ode_step");
-  call.expects("x", op.x, "v", op.v, "y", op.y);
-  call.launch(ode_step_kernel<T>{op.x, op.v, op.y, call.on_device(op.steps),
-                                 no_row_reduction<T>(op.x.rows(), op.x.columns())},
-              tile_shape<T>(op.x.rows(), op.x.columns(), false));
+  device_call call(arguments, "branch_step");
+  call.expects("x", op.x, "v", op.v, "trunk", op.trunk, "branches", op.branches);
+  const index_t rows = op.x.rows(), elements = op.x.columns();
+  branch_step_kernel<T> kernel{
+      .x = op.x,
+      .v = op.v,
+      .trunk_steps = op.trunk_steps,
+      .branch_steps = op.branch_steps,
+      .noise = {call.on_device(op.noise.key), op.noise.ids},
+      .trunk = op.trunk,
+      .branches = op.branches,
+      .log_probs = call.output("log_probs", op.log_probs),
+      .convention = op.convention,
+      .reduction = make_row_reduction<T>(call, rows, elements, op.explorations()),
+      .tables = {}};
+  call.place(kernel.tables, rows, kernel.trunk_steps, kernel.branch_steps, kernel.noise.ids);
+  call.launch(kernel, tile_shape<T>(rows, elements, true));
+  call.finish();
 }
 
 template <class Device, storage_scalar T>
-void run(const device_backend<Device>& backend, const fill_noise_op<T>& op) {
+void run(const device_arguments<Device>& arguments, const ode_step_op<T>& op) {
+  if (op.x.empty()) return;
+  device_call call(arguments, "ode_step");
+  call.expects("x", op.x, "v", op.v, "y", op.y);
+  const index_t rows = op.x.rows(), elements = op.x.columns();
+  ode_step_kernel<T> kernel{.x = op.x,
+                            .v = op.v,
+                            .y = op.y,
+                            .steps = op.steps,
+                            .reduction = no_row_reduction<T>(rows, elements),
+                            .tables = {}};
+  call.place(kernel.tables, rows, kernel.steps);
+  call.launch(kernel, tile_shape<T>(rows, elements, false));
+}
+
+template <class Device, storage_scalar T>
+void run(const device_arguments<Device>& arguments, const fill_noise_op<T>& op) {
   if (op.out.empty()) return;
-  device_call call(backend, "fill_noise");
+  device_call call(arguments, "fill_noise");
   call.expects("out", op.out);
-  call.launch(fill_noise_kernel<T>{op.out, call.on_device(op.noise),
-                                   no_row_reduction<T>(op.out.rows(), op.out.columns())},
-              tile_shape<T>(op.out.rows(), op.out.columns(), false));
+  const index_t rows = op.out.rows(), elements = op.out.columns();
+  fill_noise_kernel<T> kernel{.out = op.out,
+                              .noise = {call.on_device(op.noise.key), op.noise.ids},
+                              .reduction = no_row_reduction<T>(rows, elements),
+                              .tables = {}};
+  call.place(kernel.tables, rows, kernel.noise.ids);
+  call.launch(kernel, tile_shape<T>(rows, elements, false));
 }
 
 }  // namespace tempflow::detail

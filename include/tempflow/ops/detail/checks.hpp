@@ -9,31 +9,17 @@
 #include <string_view>
 #include <type_traits>
 
-#include "tempflow/backend/backend.hpp"
 #include "tempflow/core/batch_view.hpp"
 #include "tempflow/core/error.hpp"
 #include "tempflow/core/noise_source.hpp"
 #include "tempflow/core/numeric.hpp"
 #include "tempflow/core/per_row.hpp"
+#include "tempflow/ops/detail/operation_arguments.hpp"
 #include "tempflow/schedule/transition.hpp"
 
 namespace tempflow {
 
 namespace detail {
-
-/// Whether the values at an address (null: given by value) can be looked at when an operation is called.
-template <backend B>
-bool host_reads(const B& backend, const void* address) {
-  if constexpr (device_memory_backend<B>) {
-    return address == nullptr || backend.host_reads(address);
-  } else {
-    return true;
-  }
-}
-template <backend B, class T>
-bool host_reads(const B& backend, const per_row<T>& values) {
-  return host_reads(backend, static_cast<const void*>(values.data()));
-}
 
 template <class T>
 void check_per_row(std::string_view operation, std::string_view name, const per_row<T>& values,
@@ -47,10 +33,10 @@ void check_per_row(std::string_view operation, std::string_view name, const per_
 /// Coefficients must be finite in fp32 too; with `needs_density`, every step must draw noise that a density
 /// can have. Values in a device's memory are not looked at.
 template <class B>
-void check_transitions(const B& backend, std::string_view operation, const per_row<transition>& steps,
+void check_transitions(const operation_arguments<B>& arguments, std::string_view operation, const per_row<transition>& steps,
                        index_t rows, bool needs_density) {
   check_per_row(operation, "transitions", steps, rows);
-  if (!host_reads(backend, steps)) return;
+  if (!arguments.host_reads(steps.data())) return;
   const auto fits = [](double value) { return is_finite(value) && is_finite(static_cast<float>(value)); };
   for (index_t i = 0; i < rows; ++i) {
     const transition& step = steps[i];
@@ -67,9 +53,9 @@ void check_transitions(const B& backend, std::string_view operation, const per_r
 }
 
 template <class B>
-void check_diffusions(const B& backend, std::string_view operation, const per_row<transition>& steps,
+void check_diffusions(const operation_arguments<B>& arguments, std::string_view operation, const per_row<transition>& steps,
                       index_t rows) {
-  if (!host_reads(backend, steps)) return;
+  if (!arguments.host_reads(steps.data())) return;
   for (index_t i = 0; i < rows; ++i) {
     if (!(steps[i].diffusion > 0)) {
       throw schedule_error(message(operation, ": the KL over the diffusion needs it, the transition of row ",
@@ -93,9 +79,9 @@ inline void check_noise(std::string_view operation, const noise_source& noise, i
 
 /// The branches of each row have identities behind the row's own.
 template <class B>
-void check_branches(const B& backend, std::string_view operation, const per_row<noise_id>& ids, index_t rows,
+void check_branches(const operation_arguments<B>& arguments, std::string_view operation, const per_row<noise_id>& ids, index_t rows,
                     index_t explorations) {
-  if (!host_reads(backend, ids)) return;
+  if (!arguments.host_reads(ids.data())) return;
   for (index_t i = 0; i < rows; ++i) {
     if (ids[i].branch + explorations > 65536) {
       throw shape_error(message(operation, ": ids[", i, "].branch = ", ids[i].branch, " leaves no room for ",
@@ -110,10 +96,10 @@ inline void check_has_elements(std::string_view operation, index_t rows, index_t
 }
 
 template <class B>
-void check_finite(const B& backend, std::string_view operation, std::string_view name,
+void check_finite(const operation_arguments<B>& arguments, std::string_view operation, std::string_view name,
                   const per_row<double>& values, index_t rows) {
   check_per_row(operation, name, values, rows);
-  if (!host_reads(backend, values)) return;
+  if (!arguments.host_reads(values.data())) return;
   for (index_t i = 0; i < rows; ++i) {
     if (!is_finite(values[i])) throw value_error(message(operation, ": ", name, "[", i, "] = ", values[i]));
   }

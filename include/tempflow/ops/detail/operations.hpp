@@ -2,9 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What each operation asks of a backend: its arguments, checked. A backend answers with an overload of
-// run(backend, operation): those of host backends are in ops/host/, those of devices in device/kernels/.
+// What each operation asks of a backend: its arguments, checked. Host backends answer with run(backend, operation) of
+// ops/host/, devices with run(arguments, operation) of device/kernels/.
 
+#include <concepts>
 #include <cstdint>
 #include <span>
 
@@ -16,6 +17,7 @@
 #include "tempflow/core/per_row.hpp"
 #include "tempflow/core/stream_value.hpp"
 #include "tempflow/objective/gaussian.hpp"
+#include "tempflow/ops/detail/operation_arguments.hpp"
 #include "tempflow/ops/detail/policy_terms.hpp"
 
 namespace tempflow::detail {
@@ -107,20 +109,31 @@ struct gather_rows_op {
   batch_view<T> to;
 };
 
-/// Whether a backend has an implementation of an operation, among all that is included.
-template <class B, class Operation>
-concept runs_operation = requires(const B& backend, const Operation& op) {
-  run(backend, op);
+/// Whether a backend has an implementation of an operation, among all that is included: of a host backend, or of the
+/// arguments on a device.
+template <class Runner, class Operation>
+concept runs_operation = requires(const Runner& runner, const Operation& op) {
+  run(runner, op);
 };
 
 /// Runs an operation where its backend has it.
+template <class B, class Operation>
+void execute(const operation_arguments<B>& arguments, const Operation& op) {
+  if constexpr (runs_operation<B, Operation>) {
+    run(arguments.on(), op);
+  } else if constexpr (runs_operation<operation_arguments<B>, Operation>) {
+    run(arguments, op);
+  } else {
+    static_assert(!std::same_as<B, B>,
+                  "tempflow: no kernel of this operation for this backend is included; for a device include "
+                  "tempflow/cuda.cuh (in C++ sources tempflow/cuda.hpp), for group advantages "
+                  "tempflow/cuda/group_advantages.cuh (.hpp), or the operation's header in "
+                  "tempflow/device/kernels/");
+  }
+}
 template <backend B, class Operation>
 void execute(const B& backend, const Operation& op) {
-  static_assert(runs_operation<B, Operation>,
-                "tempflow: no kernel of this operation for this backend is included; for a device include "
-                "tempflow/cuda.cuh (in C++ sources tempflow/cuda.hpp) or the operation's header in "
-                "tempflow/device/kernels/");
-  if constexpr (runs_operation<B, Operation>) run(backend, op);
+  execute(operation_arguments<B>(backend), op);
 }
 
 }  // namespace tempflow::detail

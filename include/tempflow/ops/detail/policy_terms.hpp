@@ -19,13 +19,11 @@
 
 namespace tempflow::detail {
 
-/// The scalars of each row of a batch. Its arrays lie where the rows are computed.
-template <class Objective>
+/// The scalars of each row of a batch. Table: how values per row are found where the rows are computed.
+template <class Objective, template <class> class Table = per_row>
 struct policy_terms {
-  per_row<transition> transitions;
-  const double* old_log_probs;
-  const double* advantages;
-  per_row<double> weights;
+  Table<transition> transitions;
+  Table<double> old_log_probs, advantages, weights;
   log_prob_convention convention;
   Objective objective;
   index_t elements;
