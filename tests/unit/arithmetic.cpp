@@ -11,7 +11,7 @@
 
 #include "support/batches.hpp"
 #include "support/catch.hpp"
-#include "tempflow/ops/detail/row.hpp"
+#include "tempflow/ops/host/row.hpp"
 #include "tempflow/ops/host/run_rows.hpp"
 
 using tempflow::index_t;
