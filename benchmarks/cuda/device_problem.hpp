@@ -87,7 +87,7 @@ class device_problem final : public problem {
     if (count == 0) return nullptr;
     const Device device = place_.device();
     memory_.emplace_back(device.allocate(bytes<E>(count)),
-                         [device](void* memory) { device.release(memory); });
+                         [device, size = bytes<E>(count)](void* memory) { device.release(memory, size); });
     device.copy(memory_.back().get(), from, bytes<E>(count));
     return static_cast<E*>(memory_.back().get());
   }

@@ -54,8 +54,8 @@ class device_adamw {
  public:
   device_adamw(const tempflow::device_backend<Device>& place, tempflow::index_t parameters)
       : place_{place},
-        mean_{place, 1, parameters},
-        square_{place, 1, parameters},
+        mean_{tempflow::make_zeros<float>(place, 1, parameters)},
+        square_{tempflow::make_zeros<float>(place, 1, parameters)},
         sums_{place, 1, (parameters - 1) / sum_squares::block + 1} {}
 
   tempflow::index_t steps() const { return steps_; }

@@ -33,7 +33,9 @@ template void all_kernels(const tf::cuda_backend&, tf::batch_view<tf::float16>, 
                           std::span<tf::policy_row>, const tf::policy_batch<tf::float16>&,
                           std::span<tf::float16>);
 
-void advantages(const tf::cuda_backend& gpu, std::span<const double> rewards,
-                std::span<const std::int64_t> groups, std::span<double> result) {
-  tf::group_advantages(gpu, rewards, groups, {}, result);
+// All but the sort, which is the toolkit's.
+void advantages(const tf::cuda_backend& gpu) {
+  gpu.for_each_index(1, tf::detail::number_samples{});
+  gpu.device().launch(tf::detail::global_std_kernel{}, {});
+  gpu.for_each_index(1, tf::detail::advantages_of_group{});
 }

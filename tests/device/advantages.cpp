@@ -61,16 +61,16 @@ TEST_CASE("the workspace of so many rows suffices for the advantages of as many 
   for (const index_t count : {2, 100, 6000}) {
     const std::size_t bytes = tempflow::device_workspace_bytes(count, 1);
     auto memory = owner.make_buffer<double>(1, static_cast<index_t>(bytes / sizeof(double)) + 1);
-    const support::device_place place(
-        owner.device(), std::span(reinterpret_cast<std::byte*>(memory.view().data()), bytes));
+    const support::device_place place(owner.device(),
+                                      std::span(reinterpret_cast<std::byte*>(memory.view().data()), bytes));
     const std::vector<std::vector<double>> values(tempflow::most_rewards,
                                                   std::vector<double>(static_cast<std::size_t>(count), 0.5));
     std::vector<tempflow::weighted_reward> rewards;
     for (const auto& of_one : values) rewards.push_back({.values = of_one});
     const std::vector<std::int64_t> groups(static_cast<std::size_t>(count));
     std::vector<double> advantages(groups.size());
-    CHECK_NOTHROW(tempflow::group_advantages(place, rewards, groups,
-                                             {.scale = advantage_scale::global_std}, advantages));
+    CHECK_NOTHROW(tempflow::group_advantages(place, rewards, groups, {.scale = advantage_scale::global_std},
+                                             advantages));
   }
 }
 

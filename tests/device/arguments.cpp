@@ -56,8 +56,8 @@ struct problem {
       branches{gpu, 2 * rows, columns};
   std::vector<tempflow::transition> steps = support::mixed_transitions(rows);
   std::vector<tempflow::noise_id> ids = support::mixed_ids(rows);
-  std::vector<double> numbers = std::vector<double>(static_cast<std::size_t>(rows), 0.5),
-                      log_probs = numbers, branch_log_probs = std::vector<double>(numbers.size() * 2);
+  std::vector<double> numbers = std::vector<double>(static_cast<std::size_t>(rows), 0.5), log_probs = numbers,
+                      branch_log_probs = std::vector<double>(numbers.size() * 2);
 
   tempflow::policy_batch<float> batch() {
     return {.x = x.view(),
@@ -109,8 +109,8 @@ TEST_CASE("without clusters both passes of the loss share an upload", "[device][
     tempflow::policy_loss_rows(alone.gpu, alone.batch(), alone.v, {}, objective, alone.out.view(),
                                std::span(of_rows));
     CHECK(alone.gpu.device().launches() == launches + 2 + (rows == 3 ? 0 : rows == 30 ? 1 : 3));
-    tempflow::policy_loss_rows(clusters.gpu, clusters.batch(), clusters.v, {}, objective,
-                               clusters.out.view(), std::span(of_rows));
+    tempflow::policy_loss_rows(clusters.gpu, clusters.batch(), clusters.v, {}, objective, clusters.out.view(),
+                               std::span(of_rows));
     CHECK(support::same_bits(alone.out.values(), clusters.out.values()));
   }
 }

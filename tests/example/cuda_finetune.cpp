@@ -127,7 +127,7 @@ TEST_CASE(
   for (std::uint32_t step = 1; step <= 4; ++step) {
     const vector gradient = normal_vector(size, step, step < 3 ? 1.0f : 1e-3f);
     const auto gradient_there = tf::from_host(place, tf::batch_view<const float>(gradient.data(), 1, size));
-    const double norm = thread.step(cpu, settings, gradient, weights);
+    const double norm = here.step(cpu, settings, gradient, weights);
     CHECK(on_device.step(settings, gradient_there.view(), there.view()) == Catch::Approx(norm).epsilon(1e-6));
     const auto copy = tf::to_host(place, there.view());
     CHECK(distance(Eigen::Map<const vector>(copy.view().data(), size), weights) < 1e-6);

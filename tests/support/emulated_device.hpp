@@ -338,7 +338,8 @@ class emulated_device {
     }
     ++state_->launches;
     // The parameters are copied byte by byte, to another place.
-    const auto words = std::make_shared<std::vector<parameter_word>>(sizeof kernel / sizeof(parameter_word) + 1);
+    const auto words =
+        std::make_shared<std::vector<parameter_word>>(sizeof kernel / sizeof(parameter_word) + 1);
     std::memcpy(words->data(), &kernel, sizeof kernel);
     enqueue([self = *this, words, shape] {
       const auto& copy = *std::launder(reinterpret_cast<const Kernel*>(words->data()));
@@ -444,7 +445,9 @@ class emulated_device {
 
   int clears() const { return state_->clears; }
   int wrong_releases() const { return state_->wrong_releases; }  ///< of another size than was allocated
-  std::vector<const void*>& asked() const { return state_->asked; }  ///< addresses that memory_of was asked for
+  std::vector<const void*>& asked() const {
+    return state_->asked;
+  }  ///< addresses that memory_of was asked for
   int launches() const { return state_->launches; }
   int allocations() const { return state_->allocations; }
   int waits() const { return state_->waits; }

@@ -6,8 +6,8 @@
 
 #include <cub/device/device_radix_sort.cuh>
 
-#include "tempflow/cuda.cuh"
 #include "tempflow/cuda/group_advantages.hpp"
+#include "tempflow/cuda/launch.cuh"
 
 namespace tempflow {
 

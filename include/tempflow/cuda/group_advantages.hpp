@@ -11,7 +11,8 @@
 #include <span>
 
 #include "tempflow/config.hpp"
-#include "tempflow/cuda.hpp"
+#include "tempflow/cuda/cuda_device.hpp"
+#include "tempflow/device/kernels/group_advantages.hpp"
 #include "tempflow/device/sort_pairs.hpp"
 
 namespace tempflow {

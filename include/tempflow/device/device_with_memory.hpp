@@ -22,8 +22,8 @@ namespace tempflow {
 /// A cheap value that allocates in the order of a stream; its copies are one resource. Memory lies on boundaries of 256
 /// bytes. allocate throws where there is none left, deallocate does not throw.
 template <class M, class Stream>
-concept memory_resource =
-    std::copyable<M> && requires(M& resource, void* memory, std::size_t bytes, Stream stream) {
+concept memory_resource = std::copyable<M> &&
+    requires(M& resource, void* memory, std::size_t bytes, Stream stream) {
   { resource.allocate(bytes, stream) } -> std::convertible_to<void*>;
   resource.deallocate(memory, bytes, stream);
 };

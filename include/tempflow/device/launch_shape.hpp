@@ -30,8 +30,8 @@ namespace detail {
 template <class Kernel>
 constexpr void check_kernel() {
   static_assert(std::is_trivially_copyable_v<Kernel>,
-                "tempflow: what is launched is copied to the device byte by byte: it must be trivially copyable, and so "
-                "must an objective or a body that is a part of it");
+                "tempflow: what is launched is copied to the device byte by byte: it must be trivially "
+                "copyable, and so must an objective or a body that is a part of it");
   static_assert(sizeof(Kernel) <= 4096, "tempflow: the parameters of a kernel have 4 KiB");
 }
 

@@ -94,13 +94,12 @@ struct upload_kernel {
 
   template <class Thread>
   TEMPFLOW_DEVICE void operator()(const Thread& thread) const {
-    const auto at =
-        static_cast<std::size_t>(thread.warp() * warp_lanes + thread.lane()) * table_alignment;
+    const auto at = static_cast<std::size_t>(thread.warp() * warp_lanes + thread.lane()) * table_alignment;
     if (at >= size) return;
     // Laundered, because the bank of the constants serves one address at a time, and this path a whole warp's.
     const index_t from = thread.launder(static_cast<index_t>(reinterpret_cast<std::uintptr_t>(bytes + at)));
-    thread.write(to + at, thread.template read<table_alignment>(
-                              reinterpret_cast<const void*>(static_cast<std::uintptr_t>(from))));
+    using word = access_words<table_alignment>;
+    thread.write(to + at, *reinterpret_cast<const word*>(static_cast<std::uintptr_t>(from)));
   }
 };
 

@@ -29,8 +29,8 @@ struct sort_request {
 
 /// A device that sorts.
 template <class Device>
-concept sorting_device =
-    requires(const Device& device, const sort_request& request, std::span<std::byte> scratch) {
+concept sorting_device = requires(const Device& device, const sort_request& request,
+                                  std::span<std::byte> scratch) {
   { sort_scratch_bytes(device, request.count) } -> std::convertible_to<std::size_t>;
   sort_pairs(device, request, scratch);
 };

@@ -56,7 +56,7 @@ void branch_step(const B& backend, X&& x, input_batch<T> v, per_row<transition> 
   detail::check_transitions(arguments, "branch_step", branch_steps, rows, true);
   if (rows == 0) return;
   detail::execute(arguments, detail::branch_step_op<T>{from, v, trunk_steps, branch_steps, noise, trunk,
-                                                     branches, log_probs, convention});
+                                                       branches, log_probs, convention});
 }
 
 }  // namespace tempflow

@@ -27,8 +27,8 @@ inline constexpr index_t most_rewards = 16;
 ///
 /// Throws shape_error for sizes that differ, too many rewards, or advantages that share memory with them,
 /// group_error for no samples, value_error for a reward, weight or epsilon that makes no sense. Rewards in device
-/// memory are not checked: one that is not finite makes its group's advantages NaN, and policy_loss leaves those
-/// rows out and counts them. Samples that are all alone in their groups get 0.
+/// memory are not checked: one that is not finite makes its group's advantages NaN (all, over the global std), and
+/// policy_loss leaves those rows out and counts them. Samples that are all alone in their groups get 0.
 template <backend B>
 void group_advantages(const B& backend, std::span<const weighted_reward> rewards,
                       std::span<const std::int64_t> groups, const advantage_options& options,

@@ -36,8 +36,8 @@ double policy_mean_over(const policy_batch<T>& batch, index_t rows) {
 
 /// policy_loss_rows with its arguments looked at by the caller.
 template <class B, storage_scalar T, class Objective, storage_scalar G>
-void policy_loss_rows(const operation_arguments<B>& arguments, const policy_batch<T>& batch,
-                      input_batch<T> v, input_batch<T> v_ref, const Objective& objective, batch_view<G> to,
+void policy_loss_rows(const operation_arguments<B>& arguments, const policy_batch<T>& batch, input_batch<T> v,
+                      input_batch<T> v_ref, const Objective& objective, batch_view<G> to,
                       std::span<policy_row> rows) {
   const index_t count = v.rows(), elements = v.columns();
   const auto given = [](const auto& view) {
@@ -62,15 +62,15 @@ void policy_loss_rows(const operation_arguments<B>& arguments, const policy_batc
   check_finite(arguments, "policy_loss", "weights", batch.weights, count);
   if (objective.kl_beta != 0 && count > 0 && !given(v_ref)) {
     throw shape_error(message("policy_loss: kl_beta = ", double{objective.kl_beta},
-                                      " needs v_ref, the reference policy's velocity (", count, " x ",
-                                      elements, ")"));
+                              " needs v_ref, the reference policy's velocity (", count, " x ", elements,
+                              ")"));
   }
   if (given(v_ref) && objective.kl_over == kl_denominator::diffusion) {
     check_diffusions(arguments, "policy_loss", batch.transitions, count);
   }
   if (batch.mean_over < 0 || !is_finite(batch.gradient_scale)) {
-    throw value_error(message("policy_loss: mean_over = ", batch.mean_over,
-                                      ", gradient_scale = ", batch.gradient_scale));
+    throw value_error(
+        message("policy_loss: mean_over = ", batch.mean_over, ", gradient_scale = ", batch.gradient_scale));
   }
   const policy_terms<Objective> terms{
       .transitions = batch.transitions,
@@ -82,8 +82,7 @@ void policy_loss_rows(const operation_arguments<B>& arguments, const policy_batc
       .elements = elements,
       .gradient_factor = batch.gradient_scale / policy_mean_over(batch, count),
       .has_reference = !v_ref.empty()};
-  execute(arguments,
-                  policy_loss_op<T, G, Objective>{batch.x, batch.y, v, v_ref, terms, to, rows});
+  execute(arguments, policy_loss_op<T, G, Objective>{batch.x, batch.y, v, v_ref, terms, to, rows});
 }
 
 }  // namespace detail

@@ -151,13 +151,12 @@ void run(const device_arguments<Device>& arguments, const policy_loss_op<T, G, O
       return call.finish();
     }
   }
-  policy_sums_kernel<T, Objective> sums{
-      .in = in,
-      .terms = terms_for_kernel(op.terms),
-      .outcomes = call.template take<policy_outcome<real>>(rows),
-      .rows = to,
-      .reduction = make_row_reduction<T>(call, rows, elements, 2),
-      .tables = {}};
+  policy_sums_kernel<T, Objective> sums{.in = in,
+                                        .terms = terms_for_kernel(op.terms),
+                                        .outcomes = call.template take<policy_outcome<real>>(rows),
+                                        .rows = to,
+                                        .reduction = make_row_reduction<T>(call, rows, elements, 2),
+                                        .tables = {}};
   place_terms(call, rows, sums);
   call.launch(sums, tile_shape<T>(rows, elements, true));
   if (!gradient.empty()) {

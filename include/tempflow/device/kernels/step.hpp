@@ -224,18 +224,17 @@ void run(const device_arguments<Device>& arguments, const branch_step_op<T>& op)
   device_call call(arguments, "branch_step");
   call.expects("x", op.x, "v", op.v, "trunk", op.trunk, "branches", op.branches);
   const index_t rows = op.x.rows(), elements = op.x.columns();
-  branch_step_kernel<T> kernel{
-      .x = op.x,
-      .v = op.v,
-      .trunk_steps = op.trunk_steps,
-      .branch_steps = op.branch_steps,
-      .noise = {call.on_device(op.noise.key), op.noise.ids},
-      .trunk = op.trunk,
-      .branches = op.branches,
-      .log_probs = call.output("log_probs", op.log_probs),
-      .convention = op.convention,
-      .reduction = make_row_reduction<T>(call, rows, elements, op.explorations()),
-      .tables = {}};
+  branch_step_kernel<T> kernel{.x = op.x,
+                               .v = op.v,
+                               .trunk_steps = op.trunk_steps,
+                               .branch_steps = op.branch_steps,
+                               .noise = {call.on_device(op.noise.key), op.noise.ids},
+                               .trunk = op.trunk,
+                               .branches = op.branches,
+                               .log_probs = call.output("log_probs", op.log_probs),
+                               .convention = op.convention,
+                               .reduction = make_row_reduction<T>(call, rows, elements, op.explorations()),
+                               .tables = {}};
   call.place(kernel.tables, rows, kernel.trunk_steps, kernel.branch_steps, kernel.noise.ids);
   call.launch(kernel, tile_shape<T>(rows, elements, true));
   call.finish();

@@ -33,8 +33,8 @@ void check_per_row(std::string_view operation, std::string_view name, const per_
 /// Coefficients must be finite in fp32 too; with `needs_density`, every step must draw noise that a density
 /// can have. Values in a device's memory are not looked at.
 template <class B>
-void check_transitions(const operation_arguments<B>& arguments, std::string_view operation, const per_row<transition>& steps,
-                       index_t rows, bool needs_density) {
+void check_transitions(const operation_arguments<B>& arguments, std::string_view operation,
+                       const per_row<transition>& steps, index_t rows, bool needs_density) {
   check_per_row(operation, "transitions", steps, rows);
   if (!arguments.host_reads(steps.data())) return;
   const auto fits = [](double value) { return is_finite(value) && is_finite(static_cast<float>(value)); };
@@ -53,8 +53,8 @@ void check_transitions(const operation_arguments<B>& arguments, std::string_view
 }
 
 template <class B>
-void check_diffusions(const operation_arguments<B>& arguments, std::string_view operation, const per_row<transition>& steps,
-                      index_t rows) {
+void check_diffusions(const operation_arguments<B>& arguments, std::string_view operation,
+                      const per_row<transition>& steps, index_t rows) {
   if (!arguments.host_reads(steps.data())) return;
   for (index_t i = 0; i < rows; ++i) {
     if (!(steps[i].diffusion > 0)) {
@@ -79,8 +79,8 @@ inline void check_noise(std::string_view operation, const noise_source& noise, i
 
 /// The branches of each row have identities behind the row's own.
 template <class B>
-void check_branches(const operation_arguments<B>& arguments, std::string_view operation, const per_row<noise_id>& ids, index_t rows,
-                    index_t explorations) {
+void check_branches(const operation_arguments<B>& arguments, std::string_view operation,
+                    const per_row<noise_id>& ids, index_t rows, index_t explorations) {
   if (!arguments.host_reads(ids.data())) return;
   for (index_t i = 0; i < rows; ++i) {
     if (ids[i].branch + explorations > 65536) {
