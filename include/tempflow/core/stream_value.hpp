@@ -8,6 +8,9 @@
 // change from replay to replay (a noise key, a decay) lies in the device's memory instead, where a kernel of the
 // host's, or a copy in the graph, writes it.
 
+#include <concepts>
+#include <type_traits>
+
 #include "tempflow/config.hpp"
 #include "tempflow/core/error.hpp"
 
@@ -20,19 +23,24 @@ class stream_value {
  public:
   stream_value(const T& value = {}) : value_(value) {}
 
-  /// Throws value_error for a null pointer.
-  stream_value(const T* address) : address_(address) {
-    if (address == nullptr) throw value_error("stream_value: null pointer");
-  }
+  /// A number of another type; without it, 0 might be an address too.
+  template <class Number>
+    requires std::is_arithmetic_v<Number> && std::convertible_to<Number, T> stream_value(Number value)
+        : value_(static_cast<T>(value)) {}
 
-  /// Null for a value that is given.
-  const T* address() const { return address_; }
+    /// Throws value_error for a null pointer.
+    stream_value(const T* address) : address_(address) {
+      if (address == nullptr) throw value_error("stream_value: null pointer");
+    }
 
-  TEMPFLOW_HD T operator*() const { return address_ != nullptr ? *address_ : value_; }
+    /// Null for a value that is given.
+    const T* address() const { return address_; }
 
- private:
-  T value_{};
-  const T* address_ = nullptr;
+    TEMPFLOW_HD T operator*() const { return address_ != nullptr ? *address_ : value_; }
+
+   private:
+    T value_{};
+    const T* address_ = nullptr;
 };
 
 }  // namespace tempflow
