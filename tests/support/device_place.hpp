@@ -127,7 +127,7 @@ class placed_numbers {
 // What tests call on the device, compiled once for all of them in support/device_kernels_*.cpp. keywords: extern template,
 // or template where they are compiled.
 #define TEMPFLOW_TEST_DEVICE_KERNELS(keywords, T) \
-  TEMPFLOW_INSTANTIATE_OPS_ON(keywords, support::device_place, T)
+  TEMPFLOW_INSTANTIATE_OPS_ON(keywords, operation_arguments<support::device_place>, T)
 
 #if !defined(TEMPFLOW_TEST_INSTANTIATES)
 

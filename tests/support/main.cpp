@@ -1,14 +1,5 @@
 // SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
 // SPDX-License-Identifier: Apache-2.0
-#if __has_include(<catch2/catch_session.hpp>)
+#include "support/runner.hpp"
 
-#include <catch2/catch_session.hpp>
-
-int main(int argc, char** argv) { return Catch::Session().run(argc, argv); }
-
-#else
-
-#define CATCH_CONFIG_MAIN
-#include <catch2/catch.hpp>
-
-#endif
+int main(int argc, char** argv) { return support::run_tests(argc, argv); }
