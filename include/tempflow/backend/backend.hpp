@@ -58,7 +58,7 @@ struct device_memory {};
 template <class B>
 concept device_memory_backend = backend<B> && std::same_as<typename B::memory_space, device_memory> &&
     requires(const B& runs, index_t extent, const void* address, std::string_view operation) {
-  runs.template make_buffer<float>(extent, extent).view();
+  runs.template make_buffer<float>(extent, extent);
   { runs.host_reads(address) } -> std::same_as<bool>;
   runs.check_host_waits(operation, address);
   runs.synchronize();

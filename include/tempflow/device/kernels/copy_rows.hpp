@@ -13,22 +13,21 @@ namespace tempflow::detail {
 template <storage_scalar T>
 struct gather_kernel {
   static constexpr int most_warps = tile_warps<T>;
-  static constexpr int least_blocks = 2;
+  static constexpr int least_blocks = 4;
 
   batch_view<const T> from;
   const index_t* rows;
   batch_view<T> to;
-  index_t tiles;
+  row_reduction tiles;
 
   template <class Thread>
   TEMPFLOW_DEVICE void operator()(const Thread& thread) const {
-    const index_t item = thread.block() * tile_warps<T> + thread.warp(), i = item / tiles;
-    if (i >= to.rows()) return;
-    const warp_tile<T> tile(i, item % tiles, to.columns(), thread.lane());
-    const T* const source = from.row(rows[i]);
-    T* const target = to.row(i);
-    dispatch_bool(tile.whole(source, target), [&](auto whole) {
-      tile.template each_access<whole>(thread, {source}, [&](int access, const auto& at) {
+    const auto tile = tiles.tile_of<T>(thread, to.columns());
+    if (tile.count <= 0) return;
+    const T* const source[] = {tile.of(from.row(rows[tile.row]))};
+    T* const target = tile.of(to.row(tile.row));
+    dispatch_bool(tile.whole(source[0], target), [&](auto whole) {
+      tile.template each_read<whole>(thread, source, [&](int access, const auto& at) {
         tile.template write<whole>(thread, target, access, at[0]);
       });
     });
@@ -47,9 +46,10 @@ template <class Device, storage_scalar T>
 void run(const device_backend<Device>& backend, const gather_rows_op<T>& op) {
   device_call call(backend, "gather_rows");
   call.expects("from", op.from, "to", op.to);
-  const index_t tiles = (op.to.columns() - 1) / warp_tile<T>::size + 1;
-  call.launch(gather_kernel<T>{op.from, call.on_device(op.rows.data(), op.to.rows()), op.to, tiles},
-              tile_shape<T>(op.to.rows(), op.to.columns(), false));
+  const index_t count = op.to.rows(), elements = op.to.columns();
+  call.launch(gather_kernel<T>{op.from, call.on_device(op.rows.data(), count), op.to,
+                               no_row_reduction<T>(count, elements)},
+              tile_shape<T>(count, elements));
 }
 
 template <class Device, storage_scalar T>
