@@ -8,6 +8,7 @@
 #include <memory>
 #include <vector>
 
+#include "accuracy.hpp"
 #include "host_data.hpp"
 #include "tempflow/device/kernels.hpp"
 
@@ -60,7 +61,19 @@ class device_problem final : public problem {
     download(device_.numbers.data(), numbers.data(), static_cast<tf::index_t>(numbers.size()));
     download(device_.rows.data(), rows.data(), static_cast<tf::index_t>(rows.size()));
     place_.synchronize();
+    error_ = error_against_double(task_, host_, out, branches, numbers);
     return host_.compare(out, branches, numbers, rows);
+  }
+
+  double error() const override { return error_; }
+
+  std::size_t memory() const override {
+    if (task_.what == kernel::ema) return 0;  // in place, and without workspace
+    const tf::index_t siblings = task_.what == kernel::branch_step ? explorations : 1;
+    return bytes<T>(host_.out.rows() * host_.out.columns()) +
+           bytes<T>(host_.branches.rows() * host_.branches.columns()) +
+           host_.numbers.size() * sizeof(double) + host_.rows.size() * sizeof(tf::policy_row) +
+           tf::device_workspace_bytes(task_.rows, task_.columns, siblings);
   }
 
  private:
@@ -104,6 +117,7 @@ class device_problem final : public problem {
   tf::device_backend<Device> place_;
   host_data<T> host_;
   arguments<T> device_;
+  double error_ = 0;
   std::vector<std::shared_ptr<void>> memory_;
 };
 

@@ -143,7 +143,7 @@ struct modulate_back {
   }
 };
 
-/// A warp a row. `Row` has rows() and operator()(thread, row).
+/// A warp per row. `Row` has rows() and operator()(thread, row).
 template <class Row>
 struct each_row {
   static constexpr int most_warps = 4;

@@ -2,10 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// All preprocessor work of the library but for compilers' builtins (core/x86_lanes.hpp), and nothing else.
+// All preprocessor work of the library, and nothing else, but for what is made of compilers' builtins
+// (core/x86_lanes.hpp) and of a device's instructions (core/device_lanes.hpp).
 //
 // TEMPFLOW_HD       marks a function that CUDA compilers build for host and device. It may add a decoration,
-//                   never change a body, a type or a layout.
+//                   never change a type or a layout, and no bodies but two (core/device_lanes.hpp).
 // TEMPFLOW_HD_TEMPLATE   before a TEMPFLOW_HD template that calls what may exist on one of them alone.
 // TEMPFLOW_DEVICE   marks the text of a kernel: CUDA compilers build it for the device alone, all others for the
 //                   host, where tests run it on an emulated grid.

@@ -227,7 +227,7 @@ TEST_CASE("explorations beyond the last branch identity are an error", "[bad_inp
   CHECK_NOTHROW(a.branch());
 }
 
-TEST_CASE("noise with neither one id nor one a row is an error", "[bad_input]") {
+TEST_CASE("noise with neither one id nor one per row is an error", "[bad_input]") {
   arguments a;
   a.ids.resize(3);
   a.rejects<shape_error>(

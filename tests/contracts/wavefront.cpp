@@ -163,7 +163,7 @@ TEST_CASE("chunks of any size and any number of threads give the same bits", "[w
     for (const index_t limit : {0, 1, 5, 18, 1000}) {
       auto chunked = plan;
       chunked.max_batch = limit;
-      INFO(threads << " threads, " << limit << " rows a call");
+      INFO(threads << " threads, " << limit << " rows per call");
       CHECK(same(roll_out<float>(chunked, six_steps(), threads), expected));
     }
   }

@@ -12,6 +12,7 @@
 #include "support/device_place.hpp"
 #include "support/policy_problem.hpp"
 #include "tempflow/backend/cpu.hpp"
+#include "tempflow/ops/branch_step.hpp"
 
 using Catch::Matchers::ContainsSubstring;
 using Catch::Matchers::MessageMatches;

@@ -175,7 +175,7 @@ void check_shape(std::string_view operation, std::string_view name, const batch_
   }
 }
 
-/// Throws shape_error unless a per-row argument has one entry a row.
+/// Throws shape_error unless a per-row argument has one entry per row.
 inline void check_size(std::string_view operation, std::string_view name, std::size_t actual, index_t rows) {
   if (static_cast<index_t>(actual) != rows) {
     throw shape_error(message(operation, ": ", name, " has ", actual, " entries, expected ", rows));

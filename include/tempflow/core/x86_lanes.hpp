@@ -2,115 +2,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Values in an AVX2 or AVX-512 register, in the compilers' vector types. Operators work lane by lane. What
-// the types have no operator for comes from the compilers' builtins, because <immintrin.h> would double the
-// time that the library takes to compile.
-//
-// Everything but these builtins is inlined into a function compiled for the right instructions (see
-// TEMPFLOW_AVX2), and they take references, so that no vector is ever passed in a register that one side of a
-// call does not know.
+// Values in an AVX2 or AVX-512 register (core/x86_registers.hpp). Operators work lane by lane. All of it is inlined
+// into a function compiled for the right instructions (see TEMPFLOW_AVX2).
 
 #include <cstdint>
 #include <cstring>
-#include <utility>
 
 #include "tempflow/config.hpp"
+#include "tempflow/core/x86_registers.hpp"
 
 #if TEMPFLOW_VECTOR_TYPES
 
 namespace tempflow::detail {
-
-template <class T, int Width>
-struct vector_type {
-  typedef T type [[gnu::vector_size(Width * sizeof(T))]];
-};
-template <class T, int Width>
-using vector = typename vector_type<T, Width>::type;
-
-namespace registers {
-
-template <class T>
-TEMPFLOW_AVX2 inline void broadcast(vector<T, 32 / sizeof(T)>& out, T a) {
-  out = a - vector<T, 32 / sizeof(T)>{};
-}
-template <class T>
-TEMPFLOW_AVX512 inline void broadcast(vector<T, 64 / sizeof(T)>& out, T a) {
-  out = a - vector<T, 64 / sizeof(T)>{};
-}
-
-TEMPFLOW_AVX2 inline void fused_multiply_add(vector<float, 8>& out, const vector<float, 8>& a,
-                                             const vector<float, 8>& b, const vector<float, 8>& c) {
-#if __has_builtin(__builtin_elementwise_fma)
-  out = __builtin_elementwise_fma(a, b, c);
-#else
-  out = __builtin_ia32_vfmaddps256(a, b, c);
-#endif
-}
-TEMPFLOW_AVX512 inline void fused_multiply_add(vector<float, 16>& out, const vector<float, 16>& a,
-                                               const vector<float, 16>& b, const vector<float, 16>& c) {
-#if __has_builtin(__builtin_elementwise_fma)
-  out = __builtin_elementwise_fma(a, b, c);
-#else
-  constexpr int all_lanes = -1, current_rounding = 4;
-  out = __builtin_ia32_vfmaddps512_mask(a, b, c, all_lanes, current_rounding);
-#endif
-}
-
-TEMPFLOW_AVX2 inline void square_root(vector<float, 8>& out, const vector<float, 8>& a) {
-#if __has_builtin(__builtin_elementwise_sqrt)
-  out = __builtin_elementwise_sqrt(a);
-#else
-  out = __builtin_ia32_sqrtps256(a);
-#endif
-}
-TEMPFLOW_AVX512 inline void square_root(vector<float, 16>& out, const vector<float, 16>& a) {
-  [[maybe_unused]] constexpr int current_rounding = 4;
-#if __has_builtin(__builtin_elementwise_sqrt)
-  out = __builtin_elementwise_sqrt(a);
-#elif defined(__clang__)
-  out = __builtin_ia32_sqrtps512(a, current_rounding);
-#else
-  out = __builtin_ia32_sqrtps512_mask(a, a, -1, current_rounding);
-#endif
-}
-
-TEMPFLOW_AVX2 inline void multiply_low_halves(vector<std::uint64_t, 4>& out,
-                                              const vector<std::uint64_t, 4>& a,
-                                              const vector<std::uint64_t, 4>& b) {
-  using words = vector<int, 8>;
-  out = reinterpret_cast<vector<std::uint64_t, 4>>(
-      __builtin_ia32_pmuludq256(reinterpret_cast<words>(a), reinterpret_cast<words>(b)));
-}
-TEMPFLOW_AVX512 inline void multiply_low_halves(vector<std::uint64_t, 8>& out,
-                                                const vector<std::uint64_t, 8>& a,
-                                                const vector<std::uint64_t, 8>& b) {
-  using words = vector<int, 16>;
-#if defined(__clang__)
-  out = reinterpret_cast<vector<std::uint64_t, 8>>(
-      __builtin_ia32_pmuludq512(reinterpret_cast<words>(a), reinterpret_cast<words>(b)));
-#else
-  out = reinterpret_cast<vector<std::uint64_t, 8>>(__builtin_ia32_pmuludq512_mask(
-      reinterpret_cast<words>(a), reinterpret_cast<words>(b), reinterpret_cast<vector<long long, 8>>(a), -1));
-#endif
-}
-
-// Stores past the caches, to memory that is aligned to the register.
-TEMPFLOW_AVX2 inline void stream(void* out, const vector<long long, 4>& a) {
-#if defined(__clang__)
-  __builtin_nontemporal_store(a, static_cast<vector<long long, 4>*>(out));
-#else
-  __builtin_ia32_movntdq256(static_cast<vector<long long, 4>*>(out), a);
-#endif
-}
-TEMPFLOW_AVX512 inline void stream(void* out, const vector<long long, 8>& a) {
-#if defined(__clang__)
-  __builtin_nontemporal_store(a, static_cast<vector<long long, 8>*>(out));
-#else
-  __builtin_ia32_movntdq512(static_cast<vector<long long, 8>*>(out), a);
-#endif
-}
-
-}  // namespace registers
 
 /// The bytes of a register. nvcc takes no vector types in functions for host and device, so registers travel between
 /// these as bytes; each function below reads and writes them whole, and compilers keep them in the register.
@@ -260,18 +163,22 @@ TEMPFLOW_INLINE_HOST lanes<std::uint32_t, 2 * Width> interleave_low_halves(
   return cast<std::uint32_t>((even & 0xffffffffu) | (odd << 32));
 }
 
-/// The lower (Half = 0) or upper half of a and of b, alternately.
-template <int Half, class T, int Width, int... Index>
-TEMPFLOW_INLINE_HOST lanes<T, Width> interleave(const lanes<T, Width>& a, const lanes<T, Width>& b,
-                                                std::integer_sequence<int, Index...>) {
-  using values = vector<T, Width>;
-  return lanes<T, Width>(__builtin_shufflevector(__builtin_bit_cast(values, a.bytes),
-                                                 __builtin_bit_cast(values, b.bytes),
-                                                 (Half * Width / 2 + Index / 2 + Index % 2 * Width)...));
-}
+/// The lower (Half = 0) or upper half of a and of b, alternately. Places are spelt out, since nvcc drops the dots of a
+/// pack in a builtin.
 template <int Half, class T, int Width>
 TEMPFLOW_INLINE_HOST lanes<T, Width> interleave(const lanes<T, Width>& a, const lanes<T, Width>& b) {
-  return interleave<Half>(a, b, std::make_integer_sequence<int, Width>{});
+  using values = vector<T, Width>;
+  const auto x = __builtin_bit_cast(values, a.bytes), y = __builtin_bit_cast(values, b.bytes);
+  constexpr int i = Half * Width / 2, j = i + Width;
+  if constexpr (Width == 4) {
+    return lanes<T, Width>(__builtin_shufflevector(x, y, i, j, i + 1, j + 1));
+  } else if constexpr (Width == 8) {
+    return lanes<T, Width>(__builtin_shufflevector(x, y, i, j, i + 1, j + 1, i + 2, j + 2, i + 3, j + 3));
+  } else {
+    static_assert(Width == 16);
+    return lanes<T, Width>(__builtin_shufflevector(x, y, i, j, i + 1, j + 1, i + 2, j + 2, i + 3, j + 3,
+                                                   i + 4, j + 4, i + 5, j + 5, i + 6, j + 6, i + 7, j + 7));
+  }
 }
 
 /// out[4 i + k] = z[k][i].

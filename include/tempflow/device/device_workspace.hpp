@@ -104,7 +104,7 @@ class device_workspace {
     return memory;
   }
 
-  /// One counter a row, all 0; whoever counts with them leaves them so.
+  /// One counter per row, all 0; whoever counts with them leaves them so.
   std::uint32_t* counters(index_t rows = 0) {
     if (rows > detail::standing_counters) {
       const std::size_t bytes = static_cast<std::size_t>(rows) * sizeof(std::uint32_t);

@@ -18,7 +18,7 @@ namespace tempflow {
 
 /// What to explore. Plain data; every field has the published default.
 struct branch_plan {
-  index_t seeds_per_prompt = 4;            ///< initial noises a prompt
+  index_t seeds_per_prompt = 4;            ///< initial noises per prompt
   index_t explorations = 6;                ///< K branches at each branching step
   std::vector<index_t> branch_steps = {};  ///< ascending; empty: the chain's trainable_steps()
   index_t completion_steps = 0;  ///< Euler steps that finish a branch, at most; 0: all remaining steps
@@ -86,7 +86,7 @@ struct branch_plan {
   }
 
   /// Cost for `prompts` prompts of samples of `dimension` elements of `element_size` bytes.
-  /// Full completion takes T_b + K sum_i (T - 1 - i) evaluations a seed. Throws as validate does, and
+  /// Full completion takes T_b + K sum_i (T - 1 - i) evaluations per seed. Throws as validate does, and
   /// value_error for counts that are not positive or overflow.
   rollout_cost cost(const chain& steps, index_t prompts, index_t dimension = 0,
                     index_t element_size = 4) const {

@@ -27,7 +27,7 @@ struct rescore_drift {
 /// One pass of the model over the batches, in their order and composition, that replaces the rollout's
 /// log-probs. Afterwards, and before the first update, every log-ratio is exactly 0 for these batches.
 ///
-/// Costs one model evaluation a row. Throws value_error, naming the row, for a log-prob that is not finite;
+/// Costs one model evaluation per row. Throws value_error, naming the row, for a log-prob that is not finite;
 /// exceptions of the model pass through. Batches before the failing one keep their new log-probs.
 template <backend B, velocity_model M, class Buffer>
 rescore_drift rescore(const B& backend, M& model, minibatch_range<typename M::value_type, Buffer>& batches) {

@@ -13,7 +13,7 @@
 
 namespace tempflow::detail {
 
-/// Fills order with the places of all samples, by group id, then place. It has one entry a sample. What is
+/// Fills order with the places of all samples, by group id, then place. It has one entry per sample. What is
 /// sorted are runs of neighbours of one group, so fewer than samples where siblings lie side by side.
 inline void sort_by_group(std::span<const std::int64_t> groups, std::span<index_t> order) {
   const auto group_of = [&](index_t i) { return groups[static_cast<std::size_t>(i)]; };

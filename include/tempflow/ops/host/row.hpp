@@ -47,6 +47,19 @@ TEMPFLOW_INLINE_HOST tile_sums<2> squared_residual_and_difference(
   return Arithmetic::template sum<T, 2, Instructions>(first, last, add, meanwhile);
 }
 
+/// value[i] = compute(at) for visit i of a group. Not a lambda: nvcc drops the attribute that inlines one, and GCC then
+/// does not inline it into what is compiled for another instruction set.
+template <class Value, class Compute>
+struct compute_group {
+  Value* value;
+  const Compute& compute;
+
+  template <class At>
+  TEMPFLOW_INLINE_HOST void operator()(At at, int i) const {
+    value[i] = compute(at);
+  }
+};
+
 /// out[e] = compute(at e) for e in [first, last), rounded to storage: a group at a time into registers, so
 /// that a compiler need not know whether out overlaps the inputs. Streamed stores go past the caches. T: what
 /// is read.
@@ -57,7 +70,7 @@ TEMPFLOW_INLINE_HOST void write_elements(G* out, index_t first, index_t last, co
   index_t e = first;
   for (; e + group <= last; e += group) {
     typename plan::value value[plan::visits];
-    plan::group_from(e, [&](auto at, int i) TEMPFLOW_INLINE_LAMBDA { value[i] = compute(at); });
+    plan::group_from(e, compute_group<typename plan::value, Compute>{value, compute});
     store_group<plan, Streamed>(value, out + e);
   }
   for (; e < last; ++e) out[e] = store<G>(compute(element_at<Real>{e}));

@@ -37,7 +37,7 @@ bool worth_streaming(const batch_view<T>& out) {
 
 /// Writes a register; a streamed one to aligned memory.
 template <bool Streamed, class Lanes>
-TEMPFLOW_INLINE void store_register(const Lanes& values, void* out) {
+TEMPFLOW_INLINE_HOST void store_register(const Lanes& values, void* out) {
   if constexpr (Streamed) {
     stream(out, values);
   } else {
@@ -45,25 +45,31 @@ TEMPFLOW_INLINE void store_register(const Lanes& values, void* out) {
   }
 }
 
+/// Writes bf16 registers: those of even elements and, after them, those of odd ones.
+template <class Plan, bool Streamed, class Value, class G, int... Index>
+TEMPFLOW_INLINE_HOST void store_halves(const Value (&value)[Plan::visits], G* out,
+                                       std::integer_sequence<int, Index...>) {
+  constexpr int words = Plan::visits / 2;
+  (store_register<Streamed>((rounded_to_upper_half(as_word(value[Index])) >> 16) |
+                                (rounded_to_upper_half(as_word(value[Index + words])) & 0xffff0000u),
+                            out + Index * 2 * Plan::width),
+   ...);
+}
+template <class Plan, bool Streamed, class Value, class G, int... Index>
+TEMPFLOW_INLINE_HOST void store_registers(const Value (&value)[Plan::visits], G* out,
+                                          std::integer_sequence<int, Index...>) {
+  (store_register<Streamed>(value[Index], out + Index * Plan::width), ...);
+}
+
 /// Writes the values of a group of visits to memory: rounded to storage, in the order of the elements.
 template <class Plan, bool Streamed, class Value, class G>
-TEMPFLOW_INLINE void store_group(const Value (&value)[Plan::visits], G* out) {
+TEMPFLOW_INLINE_HOST void store_group(const Value (&value)[Plan::visits], G* out) {
   if constexpr (!Plan::in_registers) {
     for (int l = 0; l < group; ++l) out[l] = store<G>(value[l]);
   } else if constexpr (Plan::in_halves) {
-    const auto write = [&]<int... Index>(std::integer_sequence<int, Index...>) TEMPFLOW_INLINE_LAMBDA {
-      constexpr int words = Plan::visits / 2;
-      (store_register<Streamed>((rounded_to_upper_half(as_word(value[Index])) >> 16) |
-                                    (rounded_to_upper_half(as_word(value[Index + words])) & 0xffff0000u),
-                                out + Index * 2 * Plan::width),
-       ...);
-    };
-    write(std::make_integer_sequence<int, Plan::visits / 2>{});
+    store_halves<Plan, Streamed>(value, out, std::make_integer_sequence<int, Plan::visits / 2>{});
   } else {
-    const auto write = [&]<int... Index>(std::integer_sequence<int, Index...>) TEMPFLOW_INLINE_LAMBDA {
-      (store_register<Streamed>(value[Index], out + Index * Plan::width), ...);
-    };
-    write(std::make_integer_sequence<int, Plan::visits>{});
+    store_registers<Plan, Streamed>(value, out, std::make_integer_sequence<int, Plan::visits>{});
   }
 }
 
