@@ -112,11 +112,24 @@ class emulated_cluster {
     release(&at.sides[at.round % 2]);
     meet(at, count);
   }
-  void arrive_relaxed(barrier& at, int count) { meet(at, count); }
   void depart() {
     const auto& thread = threads_[static_cast<std::size_t>(running_)];
     wait_for_all();
     acquire(&thread.pending->sides[thread.round % 2]);
+  }
+
+  /// The barrier of the cluster, whose threads may come to others between arrival and departure. A relaxed arrival
+  /// releases nothing.
+  void arrive_cluster(int count, bool relaxed) {
+    if (!relaxed) release(&meeting_.sides[meeting_.round % 2]);
+    meet(meeting_, count);
+    auto& thread = threads_[static_cast<std::size_t>(running_)];
+    thread.cluster_round = thread.round;
+  }
+  void depart_cluster() {
+    auto& thread = threads_[static_cast<std::size_t>(running_)];
+    thread.pending = &meeting_, thread.round = thread.cluster_round;
+    depart();
   }
 
   /// As the barrier of a warp, but without its order of memory.
@@ -141,7 +154,6 @@ class emulated_cluster {
   index_t row_of_blocks() const { return row_of_blocks_; }
   warp_state& warp(int thread) { return warps_[static_cast<std::size_t>(thread / 32)]; }
   block_state& block(int rank) { return blocks_[static_cast<std::size_t>(rank)]; }
-  barrier& meeting() { return meeting_; }
 
   /// Shared memory of a block, which is gone when its last thread has returned.
   std::byte* shared_of(int rank) {
@@ -156,7 +168,7 @@ class emulated_cluster {
     bool done = false;
     barrier* waits_at = nullptr;
     barrier* pending = nullptr;
-    std::uint64_t round = 0;
+    std::uint64_t round = 0, cluster_round = 0;
   };
 
   TEMPFLOW_TEST_UNSEEN void meet(barrier& at, int count) {
@@ -242,13 +254,14 @@ class emulated_thread {
   }
 
   index_t launder(index_t number) const { return number; }
+  std::uint32_t launder(std::uint32_t number) const { return number; }
   void sync_warp() const { cluster_.wait(cluster_.warp(thread_).meeting, 32); }
   void sync_block() const {
     cluster_.wait(cluster_.block(block_in_cluster()).meeting, 32 * cluster_.block_warps());
   }
-  void arrive_cluster() const { cluster_.arrive(cluster_.meeting(), threads_of_cluster()); }
-  void arrive_cluster_relaxed() const { cluster_.arrive_relaxed(cluster_.meeting(), threads_of_cluster()); }
-  void wait_cluster() const { cluster_.depart(); }
+  void arrive_cluster() const { cluster_.arrive_cluster(threads_of_cluster(), false); }
+  void arrive_cluster_relaxed() const { cluster_.arrive_cluster(threads_of_cluster(), true); }
+  void wait_cluster() const { cluster_.depart_cluster(); }
   void sync_cluster() const {
     arrive_cluster();
     wait_cluster();
@@ -307,6 +320,7 @@ class emulated_thread {
     check_boundary<Size>(to);
     std::memcpy(to, &words, Size);
   }
+  void prefetch(const void*) const {}
   template <class Real, int Count>
   void write_shared(Real* to, const Real (&numbers)[Count]) const {
     check_boundary<sizeof numbers>(to);

@@ -51,6 +51,10 @@ struct cuda_thread {
     asm volatile("" : "+l"(number));
     return number;
   }
+  __device__ std::uint32_t launder(std::uint32_t number) const {
+    asm volatile("" : "+r"(number));
+    return number;
+  }
 
   __device__ void sync_warp() const { __syncwarp(); }
   __device__ void sync_block() const { __syncthreads(); }
@@ -81,6 +85,11 @@ struct cuda_thread {
                  : "=r"(words.value[0]), "=r"(words.value[1]), "=r"(words.value[2]), "=r"(words.value[3])
                  : "l"(__cvta_generic_to_global(from)));
     return words;
+  }
+
+  /// Has global memory brought to the cache of the device.
+  __device__ void prefetch(const void* from) const {
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(__cvta_generic_to_global(from)));
   }
 
   /// Writes to global memory at once. Spelt out, because compilers cut plain stores in four.

@@ -24,8 +24,8 @@ struct ema_update_kernel {
   template <class Thread>
   TEMPFLOW_DEVICE void operator()(const Thread& thread) const {
     using part = warp_tile<T>;
-    const part tile(0, thread.block() * thread.warps() + thread.warp(), size, thread.lane());
-    if (tile.count <= 0) return;
+    const part tile(thread.row(), thread.block() * thread.warps() + thread.warp(), size, thread.lane());
+    if (tile.row > 0 || tile.count <= 0) return;
     const ema_blend<compute_t<T>> blend(*decay);
     T* const to = tile.of(average);
     const T* const rows[] = {to, tile.of(weights)};

@@ -51,7 +51,7 @@ struct policy_sums_kernel {
 template <storage_scalar T, storage_scalar G, bool HasReference>
 struct policy_gradient_kernel {
   static constexpr int most_warps = tile_warps<T>;
-  static constexpr int least_blocks = 4;
+  static constexpr int least_blocks = HasReference ? 3 : 4;
 
   policy_inputs<T, HasReference> in;
   per_row<transition> transitions;
@@ -75,14 +75,12 @@ struct policy_gradient_kernel {
         [&](auto whole, const auto& rows) {
           if (!outcome.finite) return write_zeros<whole>(thread, tile, to);
           in.template each_access<whole>(
-              thread, tile, rows, transitions[i],
-              [&](int access, const auto& r, const auto& d) {
+              thread, tile, rows, transitions[i], [&](int access, const auto& r, const auto& d) {
                 real g[warp_tile<T>::width];
                 policy_gradients<HasReference>(outcome, r, d, g);
                 if constexpr (std::same_as<G, float16>) fit = fit && fit_fp16(g);
                 tile.template write<whole>(thread, to, access, thread.template store<G>(g));
-              },
-              do_nothing());
+              });
         },
         to);
     if constexpr (std::same_as<G, float16>) {

@@ -49,14 +49,13 @@ struct policy_row_kernel {
     auto& shared =
         *reinterpret_cast<policy_row_shared*>(thread.shared() + warps * slabs * warp_slab<T>::bytes);
     const policy_slabs<T, HasReference> slab(thread);
-    const auto meanwhile = [&] {
-      if (warp == 0 && thread.lane() == 0) shared.factors = terms.factors_of(i);
-    };
+    if (warp == 0) {  // what the row needs beside its sums, while its elements are on their way
+      if (tile.count > 0) in.prefetch(thread, tile);
+      if (thread.lane() == 0) shared.factors = terms.factors_of(i);
+    }
     if (tile.count > 0) {
-      const auto sums = slab.read(thread, tile, in, terms.transitions[i], meanwhile);
+      const auto sums = slab.read(thread, tile, in, terms.transitions[i]);
       if (thread.lane() == 0) shared.sums[0][warp] = sums.residual, shared.sums[1][warp] = sums.difference;
-    } else {
-      meanwhile();
     }
     thread.sync_cluster();
     if (warp == 0) conclude(thread, i, shared);

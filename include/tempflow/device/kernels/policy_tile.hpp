@@ -76,33 +76,9 @@ TEMPFLOW_INLINE_DEVICE void write_zeros(const Thread& thread, const warp_tile<T>
 /// The batches that the loss reads.
 template <storage_scalar T, bool HasReference>
 struct policy_inputs {
-  batch_view<const T> x, y, v, v_ref;
+  static constexpr int count = HasReference ? 4 : 3;
 
-  /// Calls visit(access, r, d) for each access to a tile, with r = y - alpha x - beta v and d = v - v_ref of its
-  /// elements; d only with a reference. meanwhile: as in each_read.
-  template <bool Whole, class Thread, class Visit, class Meanwhile, int Rows>
-  TEMPFLOW_INLINE_DEVICE void each_access(const Thread& thread, const warp_tile<T>& tile,
-                                          const T* const (&rows)[Rows], const transition& of_row,
-                                          const Visit& visit, const Meanwhile& meanwhile) const {
-    using real = compute_t<T>;
-    constexpr int width = warp_tile<T>::width;
-    const row_coefficients<real> step(of_row);
-    tile.template each_read<Whole>(
-        thread, rows,
-        [&](int access, const auto& at) {
-          real at_x[width], at_v[width], r[width], d[width];
-          thread.template load<T>(at[0], at_x);
-          thread.template load<T>(at[1], r);
-          thread.template load<T>(at[2], at_v);
-          for (int j = 0; j < width; ++j) r[j] = step.residual(at_x[j], at_v[j], r[j]);
-          if constexpr (HasReference) {
-            thread.template load<T>(at[3], d);
-            for (int j = 0; j < width; ++j) d[j] = at_v[j] - d[j];
-          }
-          visit(access, r, d);
-        },
-        meanwhile);
-  }
+  batch_view<const T> x, y, v, v_ref;
 
   /// Calls body(whole, rows) with the lane's part of a tile in each batch. others: further accesses.
   template <class Body, class... Others>
@@ -117,6 +93,42 @@ struct policy_inputs {
       const T* const rows[] = {xi, yi, vi};
       dispatch_bool(tile.whole(xi, yi, vi, others...), [&](auto whole) { body(whole, rows); });
     }
+  }
+
+  /// Calls visit(access, r, d) for each access to a tile, with r = y - alpha x - beta v and d = v - v_ref of its
+  /// elements; d only with a reference.
+  template <bool Whole, class Thread, class Visit>
+  TEMPFLOW_INLINE_DEVICE void each_access(const Thread& thread, const warp_tile<T>& tile,
+                                          const T* const (&rows)[count], const transition& of_row,
+                                          const Visit& visit) const {
+    using real = compute_t<T>;
+    constexpr int width = warp_tile<T>::width;
+    const row_coefficients<real> step(of_row);
+    tile.template each_read<Whole>(thread, rows, [&](int access, const auto& at) {
+      real at_x[width], at_v[width], r[width], d[width];
+      thread.template load<T>(at[0], at_x);
+      thread.template load<T>(at[1], r);
+      thread.template load<T>(at[2], at_v);
+      for (int j = 0; j < width; ++j) r[j] = step.residual(at_x[j], at_v[j], r[j]);
+      if constexpr (HasReference) {
+        thread.template load<T>(at[3], d);
+        for (int j = 0; j < width; ++j) d[j] = at_v[j] - d[j];
+      }
+      visit(access, r, d);
+    });
+  }
+
+  /// Has a tile on its way to the cache before the warp reads it, and takes no registers for it.
+  template <class Thread>
+  TEMPFLOW_INLINE_DEVICE void prefetch(const Thread& thread, const warp_tile<T>& tile) const {
+    with_rows(tile, [&](auto whole, const auto& rows) {
+      if constexpr (decltype(whole)::value) {
+        for (const T* const row : rows) {
+          static_for<warp_tile<T>::accesses>(
+              [&]<int Access>() { thread.prefetch(row + Access * warp_tile<T>::stride); });
+        }
+      }
+    });
   }
 };
 
@@ -138,19 +150,15 @@ class policy_slabs {
         difference_(thread, slabs * thread.warp_in_block() + slabs - 1) {}
 
   /// Reads a tile, and returns its sums of squares.
-  template <class Thread, class Meanwhile = do_nothing>
+  template <class Thread>
   TEMPFLOW_INLINE_DEVICE sums read(const Thread& thread, const tile_type& tile,
-                                   const policy_inputs<T, HasReference>& in, const transition& step,
-                                   const Meanwhile& meanwhile = {}) const {
+                                   const policy_inputs<T, HasReference>& in, const transition& step) const {
     sums of_tile{};
     in.with_rows(tile, [&](auto whole, const auto& rows) {
-      in.template each_access<whole>(
-          thread, tile, rows, step,
-          [&](int access, const auto& r, const auto& d) {
-            residual_.store(thread, access, r);
-            if constexpr (HasReference) difference_.store(thread, access, d);
-          },
-          meanwhile);
+      in.template each_access<whole>(thread, tile, rows, step, [&](int access, const auto& r, const auto& d) {
+        residual_.store(thread, access, r);
+        if constexpr (HasReference) difference_.store(thread, access, d);
+      });
       of_tile.residual = residual_.template sum_of_squares<whole>(thread, tile.count);
       if constexpr (HasReference) {
         of_tile.difference = difference_.template sum_of_squares<whole>(thread, tile.count);

@@ -91,7 +91,7 @@ TEMPFLOW_INLINE_DEVICE void advance_tile(const Thread& thread, const warp_tile<T
 template <storage_scalar T>
 struct step_kernel {
   static constexpr int most_warps = tile_warps<T>;
-  static constexpr int least_blocks = 4;
+  static constexpr int least_blocks = 3;
 
   batch_view<const T> x, v;
   batch_view<T> y;
@@ -120,7 +120,7 @@ struct step_kernel {
 template <storage_scalar T>
 struct branch_step_kernel {
   static constexpr int most_warps = tile_warps<T>;
-  static constexpr int least_blocks = 3;
+  static constexpr int least_blocks = 2;  // as many as leave x and v their room in the cache
 
   batch_view<const T> x, v;
   per_row<transition> trunk_steps, branch_steps;
@@ -157,10 +157,11 @@ struct branch_step_kernel {
     for (index_t k = 0; k < explorations; ++k, ++id.branch) {  // x and v are in the cache by now
       auto again = tile;
       again.first = thread.launder(tile.first);
+      const noise_key same{.seed = thread.launder(key.seed), .update = thread.launder(key.update)};
       reduction.store_partial(
           thread, tile, k,
           sample_tile<reads::again>(thread, again, rows, tile.of(branches.row(i * explorations + k)), aside,
-                                    tile_noise<T>(key, id, again)));
+                                    tile_noise<T>(same, id, again)));
     }
   }
 };
@@ -188,7 +189,7 @@ struct ode_step_kernel {
 template <storage_scalar T>
 struct fill_noise_kernel {
   static constexpr int most_warps = tile_warps<T>;
-  static constexpr int least_blocks = 4;
+  static constexpr int least_blocks = 3;
 
   batch_view<T> out;
   noise_source noise;

@@ -5,6 +5,7 @@
 // A tile of 1,024 elements: what a warp works on, 32 elements per lane. Memory is read and written 16 bytes per
 // lane, neighbours next to each other.
 
+#include <algorithm>
 #include <cstdint>
 #include <type_traits>
 #include <utility>
@@ -34,11 +35,6 @@ TEMPFLOW_INLINE_DEVICE void dispatch_bool(bool condition, const Body& body) {
     body(std::false_type{});
   }
 }
-
-/// Where nothing is to be done.
-struct do_nothing {
-  TEMPFLOW_DEVICE void operator()() const {}
-};
 
 /// How often memory is read, as far as a kernel knows.
 enum class reads { once, again };
@@ -82,10 +78,11 @@ struct warp_tile {
     return elements + first;
   }
 
-  /// Whether all accesses are whole and on boundaries of 16 bytes.
+  /// Whether all accesses are whole and on their boundaries; the same in all lanes.
   template <class... Elements>
   TEMPFLOW_INLINE_DEVICE bool whole(const Elements*... of_lane) const {
-    return count == size && (reinterpret_cast<std::uintptr_t>(of_lane) | ... | 0) % 16 == 0;
+    return count == size &&
+           ((reinterpret_cast<std::uintptr_t>(of_lane) % alignof(words<Elements>)) | ... | 0) == 0;
   }
 
   /// The tile's elements from the lane's at an access on; it may touch as many.
@@ -142,25 +139,21 @@ struct warp_tile {
 
   /// Calls visit(access, words) for each access, with the elements of all rows there. A few accesses are read
   /// before the first is visited, so that memory has enough to do, and no more than there are registers for.
-  /// Calls meanwhile() once, while the first are on their way.
-  template <bool Whole, reads Often = reads::once, class Thread, class Visit, class Meanwhile = do_nothing,
-            int Rows>
+  template <bool Whole, reads Often = reads::once, class Thread, class Visit, int Rows>
   TEMPFLOW_INLINE_DEVICE void each_read(const Thread& thread, const T* const (&of_lane)[Rows],
-                                        const Visit& visit, const Meanwhile& meanwhile = {}) const {
+                                        const Visit& visit) const {
     if constexpr (Whole) {
-      constexpr int most = Rows > 2 ? 2 : 4, ahead = accesses < most ? accesses : most;
+      constexpr int ahead = Rows == 1 ? 4 : 2;
       static_for<accesses / ahead>([&]<int Turn>() {
         words<T> values[ahead][Rows];
         static_for<ahead>([&]<int A>() {
           static_for<Rows>(
               [&]<int R>() { values[A][R] = read<Whole, Often>(thread, of_lane[R], Turn * ahead + A); });
         });
-        if constexpr (Turn == 0) meanwhile();
         static_for<ahead>([&]<int A>() { visit(Turn * ahead + A, values[A]); });
         thread.sync_warp();
       });
     } else {
-      meanwhile();
       each_access<Whole>(thread, [&](int access) {
         words<T> values[Rows];
         static_for<Rows>([&]<int R>() { values[R] = read<Whole>(thread, of_lane[R], access); });
@@ -179,7 +172,7 @@ template <storage_scalar T>
 launch_shape tile_shape(index_t rows, index_t elements) {
   constexpr index_t most = tile_warps<T>;
   const index_t tiles = (elements - 1) / warp_tile<T>::size + 1, blocks = (tiles - 1) / most + 1,
-                warps = (tiles - 1) / blocks + 1, warp_rows = most / warps;
+                warps = (tiles - 1) / blocks + 1, warp_rows = (std::min)(rows, most / warps);
   return {.blocks = blocks,
           .rows = (rows - 1) / warp_rows + 1,
           .warps = static_cast<int>(warps),
