@@ -53,19 +53,20 @@ TEMPFLOW_INLINE_DEVICE double sample_tile(const Thread& thread, const warp_tile<
   const warp_slab<T> slab(thread, thread.warp_in_block());
   double squared = 0;
   dispatch_bool(tile.whole(rows[0], rows[1], y), [&](auto whole) {
-    tile.template each_read<whole, Often>(thread, rows, [&](int access, const auto& at) {
-      real at_x[width], at_v[width], at_y[width];
-      float z[width];
-      noise.draw(access, z);
-      thread.template load<T>(at[0], at_x);
-      thread.template load<T>(at[1], at_v);
-      for (int j = 0; j < width; ++j) at_y[j] = step.draw(at_x[j], at_v[j], real{z[j]});
-      const auto drawn = thread.template store<T>(at_y);
-      tile.template write<whole>(thread, y, access, drawn);
-      thread.template load<T>(drawn, at_y);
-      for (int j = 0; j < width; ++j) at_y[j] = step.residual(at_x[j], at_v[j], at_y[j]);
-      slab.store(thread, access, at_y);
-    });
+    tile.template each_read<whole, Often, Often == reads::once>(
+        thread, rows, [&](int access, const auto& at) {
+          real at_x[width], at_v[width], at_y[width];
+          float z[width];
+          noise.draw(access, z);
+          thread.template load<T>(at[0], at_x);
+          thread.template load<T>(at[1], at_v);
+          for (int j = 0; j < width; ++j) at_y[j] = step.draw(at_x[j], at_v[j], real{z[j]});
+          const auto drawn = thread.template store<T>(at_y);
+          tile.template write<whole>(thread, y, access, drawn);
+          thread.template load<T>(drawn, at_y);
+          for (int j = 0; j < width; ++j) at_y[j] = step.residual(at_x[j], at_v[j], at_y[j]);
+          slab.store(thread, access, at_y);
+        });
     squared = slab.template sum_of_squares<whole>(thread, tile.count);
   });
   return squared;

@@ -124,12 +124,17 @@ struct warp_tile {
     }
   }
 
-  /// Calls visit(access) for each access that has elements: spelt out in whole tiles, a loop in others.
+  /// Calls visit(access) for each access that has elements: spelt out in whole tiles, a loop in others. Barriers keep
+  /// compilers from beginning more accesses than there are registers for.
   template <bool Whole, class Thread, class Visit>
   TEMPFLOW_INLINE_DEVICE void each_access(const Thread& thread, const Visit& visit) const {
     if constexpr (Whole) {
-      static_for<accesses>([&]<int At>() { visit(At); });
+      static_for<accesses>([&]<int At>() {
+        visit(At);
+        if constexpr ((At + 1) * width % 8 == 0) thread.sync_warp();
+      });
     } else {
+      TEMPFLOW_ROLLED
       for (int at = 0; at * stride < count; ++at) {
         visit(at);
         thread.sync_warp();
@@ -137,21 +142,24 @@ struct warp_tile {
     }
   }
 
-  /// Calls visit(access, words) for each access, with the elements of all rows there. A few accesses are read
-  /// before the first is visited, so that memory has enough to do, and no more than there are registers for.
-  template <bool Whole, reads Often = reads::once, class Thread, class Visit, int Rows>
+  /// Calls visit(access, words) for each access, with the elements of all rows there. Two accesses or more are read
+  /// before they are visited, so that memory has enough to do. The barriers hold compilers to it: no reads are put
+  /// off, and no more are begun than there are registers for. Ahead: the next may be read while some are visited,
+  /// for visits that take long.
+  template <bool Whole, reads Often = reads::once, bool Ahead = false, class Thread, class Visit, int Rows>
   TEMPFLOW_INLINE_DEVICE void each_read(const Thread& thread, const T* const (&of_lane)[Rows],
                                         const Visit& visit) const {
     if constexpr (Whole) {
-      constexpr int ahead = Rows == 1 ? 4 : 2;
-      static_for<accesses / ahead>([&]<int Turn>() {
-        words<T> values[ahead][Rows];
-        static_for<ahead>([&]<int A>() {
+      constexpr int at_once = Rows == 1 ? 4 : 2;
+      static_for<accesses / at_once>([&]<int Turn>() {
+        words<T> values[at_once][Rows];
+        static_for<at_once>([&]<int A>() {
           static_for<Rows>(
-              [&]<int R>() { values[A][R] = read<Whole, Often>(thread, of_lane[R], Turn * ahead + A); });
+              [&]<int R>() { values[A][R] = read<Whole, Often>(thread, of_lane[R], Turn * at_once + A); });
         });
-        static_for<ahead>([&]<int A>() { visit(Turn * ahead + A, values[A]); });
-        thread.sync_warp();
+        if constexpr (Ahead) thread.sync_warp();
+        static_for<at_once>([&]<int A>() { visit(Turn * at_once + A, values[A]); });
+        if constexpr (!Ahead) thread.sync_warp();
       });
     } else {
       each_access<Whole>(thread, [&](int access) {
