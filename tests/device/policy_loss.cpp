@@ -221,17 +221,20 @@ TEST_CASE("a device's loss has the same bits with any clusters, and without", "[
 TEST_CASE("clusters cover each row once", "[device]") {
   for (index_t tiles = 1; tiles <= 300; ++tiles) {
     for (const int most : {0, 1, 2, 4, 8, 16}) {
-      const auto shape = tempflow::detail::policy_row_shape(5, tiles, [&](const auto&) { return most; });
-      if (shape.blocks == 0) {
-        CHECK(tiles > 16 * (most > 8 ? 16 : most));
-        continue;
+      for (const int slabs : {1, 2}) {
+        const auto shape =
+            tempflow::detail::policy_row_shape(5, tiles, slabs, [&](const auto&) { return most; });
+        if (shape.blocks == 0) {
+          CHECK(tiles > 16 * (most > 8 ? 16 : most));
+          continue;
+        }
+        CHECK((shape.blocks == shape.cluster && shape.rows == 5));
+        CHECK(shape.cluster <= most);
+        CHECK((shape.warps >= 1 && shape.warps <= 16));
+        CHECK(shape.cluster * shape.warps >= tiles);
+        CHECK((shape.cluster - 1) * shape.warps < tiles + shape.cluster);  // hardly a warp without a tile
+        CHECK(shape.shared_bytes <= 227 * 1024);
       }
-      CHECK(shape.blocks == 5 * shape.cluster);
-      CHECK(shape.cluster <= most);
-      CHECK((shape.warps >= 1 && shape.warps <= 16));
-      CHECK(shape.cluster * shape.warps >= tiles);
-      CHECK((shape.cluster - 1) * shape.warps < tiles + shape.cluster);  // hardly a warp without a tile
-      CHECK(shape.shared_bytes <= 227 * 1024);
     }
   }
 }

@@ -70,14 +70,16 @@ class emulated_cluster {
  public:
   emulated_cluster(const tempflow::launch_shape& shape, index_t cluster, schedule& random)
       : shape_(shape),
-        first_block_(cluster * shape.cluster),
+        block_warps_(shape.warps * shape.warp_rows),
+        first_block_(cluster * shape.cluster % shape.blocks),
+        row_of_blocks_(cluster * shape.cluster / shape.blocks),
         random_(random),
-        threads_(static_cast<std::size_t>(shape.cluster * shape.warps * tempflow::warp_lanes)),
-        warps_(static_cast<std::size_t>(shape.cluster * shape.warps)),
+        threads_(static_cast<std::size_t>(shape.cluster * block_warps_ * tempflow::warp_lanes)),
+        warps_(static_cast<std::size_t>(shape.cluster * block_warps_)),
         blocks_(static_cast<std::size_t>(shape.cluster)) {
     for (auto& block : blocks_) {
       block.shared.assign(static_cast<std::size_t>(shape.shared_bytes) / 8 + 2, 0xa5a5a5a5a5a5a5a5u);
-      block.running = shape.warps * tempflow::warp_lanes;
+      block.running = block_warps_ * tempflow::warp_lanes;
     }
   }
 
@@ -87,9 +89,9 @@ class emulated_cluster {
     for (std::size_t t = 0; t < threads_.size(); ++t) fiber_of(t).prepare(&start, this, static_cast<int>(t));
     for (bool moved = true; moved;) {
       moved = visit(shape_.cluster, random_, [this](index_t block) {
-        return visit_some(shape_.warps, random_, [=, this](index_t warp) {
+        return visit_some(block_warps_, random_, [=, this](index_t warp) {
           return visit_some(tempflow::warp_lanes, random_, [=, this](index_t lane) {
-            return resume((block * shape_.warps + warp) * tempflow::warp_lanes + lane);
+            return resume((block * block_warps_ + warp) * tempflow::warp_lanes + lane);
           });
         });
       });
@@ -120,6 +122,20 @@ class emulated_cluster {
     acquire(&thread.pending->sides[thread.round % 2]);
   }
 
+  /// The barrier of the cluster, whose threads may come to others between arrival and departure. A relaxed arrival
+  /// releases nothing.
+  void arrive_cluster(int count, bool relaxed) {
+    if (!relaxed) release(&meeting_.sides[meeting_.round % 2]);
+    meet(meeting_, count);
+    auto& thread = threads_[static_cast<std::size_t>(running_)];
+    thread.cluster_round = thread.round;
+  }
+  void depart_cluster() {
+    auto& thread = threads_[static_cast<std::size_t>(running_)];
+    thread.pending = &meeting_, thread.round = thread.cluster_round;
+    depart();
+  }
+
   /// As the barrier of a warp, but without its order of memory.
   void meet_warp(int thread) {
     meet(warp(thread).meeting, tempflow::warp_lanes);
@@ -137,10 +153,11 @@ class emulated_cluster {
   };
 
   const tempflow::launch_shape& shape() const { return shape_; }
+  int block_warps() const { return block_warps_; }
   index_t first_block() const { return first_block_; }
+  index_t row_of_blocks() const { return row_of_blocks_; }
   warp_state& warp(int thread) { return warps_[static_cast<std::size_t>(thread / 32)]; }
   block_state& block(int rank) { return blocks_[static_cast<std::size_t>(rank)]; }
-  barrier& meeting() { return meeting_; }
 
   /// Shared memory of a block, which is gone when its last thread has returned.
   std::byte* shared_of(int rank) {
@@ -155,7 +172,7 @@ class emulated_cluster {
     bool done = false;
     barrier* waits_at = nullptr;
     barrier* pending = nullptr;
-    std::uint64_t round = 0;
+    std::uint64_t round = 0, cluster_round = 0;
   };
 
   TEMPFLOW_TEST_UNSEEN void meet(barrier& at, int count) {
@@ -194,7 +211,7 @@ class emulated_cluster {
       self->failed_ = true;
     }
     self->threads_[static_cast<std::size_t>(index)].done = true;
-    self->leave(self->blocks_[static_cast<std::size_t>(index / tempflow::warp_lanes / self->shape_.warps)]);
+    self->leave(self->blocks_[static_cast<std::size_t>(index / tempflow::warp_lanes / self->block_warps_)]);
   }
 
   TEMPFLOW_TEST_UNSEEN static bool has_exited(const block_state& block) { return block.running == 0; }
@@ -204,7 +221,8 @@ class emulated_cluster {
   }
 
   tempflow::launch_shape shape_;
-  index_t first_block_;
+  int block_warps_;
+  index_t first_block_, row_of_blocks_;
   schedule& random_;
   std::vector<fiber_state> threads_;
   std::vector<warp_state> warps_;
@@ -222,11 +240,15 @@ class emulated_thread {
   emulated_thread(emulated_cluster& cluster, int thread) : cluster_(cluster), thread_(thread) {}
 
   int lane() const { return thread_ % 32; }
+  int warp() const { return warp_in_block() % warps(); }
   int warps() const { return cluster_.shape().warps; }
-  int warp() const { return thread_ / 32 % warps(); }
+  int warp_in_block() const { return thread_ / 32 % cluster_.block_warps(); }
   index_t block() const { return cluster_.first_block() + block_in_cluster(); }
-  int cluster_blocks() const { return cluster_.shape().cluster; }
-  int block_in_cluster() const { return thread_ / 32 / warps(); }
+  index_t blocks() const { return cluster_.shape().blocks; }
+  int block_in_cluster() const { return thread_ / 32 / cluster_.block_warps(); }
+  index_t row() const {
+    return cluster_.row_of_blocks() * cluster_.shape().warp_rows + warp_in_block() / warps();
+  }
 
   std::byte* shared() const { return cluster_.shared_of(block_in_cluster()); }
   template <class T>
@@ -236,10 +258,14 @@ class emulated_thread {
   }
 
   index_t launder(index_t number) const { return number; }
+  std::uint32_t launder(std::uint32_t number) const { return number; }
   void sync_warp() const { cluster_.wait(cluster_.warp(thread_).meeting, 32); }
-  void sync_block() const { cluster_.wait(cluster_.block(block_in_cluster()).meeting, 32 * warps()); }
-  void arrive_cluster() const { cluster_.arrive(cluster_.meeting(), 32 * warps() * cluster_blocks()); }
-  void wait_cluster() const { cluster_.depart(); }
+  void sync_block() const {
+    cluster_.wait(cluster_.block(block_in_cluster()).meeting, 32 * cluster_.block_warps());
+  }
+  void arrive_cluster() const { cluster_.arrive_cluster(threads_of_cluster(), false); }
+  void arrive_cluster_relaxed() const { cluster_.arrive_cluster(threads_of_cluster(), true); }
+  void wait_cluster() const { cluster_.depart_cluster(); }
   void sync_cluster() const {
     arrive_cluster();
     wait_cluster();
@@ -268,13 +294,22 @@ class emulated_thread {
     return true;
   }
 
-  template <class T>
-  tempflow::compute_t<T> load(T element) const {
-    return tempflow::load(element);
+  void set(std::uint32_t* flag) const { std::atomic_ref(*flag).store(1, std::memory_order_relaxed); }
+
+  template <class T, int Width>
+  void load(const tempflow::detail::access_words<Width * sizeof(T)>& words,
+            tempflow::compute_t<T> (&numbers)[Width]) const {
+    T elements[Width];
+    std::memcpy(static_cast<void*>(elements), &words, sizeof elements);
+    for (int j = 0; j < Width; ++j) numbers[j] = tempflow::load(elements[j]);
   }
-  template <class T, class Real>
-  T store(Real real) const {
-    return tempflow::store<T>(real);
+  template <class T, class Real, int Width>
+  tempflow::detail::access_words<Width * sizeof(T)> store(const Real (&numbers)[Width]) const {
+    T elements[Width];
+    for (int j = 0; j < Width; ++j) elements[j] = tempflow::store<T>(numbers[j]);
+    tempflow::detail::access_words<Width * sizeof(T)> words;
+    std::memcpy(&words, elements, sizeof elements);
+    return words;
   }
 
   template <std::size_t Size>
@@ -285,12 +320,29 @@ class emulated_thread {
     return words;
   }
   template <std::size_t Size>
+  tempflow::detail::access_words<Size> read_once(const void* from) const {
+    return read<Size>(from);
+  }
+  template <std::size_t Size>
   void write(void* to, const tempflow::detail::access_words<Size>& words) const {
     check_boundary<Size>(to);
     std::memcpy(to, &words, Size);
   }
+  void prefetch(const void*) const {}
+  template <class Real, int Count>
+  void write_shared(Real* to, const Real (&numbers)[Count]) const {
+    check_boundary<sizeof numbers>(to);
+    for (int j = 0; j < Count; ++j) to[j] = numbers[j];
+  }
+  template <class Real, int Count>
+  void read_shared(const Real* from, Real (&numbers)[Count]) const {
+    check_boundary<sizeof numbers>(from);
+    for (int j = 0; j < Count; ++j) numbers[j] = from[j];
+  }
 
  private:
+  int threads_of_cluster() const { return 32 * cluster_.block_warps() * cluster_.shape().cluster; }
+
   template <class Value>
   Value exchange(Value value, int from) const {
     static_assert(sizeof(Value) <= 8);
@@ -332,8 +384,9 @@ class emulated_device {
   template <class Kernel>
   void launch(const Kernel& kernel, const tempflow::launch_shape& shape) const {
     tempflow::detail::check_kernel<Kernel>();
-    if (shape.blocks < 1 || shape.warps < 1 || shape.warps > Kernel::most_warps ||
-        shape.blocks % shape.cluster != 0 || shape.cluster > std::max(state_->clusters, 1)) {
+    if (shape.blocks < 1 || shape.rows < 1 || shape.warps < 1 || shape.warp_rows < 1 ||
+        shape.warps * shape.warp_rows > Kernel::most_warps || shape.blocks % shape.cluster != 0 ||
+        shape.cluster > std::max(state_->clusters, 1)) {
       throw std::logic_error("emulated device: a launch that no device takes");
     }
     ++state_->launches;
@@ -343,7 +396,8 @@ class emulated_device {
     std::memcpy(words->data(), &kernel, sizeof kernel);
     enqueue([self = *this, words, shape] {
       const auto& copy = *std::launder(reinterpret_cast<const Kernel*>(words->data()));
-      const index_t clusters = shape.blocks / shape.cluster;
+      const auto rows = tempflow::detail::fold_rows(shape.rows);
+      const index_t clusters = shape.blocks / shape.cluster * rows.y * rows.z;
       visit(clusters, self.state_->random, [&](index_t c) {
         if (c % self.state_->every != 0 && c != clusters - 1) return false;
         emulated_cluster cluster(shape, c, self.state_->random);

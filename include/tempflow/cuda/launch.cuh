@@ -20,12 +20,24 @@
 namespace tempflow {
 namespace detail {
 
-/// The calling thread, for the text of a kernel. Blocks and threads are counted along x.
+/// The calling thread, for the text of a kernel. Blocks lie along x, rows of them along y and z; threads of a block
+/// are lanes along x, warps along y, rows of warps along z.
 struct cuda_thread {
-  __device__ int lane() const { return static_cast<int>(threadIdx.x) % warp_lanes; }
-  __device__ int warp() const { return static_cast<int>(threadIdx.x) / warp_lanes; }
-  __device__ int warps() const { return static_cast<int>(blockDim.x) / warp_lanes; }
+  __device__ int lane() const { return static_cast<int>(threadIdx.x); }
+
+  /// Of a row of the block's, and how many there are.
+  __device__ int warp() const { return static_cast<int>(threadIdx.y); }
+  __device__ int warps() const { return static_cast<int>(blockDim.y); }
+  __device__ int warp_in_block() const { return static_cast<int>(threadIdx.z * blockDim.y + threadIdx.y); }
+
+  /// Of a row of blocks, and how many there are.
   __device__ index_t block() const { return blockIdx.x; }
+  __device__ index_t blocks() const { return gridDim.x; }
+
+  /// The row of warps among all of the grid's; there may be more than were asked for.
+  __device__ index_t row() const {
+    return static_cast<index_t>(blockIdx.z * gridDim.y + blockIdx.y) * blockDim.z + threadIdx.z;
+  }
 
   /// Shared memory of the block.
   __device__ std::byte* shared() const {
@@ -37,6 +49,10 @@ struct cuda_thread {
   /// in registers since before a loop.
   __device__ index_t launder(index_t number) const {
     asm volatile("" : "+l"(number));
+    return number;
+  }
+  __device__ std::uint32_t launder(std::uint32_t number) const {
+    asm volatile("" : "+r"(number));
     return number;
   }
 
@@ -55,23 +71,34 @@ struct cuda_thread {
     return __shfl_sync(0xffffffffu, value, from);
   }
 
-  /// Reads Size bytes at once.
+  /// Reads 16 bytes of global memory, here and not elsewhere in the kernel's text.
   template <std::size_t Size>
   __device__ access_words<Size> read(const void* from) const {
-    if constexpr (Size % 16 == 0) {
-      access_words<Size> words;
-      for (std::size_t k = 0; k < Size / 16; ++k) {
-        const uint4 four = static_cast<const uint4*>(from)[k];
-        words.value[4 * k] = four.x, words.value[4 * k + 1] = four.y;
-        words.value[4 * k + 2] = four.z, words.value[4 * k + 3] = four.w;
-      }
-      return words;
-    } else {
-      return *static_cast<const access_words<Size>*>(from);
-    }
+    static_assert(Size == 16);
+    access_words<Size> words;
+    asm volatile("ld.global.v4.b32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(words.value[0]), "=r"(words.value[1]), "=r"(words.value[2]), "=r"(words.value[3])
+                 : "l"(__cvta_generic_to_global(from)));
+    return words;
   }
 
-  /// Writes them to global memory at once. Spelt out, because compilers cut plain stores in four.
+  /// The same for what no thread reads again: it takes no room in the cache of the multiprocessor.
+  template <std::size_t Size>
+  __device__ access_words<Size> read_once(const void* from) const {
+    static_assert(Size == 16);
+    access_words<Size> words;
+    asm volatile("ld.global.L1::no_allocate.v4.b32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(words.value[0]), "=r"(words.value[1]), "=r"(words.value[2]), "=r"(words.value[3])
+                 : "l"(__cvta_generic_to_global(from)));
+    return words;
+  }
+
+  /// Has global memory brought to the cache of the device.
+  __device__ void prefetch(const void* from) const {
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(__cvta_generic_to_global(from)));
+  }
+
+  /// Writes to global memory at once. Spelt out, because compilers cut plain stores in four.
   template <std::size_t Size>
   __device__ void write(void* to, const access_words<Size>& words) const {
     const std::size_t address = __cvta_generic_to_global(to);
@@ -86,15 +113,32 @@ struct cuda_thread {
       asm volatile("st.global.v2.b32 [%0], {%1, %2};" ::"l"(address), "r"(words.value[0]), "r"(words.value[1])
                    : "memory");
     } else {
-      *static_cast<access_words<Size>*>(to) = words;
+      static_assert(Size == 4);
+      asm volatile("st.global.b32 [%0], %1;" ::"l"(address), "r"(words.value[0]) : "memory");
     }
+  }
+
+  /// 16 bytes of shared memory at once.
+  __device__ void write_shared(float* to, const float (&numbers)[4]) const {
+    *reinterpret_cast<float4*>(to) = make_float4(numbers[0], numbers[1], numbers[2], numbers[3]);
+  }
+  __device__ void write_shared(double* to, const double (&numbers)[2]) const {
+    *reinterpret_cast<double2*>(to) = make_double2(numbers[0], numbers[1]);
+  }
+  __device__ void read_shared(const float* from, float (&numbers)[4]) const {
+    const float4 four = *reinterpret_cast<const float4*>(from);
+    numbers[0] = four.x, numbers[1] = four.y, numbers[2] = four.z, numbers[3] = four.w;
+  }
+  __device__ void read_shared(const double* from, double (&numbers)[2]) const {
+    const double2 two = *reinterpret_cast<const double2*>(from);
+    numbers[0] = two.x, numbers[1] = two.y;
   }
 
   /// Whether it holds in all lanes of the warp.
   __device__ bool all(bool condition) const { return __all_sync(0xffffffffu, condition) != 0; }
 
-  /// Counts the warp. True for the last of `expected`, which then sees what lane 0 of the others wrote before;
-  /// the counter is 0 again.
+  /// Counts the warp. True for the last of `expected`, which then sees what the others saw before they arrived; the
+  /// counter is 0 again.
   __device__ bool is_last_to_arrive(std::uint32_t* counter, std::uint32_t expected) const {
     std::uint32_t before = 0;
     if (lane() == 0) {
@@ -105,43 +149,65 @@ struct cuda_thread {
     }
     before = __shfl_sync(0xffffffffu, before, 0);
     if (before + 1 != expected) return false;
-    __threadfence();
+    asm volatile("fence.acq_rel.gpu;" ::: "memory");
     __syncwarp();  // what lane 0 acquired, all lanes see
     if (lane() == 0) *counter = 0;
     return true;
   }
 
-  /// A stored element as a float, exactly; and a float as the nearest element: the device's own instructions,
-  /// which differ from core/scalar.hpp in the payload of a NaN at most.
-  __device__ float load(float16 element) const {
-    float real;
-    asm("cvt.f32.f16 %0, %1;" : "=f"(real) : "h"(element.bits));
-    return real;
+  /// Sets a flag that other threads may set, too.
+  __device__ void set(std::uint32_t* flag) const {
+    asm volatile("st.relaxed.gpu.global.u32 [%0], 1;" ::"l"(__cvta_generic_to_global(flag)) : "memory");
   }
-  template <class T>
-  __device__ compute_t<T> load(T element) const {
-    return tempflow::load(element);
+
+  /// Stored elements as what they are computed in, exactly; and numbers as the nearest elements: the device's own
+  /// instructions for two elements in a word, which differ from core/scalar.hpp in the payload of a NaN at most.
+  template <class T, int Width>
+  __device__ void load(const access_words<Width * sizeof(T)>& words, compute_t<T> (&numbers)[Width]) const {
+    if constexpr (std::same_as<T, bfloat16>) {
+      for (int j = 0; j < Width; j += 2) {
+        numbers[j] = __uint_as_float(words.value[j / 2] << 16);
+        numbers[j + 1] = __uint_as_float(words.value[j / 2] & 0xffff0000u);
+      }
+    } else if constexpr (std::same_as<T, float16>) {
+      for (int j = 0; j < Width; j += 2) {
+        asm("{ .reg .b16 low, high; mov.b32 {low, high}, %2; cvt.f32.f16 %0, low; cvt.f32.f16 %1, high; }"
+            : "=f"(numbers[j]), "=f"(numbers[j + 1])
+            : "r"(words.value[j / 2]));
+      }
+    } else {
+      const auto elements = bit_cast<elements_of<T, Width>>(words);
+      for (int j = 0; j < Width; ++j) numbers[j] = elements.value[j];
+    }
   }
-  template <class T, class Real>
-  __device__ T store(Real real) const {
-    T element;
+  template <class T, class Real, int Width>
+  __device__ access_words<Width * sizeof(T)> store(const Real (&numbers)[Width]) const {
     if constexpr (std::same_as<Real, float> && std::same_as<T, float16>) {
-      asm("cvt.rn.f16.f32 %0, %1;" : "=h"(element.bits) : "f"(real));
+      access_words<Width * sizeof(T)> words;
+      for (int j = 0; j < Width; j += 2) words.value[j / 2] = to_halves(numbers[j], numbers[j + 1]);
+      return words;
 #if __CUDA_ARCH__ >= 800
     } else if constexpr (std::same_as<Real, float> && std::same_as<T, bfloat16>) {
-      asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(element.bits) : "f"(real));
+      access_words<Width * sizeof(T)> words;
+      for (int j = 0; j < Width; j += 2) {
+        asm("cvt.rn.bf16x2.f32 %0, %1, %2;"  // the upper half first
+            : "=r"(words.value[j / 2])
+            : "f"(numbers[j + 1]), "f"(numbers[j]));
+      }
+      return words;
 #endif
     } else {
-      element = tempflow::store<T>(real);
+      elements_of<T, Width> elements;
+      for (int j = 0; j < Width; ++j) elements.value[j] = tempflow::store<T>(numbers[j]);
+      return bit_cast<access_words<Width * sizeof(T)>>(elements);
     }
-    return element;
   }
 
   // Clusters of blocks; alone where the device has none.
 #if __CUDA_ARCH__ >= 900
-  __device__ int cluster_blocks() const { return static_cast<int>(__clusterSizeInBlocks()); }
   __device__ int block_in_cluster() const { return static_cast<int>(__clusterRelativeBlockRank()); }
   __device__ void arrive_cluster() const { __cluster_barrier_arrive(); }
+  __device__ void arrive_cluster_relaxed() const { __cluster_barrier_arrive_relaxed(); }
   __device__ void wait_cluster() const { __cluster_barrier_wait(); }
 
   /// The shared memory of another block at the same place.
@@ -150,9 +216,9 @@ struct cuda_thread {
     return static_cast<const T*>(__cluster_map_shared_rank(own, static_cast<unsigned>(rank)));
   }
 #else
-  __device__ int cluster_blocks() const { return 1; }
   __device__ int block_in_cluster() const { return 0; }
   __device__ void arrive_cluster() const { __syncthreads(); }
+  __device__ void arrive_cluster_relaxed() const {}
   __device__ void wait_cluster() const {}
   template <class T>
   __device__ const T* in_block(int, const T* own) const {
@@ -162,6 +228,24 @@ struct cuda_thread {
   __device__ void sync_cluster() const {
     arrive_cluster();
     wait_cluster();
+  }
+
+ private:
+  template <class T, int Width>
+  struct elements_of {
+    T value[Width];
+  };
+
+  __device__ static std::uint32_t to_halves(float low, float high) {
+    std::uint32_t word;
+#if __CUDA_ARCH__ >= 800
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(high), "f"(low));
+#else
+    asm("{ .reg .b16 low, high; cvt.rn.f16.f32 low, %1; cvt.rn.f16.f32 high, %2; mov.b32 %0, {low, high}; }"
+        : "=r"(word)
+        : "f"(low), "f"(high));
+#endif
+    return word;
   }
 };
 
@@ -178,8 +262,11 @@ struct cuda_launch {
   cudaLaunchAttribute cluster{};
 
   cuda_launch(const launch_shape& shape, cudaStream_t stream) {
-    config.gridDim = dim3(static_cast<unsigned>(shape.blocks));
-    config.blockDim = dim3(static_cast<unsigned>(shape.warps * warp_lanes));
+    const folded_rows rows = fold_rows(shape.rows);
+    config.gridDim = {static_cast<unsigned>(shape.blocks), static_cast<unsigned>(rows.y),
+                      static_cast<unsigned>(rows.z)};
+    config.blockDim = {warp_lanes, static_cast<unsigned>(shape.warps),
+                       static_cast<unsigned>(shape.warp_rows)};
     config.dynamicSmemBytes = static_cast<std::size_t>(shape.shared_bytes);
     config.stream = stream;
     if (shape.cluster > 1) {
@@ -239,6 +326,7 @@ TEMPFLOW_HIDDEN inline int find_largest_cluster(const void* kernel, int device, 
   for (const int size : {16, 8, 4, 2}) {
     shape.cluster = size;
     shape.blocks = size;
+    shape.rows = 1;
     const cuda_launch launch(shape, nullptr);
     int at_once = 0;
     if (cudaOccupancyMaxActiveClusters(&at_once, kernel, &launch.config) != cudaSuccess) {

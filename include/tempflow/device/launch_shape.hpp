@@ -13,11 +13,14 @@
 
 namespace tempflow {
 
-/// A grid of thread blocks.
+/// A grid of thread blocks: rows of blocks, and in each block rows of warps, so that a kernel finds its row of a
+/// batch without a division.
 struct launch_shape {
-  index_t blocks = 0;
-  int warps = 1;             ///< of a block
-  int cluster = 1;           ///< neighbouring blocks that reach each other's shared memory
+  index_t blocks = 0;        ///< along a row
+  index_t rows = 1;          ///< of blocks
+  int warps = 1;             ///< of a block, along a row
+  int warp_rows = 1;         ///< of a block
+  int cluster = 1;           ///< neighbouring blocks of a row that reach each other's shared memory
   index_t shared_bytes = 0;  ///< of a block
 };
 
@@ -38,9 +41,20 @@ constexpr void check_kernel() {
 /// Bytes that a lane reads or writes at once, on a boundary of as many or of 16.
 template <std::size_t Size>
 struct alignas(Size < 16 ? Size : 16) access_words {
-  using word = std::conditional_t<Size % 4 == 0, std::uint32_t, std::uint16_t>;
-  word value[Size / sizeof(word)];
+  static_assert(Size % 4 == 0);
+  std::uint32_t value[Size / 4];
 };
+
+/// Rows of blocks in two dimensions of a grid, which has at most 65,535 in each: a few too many where they do not
+/// divide, which kernels leave alone.
+struct folded_rows {
+  index_t y, z;
+};
+constexpr folded_rows fold_rows(index_t rows) {
+  constexpr index_t most = 65535;
+  const index_t z = (rows - 1) / most + 1;
+  return {(rows - 1) / z + 1, z};
+}
 
 }  // namespace detail
 }  // namespace tempflow

@@ -13,23 +13,22 @@ namespace tempflow::detail {
 template <storage_scalar T>
 struct gather_kernel {
   static constexpr int most_warps = tile_warps<T>;
-  static constexpr int least_blocks = 2;
+  static constexpr int least_blocks = 4;
 
   batch_view<const T> from;
   row_table<index_t> rows;
   batch_view<T> to;
-  index_t tiles;
+  row_reduction tiles;
   table_block tables;
 
   template <class Thread>
   TEMPFLOW_DEVICE void operator()(const Thread& thread) const {
-    const index_t item = thread.block() * tile_warps<T> + thread.warp(), i = item / tiles;
-    if (i >= to.rows()) return;
-    const warp_tile<T> tile(i, item % tiles, to.columns(), thread.lane());
-    const T* const source = from.row(rows[i]);
-    T* const target = to.row(i);
-    dispatch_bool(tile.whole(source, target), [&](auto whole) {
-      tile.template each_access<whole>(thread, {source}, [&](int access, const auto& at) {
+    const auto tile = tiles.tile_of<T>(thread, to.columns());
+    if (tile.count <= 0) return;
+    const T* const source[] = {tile.of(from.row(rows[tile.row]))};
+    T* const target = tile.of(to.row(tile.row));
+    dispatch_bool(tile.whole(source[0], target), [&](auto whole) {
+      tile.template each_read<whole>(thread, source, [&](int access, const auto& at) {
         tile.template write<whole>(thread, target, access, at[0]);
       });
     });
@@ -48,13 +47,14 @@ template <class Device, storage_scalar T>
 void run(const device_arguments<Device>& arguments, const gather_rows_op<T>& op) {
   device_call call(arguments, "gather_rows");
   call.expects("from", op.from, "to", op.to);
+  const index_t count = op.to.rows(), elements = op.to.columns();
   gather_kernel<T> kernel{.from = op.from,
                           .rows = op.rows,
                           .to = op.to,
-                          .tiles = (op.to.columns() - 1) / warp_tile<T>::size + 1,
+                          .tiles = no_row_reduction<T>(count, elements),
                           .tables = {}};
-  call.place(kernel.tables, op.to.rows(), kernel.rows);
-  call.launch(kernel, tile_shape<T>(op.to.rows(), op.to.columns(), false));
+  call.place(kernel.tables, count, kernel.rows);
+  call.launch(kernel, tile_shape<T>(count, elements));
 }
 
 template <class Device, storage_scalar T>

@@ -14,7 +14,7 @@ namespace tempflow::detail {
 template <storage_scalar T>
 struct ema_update_kernel {
   static constexpr int most_warps = tile_warps<T>;
-  static constexpr int least_blocks = 2;
+  static constexpr int least_blocks = 4;
 
   T* average;
   const T* weights;
@@ -24,18 +24,18 @@ struct ema_update_kernel {
   template <class Thread>
   TEMPFLOW_DEVICE void operator()(const Thread& thread) const {
     using part = warp_tile<T>;
-    const part tile(0, thread.block() * most_warps + thread.warp(), size, thread.lane());
-    if (tile.first >= size) return;
+    const part tile(thread.row(), thread.block() * thread.warps() + thread.warp(), size, thread.lane());
+    if (tile.row > 0 || tile.count <= 0) return;
     const ema_blend<compute_t<T>> blend(*decay);
-    dispatch_bool(tile.whole(average, weights), [&](auto whole) {
-      const T* const rows[] = {average, weights};
-      tile.template each_access<whole>(thread, rows, [&](int access, const auto& at) {
-        packet<T, part::width> moved;
-        for (int j = 0; j < part::width; ++j) {
-          moved.value[j] =
-              thread.template store<T>(blend(thread.load(at[0].value[j]), thread.load(at[1].value[j])));
-        }
-        tile.template write<whole>(thread, average, access, moved);
+    T* const to = tile.of(average);
+    const T* const rows[] = {to, tile.of(weights)};
+    dispatch_bool(tile.whole(rows[0], rows[1]), [&](auto whole) {
+      tile.template each_read<whole>(thread, rows, [&](int access, const auto& at) {
+        compute_t<T> moved[part::width], weight[part::width];
+        thread.template load<T>(at[0], moved);
+        thread.template load<T>(at[1], weight);
+        for (int j = 0; j < part::width; ++j) moved[j] = blend(moved[j], weight[j]);
+        tile.template write<whole>(thread, to, access, thread.template store<T>(moved));
       });
     });
   }
@@ -49,7 +49,7 @@ void run(const device_arguments<Device>& arguments, const ema_update_op<T>& op) 
   call.expects("average", batch_view<T>(op.average.data(), 1, size), "weights",
                batch_view<const T>(op.weights.data(), 1, size));
   call.launch(ema_update_kernel<T>{op.average.data(), op.weights.data(), size, call.on_device(op.decay)},
-              tile_shape<T>(1, size, false));
+              tile_shape<T>(1, size));
 }
 
 }  // namespace tempflow::detail

@@ -13,7 +13,7 @@ namespace tempflow::detail {
 template <storage_scalar T>
 struct log_prob_kernel {
   static constexpr int most_warps = tile_warps<T>;
-  static constexpr int least_blocks = 2;
+  static constexpr int least_blocks = 4;
 
   batch_view<const T> x, v, y;
   row_table<transition> steps;
@@ -24,26 +24,34 @@ struct log_prob_kernel {
 
   template <class Thread>
   TEMPFLOW_DEVICE void operator()(const Thread& thread) const {
-    using real = compute_t<T>;
-    using part = warp_tile<T>;
     const auto tile = reduction.tile_of<T>(thread, x.columns());
     const index_t i = tile.row;
-    if (i >= reduction.rows) return;
-    const T *const xi = x.row(i), *const vi = v.row(i), *const yi = y.row(i);
-    const row_coefficients<real> step(steps[i]);
-    real r[part::of_lane];
-    dispatch_bool(tile.whole(xi, vi, yi), [&](auto whole) {
-      tile.template each_access<whole>(thread, {xi, vi, yi}, [&](int access, const auto& at) {
-        for (int j = 0; j < part::width; ++j) {
-          r[access * part::width + j] = step.residual(
-              thread.load(at[0].value[j]), thread.load(at[1].value[j]), thread.load(at[2].value[j]));
-        }
-      });
-    });
-    reduction.store_partial(thread, i, tile.index, 0, tile.sum_of_squares(thread, r, slab_of<T>(thread)));
-    if (!reduction.is_last(thread, i)) return;
+    if (tile.count > 0) reduction.store_partial(thread, tile, 0, squared_residual(thread, tile));
+    if (!reduction.is_last(thread, tile)) return;
     const double squared = reduction.reduce(thread, i, 0);
     if (thread.lane() == 0) log_probs[i] = gaussian_log_prob(squared, steps[i], x.columns(), convention);
+  }
+
+ private:
+  template <class Thread>
+  TEMPFLOW_INLINE_DEVICE double squared_residual(const Thread& thread, const warp_tile<T>& tile) const {
+    constexpr int width = warp_tile<T>::width;
+    const row_coefficients<compute_t<T>> step(steps[tile.row]);
+    const warp_slab<T> slab(thread, thread.warp_in_block());
+    const T* const rows[] = {tile.of(x.row(tile.row)), tile.of(v.row(tile.row)), tile.of(y.row(tile.row))};
+    double squared = 0;
+    dispatch_bool(tile.whole(rows[0], rows[1], rows[2]), [&](auto whole) {
+      tile.template each_read<whole>(thread, rows, [&](int access, const auto& at) {
+        compute_t<T> at_x[width], at_v[width], r[width];
+        thread.template load<T>(at[0], at_x);
+        thread.template load<T>(at[1], at_v);
+        thread.template load<T>(at[2], r);
+        for (int j = 0; j < width; ++j) r[j] = step.residual(at_x[j], at_v[j], r[j]);
+        slab.store(thread, access, r);
+      });
+      squared = slab.template sum_of_squares<whole>(thread, tile.count);
+    });
+    return squared;
   }
 };
 
@@ -62,7 +70,7 @@ void run(const device_arguments<Device>& arguments, const log_prob_op<T>& op) {
                             .reduction = make_row_reduction<T>(call, rows, elements, 1),
                             .tables = {}};
   call.place(kernel.tables, rows, kernel.steps);
-  call.launch(kernel, tile_shape<T>(rows, elements, true));
+  call.launch(kernel, reduction_shape<T>(rows, elements));
   call.finish();
 }
 

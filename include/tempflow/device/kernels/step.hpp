@@ -4,66 +4,87 @@
 
 // step, ode_step, branch_step and fill_noise on a device: a warp a tile, noise drawn where it is used.
 
+#include <cstdint>
+
 #include "tempflow/device/kernels/row_reduction.hpp"
 #include "tempflow/ops/detail/operations.hpp"
 #include "tempflow/ops/detail/row_coefficients.hpp"
 
 namespace tempflow::detail {
 
-/// The normals of Width elements from `first` on, a multiple of Width.
-template <int Width>
-TEMPFLOW_INLINE_DEVICE void draw_noise(noise_key key, noise_id id, index_t first, float (&z)[Width]) {
-  if constexpr (Width < 4) {
-    const normal_quad quad = noise_block(key, id, first / 4);
-    const bool upper = first % 4 != 0;
-    for (int j = 0; j < Width; ++j) z[j] = upper ? quad.value[4 - Width + j] : quad.value[j];
-  } else {
-    for (int block = 0; block < Width / 4; ++block) {
-      const normal_quad quad = noise_block(key, id, first / 4 + block);
-      for (int j = 0; j < 4; ++j) z[4 * block + j] = quad.value[j];
+/// The noise of a lane's part of a tile: blocks of four elements, counted in 32 bits from the lane's first.
+template <storage_scalar T>
+class tile_noise {
+  using tile = warp_tile<T>;
+
+ public:
+  TEMPFLOW_INLINE_DEVICE tile_noise(noise_key key, noise_id id, const tile& of)
+      : key_(key), id_(id), block_(static_cast<std::uint32_t>(of.first >> 2)), upper_((of.first & 2) != 0) {}
+
+  /// The normals of an access.
+  TEMPFLOW_INLINE_DEVICE void draw(int access, float (&z)[tile::width]) const {
+    const std::uint32_t block = block_ + static_cast<std::uint32_t>(access * (tile::stride / 4));
+    if constexpr (tile::width < 4) {
+      const normal_quad quad = noise_block(key_, id_, block);
+      for (int j = 0; j < 2; ++j) z[j] = upper_ ? quad.value[2 + j] : quad.value[j];
+    } else {
+      for (int b = 0; b < tile::width / 4; ++b) {
+        const normal_quad quad = noise_block(key_, id_, block + static_cast<std::uint32_t>(b));
+        for (int j = 0; j < 4; ++j) z[4 * b + j] = quad.value[j];
+      }
     }
   }
-}
+
+ private:
+  noise_key key_;
+  noise_id id_;
+  std::uint32_t block_;
+  bool upper_;  ///< half of a block, in fp64
+};
 
 /// Draws y of a tile, writes it, and returns the sum of squared residuals of what was written.
-template <class Thread, storage_scalar T>
-TEMPFLOW_INLINE_DEVICE double sample_tile(const Thread& thread, const warp_tile<T>& tile, const T* x,
-                                          const T* v, T* y, const row_coefficients<compute_t<T>>& step,
-                                          noise_key key, noise_id id, bool with_sum) {
+template <reads Often, class Thread, storage_scalar T>
+TEMPFLOW_INLINE_DEVICE double sample_tile(const Thread& thread, const warp_tile<T>& tile,
+                                          const T* const (&rows)[2], T* y,
+                                          const row_coefficients<compute_t<T>>& step,
+                                          const tile_noise<T>& noise) {
   using real = compute_t<T>;
-  using part = warp_tile<T>;
-  real r[part::of_lane];
-  dispatch_bool(tile.whole(x, v, y), [&](auto whole) {
-    tile.template each_access<whole>(thread, {x, v}, [&](int access, const auto& at) {
-      float z[part::width];
-      draw_noise(key, id, tile.first + tile.offset(access), z);
-      packet<T, part::width> drawn;
-      for (int j = 0; j < part::width; ++j) {
-        const real at_x = thread.load(at[0].value[j]), at_v = thread.load(at[1].value[j]);
-        drawn.value[j] = thread.template store<T>(step.draw(at_x, at_v, real{z[j]}));
-        const bool in_row = whole || tile.offset(access) + j < tile.count;
-        r[access * part::width + j] =
-            in_row ? step.residual(at_x, at_v, thread.load(drawn.value[j])) : real{0};
-      }
-      tile.template write<whole>(thread, y, access, drawn);
-    });
+  constexpr int width = warp_tile<T>::width;
+  const warp_slab<T> slab(thread, thread.warp_in_block());
+  double squared = 0;
+  dispatch_bool(tile.whole(rows[0], rows[1], y), [&](auto whole) {
+    tile.template each_read<whole, Often, Often == reads::once>(
+        thread, rows, [&](int access, const auto& at) {
+          real at_x[width], at_v[width], at_y[width];
+          float z[width];
+          noise.draw(access, z);
+          thread.template load<T>(at[0], at_x);
+          thread.template load<T>(at[1], at_v);
+          for (int j = 0; j < width; ++j) at_y[j] = step.draw(at_x[j], at_v[j], real{z[j]});
+          const auto drawn = thread.template store<T>(at_y);
+          tile.template write<whole>(thread, y, access, drawn);
+          thread.template load<T>(drawn, at_y);
+          for (int j = 0; j < width; ++j) at_y[j] = step.residual(at_x[j], at_v[j], at_y[j]);
+          slab.store(thread, access, at_y);
+        });
+    squared = slab.template sum_of_squares<whole>(thread, tile.count);
   });
-  return with_sum ? tile.sum_of_squares(thread, r, slab_of<T>(thread)) : 0;
+  return squared;
 }
 
 /// Writes the mean of a tile: the step of the ODE.
-template <class Thread, storage_scalar T>
-TEMPFLOW_INLINE_DEVICE void advance_tile(const Thread& thread, const warp_tile<T>& tile, const T* x,
-                                         const T* v, T* y, const row_coefficients<compute_t<T>>& step) {
-  using part = warp_tile<T>;
-  dispatch_bool(tile.whole(x, v, y), [&](auto whole) {
-    tile.template each_access<whole>(thread, {x, v}, [&](int access, const auto& at) {
-      packet<T, part::width> next;
-      for (int j = 0; j < part::width; ++j) {
-        next.value[j] =
-            thread.template store<T>(step.mean(thread.load(at[0].value[j]), thread.load(at[1].value[j])));
-      }
-      tile.template write<whole>(thread, y, access, next);
+template <reads Often, class Thread, storage_scalar T>
+TEMPFLOW_INLINE_DEVICE void advance_tile(const Thread& thread, const warp_tile<T>& tile,
+                                         const T* const (&rows)[2], T* y,
+                                         const row_coefficients<compute_t<T>>& step) {
+  constexpr int width = warp_tile<T>::width;
+  dispatch_bool(tile.whole(rows[0], rows[1], y), [&](auto whole) {
+    tile.template each_read<whole, Often>(thread, rows, [&](int access, const auto& at) {
+      compute_t<T> next[width], at_v[width];
+      thread.template load<T>(at[0], next);
+      thread.template load<T>(at[1], at_v);
+      for (int j = 0; j < width; ++j) next[j] = step.mean(next[j], at_v[j]);
+      tile.template write<whole>(thread, y, access, thread.template store<T>(next));
     });
   });
 }
@@ -71,7 +92,7 @@ TEMPFLOW_INLINE_DEVICE void advance_tile(const Thread& thread, const warp_tile<T
 template <storage_scalar T>
 struct step_kernel {
   static constexpr int most_warps = tile_warps<T>;
-  static constexpr int least_blocks = 2;
+  static constexpr int least_blocks = 3;
 
   batch_view<const T> x, v;
   batch_view<T> y;
@@ -84,25 +105,24 @@ struct step_kernel {
 
   template <class Thread>
   TEMPFLOW_DEVICE void operator()(const Thread& thread) const {
-    using real = compute_t<T>;
     const auto tile = reduction.tile_of<T>(thread, x.columns());
     const index_t i = tile.row;
-    if (i >= reduction.rows) return;
-    const double squared =
-        sample_tile(thread, tile, x.row(i), v.row(i), y.row(i), row_coefficients<real>(steps[i]), *noise.key,
-                    noise.ids[i], log_probs != nullptr);
-    if (log_probs == nullptr) return;
-    reduction.store_partial(thread, i, tile.index, 0, squared);
-    if (!reduction.is_last(thread, i)) return;
-    const double of_row = reduction.reduce(thread, i, 0);
-    if (thread.lane() == 0) log_probs[i] = gaussian_log_prob(of_row, steps[i], x.columns(), convention);
+    if (tile.count > 0) {
+      const double squared = sample_tile<reads::once>(
+          thread, tile, {tile.of(x.row(i)), tile.of(v.row(i))}, tile.of(y.row(i)),
+          row_coefficients<compute_t<T>>(steps[i]), tile_noise<T>(*noise.key, noise.ids[i], tile));
+      if (log_probs != nullptr) reduction.store_partial(thread, tile, 0, squared);
+    }
+    if (log_probs == nullptr || !reduction.is_last(thread, tile)) return;
+    const double squared = reduction.reduce(thread, i, 0);
+    if (thread.lane() == 0) log_probs[i] = gaussian_log_prob(squared, steps[i], x.columns(), convention);
   }
 };
 
 template <storage_scalar T>
 struct branch_step_kernel {
   static constexpr int most_warps = tile_warps<T>;
-  static constexpr int least_blocks = 2;
+  static constexpr int least_blocks = 2;  // as many as leave x and v their room in the cache
 
   batch_view<const T> x, v;
   row_table<transition> trunk_steps, branch_steps;
@@ -115,27 +135,36 @@ struct branch_step_kernel {
 
   template <class Thread>
   TEMPFLOW_DEVICE void operator()(const Thread& thread) const {
-    using real = compute_t<T>;
     const auto tile = reduction.tile_of<T>(thread, x.columns());
     const index_t i = tile.row, explorations = reduction.width;
-    if (i >= reduction.rows) return;
-    const T *const xi = x.row(i), *const vi = v.row(i);
-    const row_coefficients<real> along(trunk_steps[i]), aside(branch_steps[i]);
-    advance_tile(thread, tile, xi, vi, trunk.row(i), along);
+    if (tile.count > 0) write_tile(thread, tile);
+    if (!reduction.is_last(thread, tile)) return;
+    for (index_t k = 0; k < explorations; ++k) {
+      const double squared = reduction.reduce(thread, i, k);
+      if (thread.lane() != 0) continue;
+      log_probs[i * explorations + k] = gaussian_log_prob(squared, branch_steps[i], x.columns(), convention);
+    }
+  }
+
+ private:
+  template <class Thread>
+  TEMPFLOW_INLINE_DEVICE void write_tile(const Thread& thread, const warp_tile<T>& tile) const {
+    using real = compute_t<T>;
+    const index_t i = tile.row, explorations = reduction.width;
+    const T* const rows[] = {tile.of(x.row(i)), tile.of(v.row(i))};
+    advance_tile<reads::again>(thread, tile, rows, tile.of(trunk.row(i)),
+                               row_coefficients<real>(trunk_steps[i]));
+    const row_coefficients<real> aside(branch_steps[i]);
     const noise_key key = *noise.key;
     noise_id id = noise.ids[i];
     for (index_t k = 0; k < explorations; ++k, ++id.branch) {  // x and v are in the cache by now
       auto again = tile;
       again.first = thread.launder(tile.first);
-      T* const y = branches.row(i * explorations + k);
-      reduction.store_partial(thread, i, tile.index, k,
-                              sample_tile(thread, again, xi, vi, y, aside, key, id, true));
-    }
-    if (!reduction.is_last(thread, i)) return;
-    for (index_t k = 0; k < explorations; ++k) {
-      const double squared = reduction.reduce(thread, i, k);
-      if (thread.lane() != 0) continue;
-      log_probs[i * explorations + k] = gaussian_log_prob(squared, branch_steps[i], x.columns(), convention);
+      const noise_key same{.seed = thread.launder(key.seed), .update = thread.launder(key.update)};
+      reduction.store_partial(
+          thread, tile, k,
+          sample_tile<reads::again>(thread, again, rows, tile.of(branches.row(i * explorations + k)), aside,
+                                    tile_noise<T>(same, id, again)));
     }
   }
 };
@@ -143,57 +172,52 @@ struct branch_step_kernel {
 template <storage_scalar T>
 struct ode_step_kernel {
   static constexpr int most_warps = tile_warps<T>;
-  static constexpr int least_blocks = 2;
+  static constexpr int least_blocks = 4;
 
   batch_view<const T> x, v;
   batch_view<T> y;
   row_table<transition> steps;
-  row_reduction reduction;
+  row_reduction tiles;
   table_block tables;
 
   template <class Thread>
   TEMPFLOW_DEVICE void operator()(const Thread& thread) const {
-    using real = compute_t<T>;
-    const auto tile = reduction.tile_of<T>(thread, x.columns());
+    const auto tile = tiles.tile_of<T>(thread, x.columns());
     const index_t i = tile.row;
-    if (i >= reduction.rows) return;
-    advance_tile(thread, tile, x.row(i), v.row(i), y.row(i), row_coefficients<real>(steps[i]));
+    if (tile.count <= 0) return;
+    advance_tile<reads::once>(thread, tile, {tile.of(x.row(i)), tile.of(v.row(i))}, tile.of(y.row(i)),
+                              row_coefficients<compute_t<T>>(steps[i]));
   }
 };
 
 template <storage_scalar T>
 struct fill_noise_kernel {
   static constexpr int most_warps = tile_warps<T>;
-  static constexpr int least_blocks = 2;
+  static constexpr int least_blocks = 3;
 
   batch_view<T> out;
   noise_table noise;
-  row_reduction reduction;
+  row_reduction tiles;
   table_block tables;
 
   template <class Thread>
   TEMPFLOW_DEVICE void operator()(const Thread& thread) const {
-    using part = warp_tile<T>;
-    const auto tile = reduction.tile_of<T>(thread, out.columns());
-    const index_t i = tile.row;
-    if (i >= reduction.rows) return;
-    dispatch_bool(tile.whole(out.row(i)), [&](auto whole) {
-      static_for<part::accesses>([&](auto access) {
-        float z[part::width];
-        draw_noise(*noise.key, noise.ids[i], tile.first + tile.offset(access), z);
-        packet<T, part::width> drawn;
-        for (int j = 0; j < part::width; ++j) drawn.value[j] = thread.template store<T>(compute_t<T>{z[j]});
-        tile.template write<whole>(thread, out.row(i), access, drawn);
+    constexpr int width = warp_tile<T>::width;
+    const auto tile = tiles.tile_of<T>(thread, out.columns());
+    if (tile.count <= 0) return;
+    const tile_noise<T> normals(*noise.key, noise.ids[tile.row], tile);
+    T* const to = tile.of(out.row(tile.row));
+    dispatch_bool(tile.whole(to), [&](auto whole) {
+      tile.template each_access<whole>(thread, [&](int access) {
+        float z[width];
+        compute_t<T> drawn[width];
+        normals.draw(access, z);
+        for (int j = 0; j < width; ++j) drawn[j] = z[j];
+        tile.template write<whole>(thread, to, access, thread.template store<T>(drawn));
       });
     });
   }
 };
-
-/// Tiles without sums need no room for them.
-template <storage_scalar T>
-row_reduction no_row_reduction(index_t rows, index_t elements) {
-  return {rows, (elements - 1) / warp_tile<T>::size + 1, 0, nullptr, nullptr};
-}
 
 template <class Device, storage_scalar T>
 void run(const device_arguments<Device>& arguments, const step_op<T>& op) {
@@ -214,7 +238,7 @@ void run(const device_arguments<Device>& arguments, const step_op<T>& op) {
                                           : no_row_reduction<T>(rows, elements),
                         .tables = {}};
   call.place(kernel.tables, rows, kernel.steps, kernel.noise.ids);
-  call.launch(kernel, tile_shape<T>(rows, elements, sums));
+  call.launch(kernel, reduction_shape<T>(rows, elements));
   call.finish();
 }
 
@@ -236,7 +260,7 @@ void run(const device_arguments<Device>& arguments, const branch_step_op<T>& op)
                                .reduction = make_row_reduction<T>(call, rows, elements, op.explorations()),
                                .tables = {}};
   call.place(kernel.tables, rows, kernel.trunk_steps, kernel.branch_steps, kernel.noise.ids);
-  call.launch(kernel, tile_shape<T>(rows, elements, true));
+  call.launch(kernel, reduction_shape<T>(rows, elements));
   call.finish();
 }
 
@@ -250,10 +274,10 @@ void run(const device_arguments<Device>& arguments, const ode_step_op<T>& op) {
                             .v = op.v,
                             .y = op.y,
                             .steps = op.steps,
-                            .reduction = no_row_reduction<T>(rows, elements),
+                            .tiles = no_row_reduction<T>(rows, elements),
                             .tables = {}};
   call.place(kernel.tables, rows, kernel.steps);
-  call.launch(kernel, tile_shape<T>(rows, elements, false));
+  call.launch(kernel, tile_shape<T>(rows, elements));
 }
 
 template <class Device, storage_scalar T>
@@ -264,10 +288,10 @@ void run(const device_arguments<Device>& arguments, const fill_noise_op<T>& op) 
   const index_t rows = op.out.rows(), elements = op.out.columns();
   fill_noise_kernel<T> kernel{.out = op.out,
                               .noise = {call.on_device(op.noise.key), op.noise.ids},
-                              .reduction = no_row_reduction<T>(rows, elements),
+                              .tiles = no_row_reduction<T>(rows, elements),
                               .tables = {}};
   call.place(kernel.tables, rows, kernel.noise.ids);
-  call.launch(kernel, tile_shape<T>(rows, elements, false));
+  call.launch(kernel, tile_shape<T>(rows, elements));
 }
 
 }  // namespace tempflow::detail
