@@ -8,8 +8,8 @@
 //
 //   #include <tempflow/compiled.hpp>                     // and link tempflow::ops
 //
-// Without CMake, one source of the program has TEMPFLOW_INSTANTIATE_OPS(template, float); and so on for double,
-// bfloat16 and float16, in namespace tempflow::detail.
+// Without CMake, one source of the program has, in namespace tempflow::detail, the four lines at the end of this header
+// with `template` for `extern template`.
 
 #include "tempflow/backend/cpu.hpp"
 #include "tempflow/backend/reference.hpp"
@@ -25,24 +25,25 @@
   KEYWORDS void run(const B&, const ema_update_op<T>&);  \
   KEYWORDS void run(const B&, const policy_loss_op<T, T, clipped_grpo>&)
 
-/// KEYWORDS: `extern template` to declare, `template` to define.
+#define TEMPFLOW_INSTANTIATE_GRADIENT(KEYWORDS, T, G)                                     \
+  KEYWORDS void run(const reference_backend&, const policy_loss_op<T, G, clipped_grpo>&); \
+  KEYWORDS void run(const cpu_backend&, const policy_loss_op<T, G, clipped_grpo>&)
+
+/// All operations on rows of T. KEYWORDS: `extern template` to declare, `template` to define.
 #define TEMPFLOW_INSTANTIATE_OPS(KEYWORDS, T)                  \
   TEMPFLOW_INSTANTIATE_OPS_ON(KEYWORDS, reference_backend, T); \
   TEMPFLOW_INSTANTIATE_OPS_ON(KEYWORDS, cpu_backend, T)
 
-/// Gradients in fp32 of states in T, another type.
-#define TEMPFLOW_INSTANTIATE_WIDE_GRADIENT(KEYWORDS, T)                                       \
-  KEYWORDS void run(const reference_backend&, const policy_loss_op<T, float, clipped_grpo>&); \
-  KEYWORDS void run(const cpu_backend&, const policy_loss_op<T, float, clipped_grpo>&)
+/// The same, with gradients in fp32 too. T: not float.
+#define TEMPFLOW_INSTANTIATE_OPS_AND_FP32_GRADIENT(KEYWORDS, T) \
+  TEMPFLOW_INSTANTIATE_OPS(KEYWORDS, T);                        \
+  TEMPFLOW_INSTANTIATE_GRADIENT(KEYWORDS, T, float)
 
 namespace tempflow::detail {
 
 TEMPFLOW_INSTANTIATE_OPS(extern template, float);
-TEMPFLOW_INSTANTIATE_OPS(extern template, double);
-TEMPFLOW_INSTANTIATE_OPS(extern template, bfloat16);
-TEMPFLOW_INSTANTIATE_OPS(extern template, float16);
-TEMPFLOW_INSTANTIATE_WIDE_GRADIENT(extern template, double);
-TEMPFLOW_INSTANTIATE_WIDE_GRADIENT(extern template, bfloat16);
-TEMPFLOW_INSTANTIATE_WIDE_GRADIENT(extern template, float16);
+TEMPFLOW_INSTANTIATE_OPS_AND_FP32_GRADIENT(extern template, double);
+TEMPFLOW_INSTANTIATE_OPS_AND_FP32_GRADIENT(extern template, bfloat16);
+TEMPFLOW_INSTANTIATE_OPS_AND_FP32_GRADIENT(extern template, float16);
 
 }  // namespace tempflow::detail

@@ -5,10 +5,9 @@
 // What a backend is: a cheap value that says how rows are spread over the hardware, which arithmetic they are
 // computed in, and where batches lie. Everything batched is written once over these concepts.
 //
-// A backend of your own, in ten lines: docs/backends.md.
+// A backend of your own: docs/backends.md.
 
 #include <concepts>
-#include <cstddef>
 #include <utility>
 
 #include "tempflow/core/arithmetic.hpp"
@@ -58,13 +57,15 @@ enum class memory_kind {
 
 /// A backend with memory of its own: device_backend is one.
 ///
-/// `make_buffer<T>(rows, columns)` owns such memory (T = float stands for all storage types here).
+/// `make_buffer<T>(rows, columns)` and `make_zeros<T>` own such memory (T = float stands for all storage types here);
+/// their buffers have what device_buffer has.
 /// `memory_of(address)`: where that lies. `capturing()`: whether work is being captured, so that nothing can wait
 /// for it. `synchronize()` waits for all work.
 template <class B>
 concept device_memory_backend = backend<B> && std::same_as<typename B::memory_space, device_memory> &&
     requires(const B& runs, index_t extent, const void* address) {
   { runs.template make_buffer<float>(extent, extent).rows() } -> std::convertible_to<index_t>;
+  { runs.template make_zeros<float>(extent, extent).rows() } -> std::convertible_to<index_t>;
   { runs.memory_of(address) } -> std::same_as<memory_kind>;
   { runs.capturing() } -> std::same_as<bool>;
   runs.synchronize();
@@ -82,6 +83,8 @@ auto make_buffer(const B& backend, index_t rows, index_t columns) {
   if constexpr (device_memory_backend<B>) {
     return backend.template make_buffer<T>(rows, columns);
   } else {
+    static_assert(host_backend<B>,
+                  "tempflow: a backend with a memory_space must model device_memory_backend");
     return batch_buffer<T>(rows, columns, uninitialized);
   }
 }

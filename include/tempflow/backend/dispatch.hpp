@@ -78,6 +78,10 @@ dispatched_body dispatch(const Body& body, instruction_set instructions = best_i
   return {&detail::call_portable<Body>, &body};
 }
 
+/// A temporary would be gone before it is called.
+template <class Body>
+void dispatch(const Body&& body, instruction_set instructions = best_instruction_set()) = delete;
+
 /// Nanoseconds that an index of a body takes on one thread, roughly, for backends that share work only where it is
 /// worth it; `unknown` for a body that is not the library's.
 template <class Body>

@@ -21,11 +21,25 @@ template <class Buffer>
   requires requires(Buffer&& buffer) { std::forward<Buffer>(buffer).view().row_stride(); }
 constexpr auto as_view(Buffer&& buffer) { return std::forward<Buffer>(buffer).view(); }
 
+namespace detail {
+
+template <class View>
+inline constexpr bool is_batch_view = false;
+template <class T>
+inline constexpr bool is_batch_view<batch_view<T>> = true;
+
+}  // namespace detail
+
 /// A batch_view, a batch_buffer, a device_buffer, or anything else with a view() that is a batch_view.
 template <class X>
 concept batch_like = requires(X&& batch) {
-  as_view(std::forward<X>(batch)).row_stride();
+  requires detail::is_batch_view<decltype(as_view(std::forward<X>(batch)))>;
 };
+
+/// A batch whose elements an operation may write.
+template <class X>
+concept writable_batch =
+    batch_like<X> && !std::is_const_v<typename decltype(as_view(std::declval<X>()))::element_type>;
 
 /// What a batch is stored as.
 template <batch_like X>

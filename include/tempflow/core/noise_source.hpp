@@ -4,6 +4,8 @@
 
 // What an operation draws its noise from: a stream, and each row's identity in it.
 
+#include <cstddef>
+
 #include "tempflow/core/noise.hpp"
 #include "tempflow/core/per_row.hpp"
 #include "tempflow/core/stream_value.hpp"
@@ -17,6 +19,11 @@ namespace tempflow {
 struct noise_source {
   stream_value<noise_key> key;
   per_row<noise_id> ids;
+
+  noise_source(const noise_key& of, per_row<noise_id> rows) : key(of), ids(rows) {}
+  noise_source(const noise_key* at, per_row<noise_id> rows) : key(at), ids(rows) {}
+  noise_source(stream_value<noise_key> of, per_row<noise_id> rows) : key(of), ids(rows) {}
+  noise_source(std::nullptr_t, per_row<noise_id>) = delete;
 };
 
 }  // namespace tempflow

@@ -26,7 +26,7 @@ class cuda_error : public error {
 };
 
 /// Throws cuda_error unless the call succeeded, and clears the error, so that the next call does not find it:
-/// check_cuda(cudaMalloc(&memory, size), "cudaMalloc"). Errors of kernels that ran before may show up thread.
+/// check_cuda(cudaMalloc(&memory, size), "cudaMalloc"). Errors of kernels that ran before may show up here.
 inline void check_cuda(cudaError_t code, const char* call, const char* file = __builtin_FILE(),
                        int line = __builtin_LINE()) {
   if (code == cudaSuccess) return;

@@ -80,10 +80,10 @@ batch_buffer<storage_of<Batch>> to_host(const B& backend, Batch&& batch) {
 /// gather_rows between two buffers, which know where they lie.
 template <class Buffer, storage_scalar T>
 void gather_rows(const Buffer& from, std::span<const index_t> rows, batch_view<T> to) {
-  if constexpr (requires { from.backend(); }) {
-    gather_rows(from.backend(), from, rows, to);
-  } else {
+  if constexpr (std::same_as<Buffer, batch_buffer<T>>) {
     gather_rows(reference_backend{}, from, rows, to);
+  } else {
+    gather_rows(from.backend(), from, rows, to);
   }
 }
 

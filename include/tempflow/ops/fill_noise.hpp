@@ -16,7 +16,7 @@ namespace tempflow {
 /// Fills each row of `out` (B x D) with the standard normals of its id: the start of a trajectory at sigma =
 /// 1, or the noise of a step drawn again. The values are fp32 normals, rounded to the storage type. Throws
 /// shape_error unless there is one id per row.
-template <backend B, batch_like Out>
+template <backend B, writable_batch Out>
 void fill_noise(const B& backend, noise_source noise, Out&& out) {
   const auto to = as_view(out);
   detail::check_noise("fill_noise", noise, to.rows(), to.columns());

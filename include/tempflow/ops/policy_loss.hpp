@@ -8,7 +8,6 @@
 //   dL/dv = c1 r + c2 (v - v_ref),   r = y - alpha x - beta v,   two scalars c1, c2 per row
 //
 // The host backpropagates dL/dv through its own model; no other graph exists. Derivation: docs/maths.md.
-
 //
 // Traffic (fp32): reads x, y, v, with a KL v_ref; writes dL/dv: 16 B per element, 20 with a KL, where a row is read
 // once (on policy on CPUs; from compute capability 9.0 on GPUs), else 28 and 36. Bound by memory.
@@ -102,7 +101,7 @@ void policy_loss_rows(const operation_arguments<B>& arguments, const policy_batc
 /// objective that make no sense; schedule_error for a transition without noise, or without the diffusion that
 /// the KL is asked to use. Source: TempFlow-GRPO, arXiv 2508.04324 (weights: eqs. 7 and 8); Flow-GRPO, arXiv
 /// 2505.05470, scripts/train_sd3.py.
-template <backend B, storage_scalar T, policy_objective Objective, batch_like Gradient = batch_view<T>>
+template <backend B, storage_scalar T, policy_objective Objective, writable_batch Gradient = batch_view<T>>
 void policy_loss_rows(const B& backend, const policy_batch<T>& batch, input_batch<T> v, input_batch<T> v_ref,
                       const Objective& objective, Gradient&& gradient, std::span<policy_row> rows) {
   detail::policy_loss_rows(detail::operation_arguments(backend), batch, v, v_ref, objective,
@@ -113,7 +112,7 @@ void policy_loss_rows(const B& backend, const policy_batch<T>& batch, input_batc
 ///
 /// Arguments and errors as policy_loss_rows. Rows that are not finite are counted in `non_finite_rows`; a mean
 /// loss that is not finite stays so, and shows it.
-template <backend B, storage_scalar T, policy_objective Objective, batch_like Gradient = batch_view<T>>
+template <backend B, storage_scalar T, policy_objective Objective, writable_batch Gradient = batch_view<T>>
 policy_statistics policy_loss(const B& backend, const policy_batch<T>& batch, input_batch<T> v,
                               input_batch<T> v_ref, const Objective& objective, Gradient&& gradient,
                               std::span<policy_row> rows) {
@@ -125,7 +124,7 @@ policy_statistics policy_loss(const B& backend, const policy_batch<T>& batch, in
 }
 
 /// As above, with the rows' own numbers in memory of its own.
-template <backend B, storage_scalar T, policy_objective Objective, batch_like Gradient = batch_view<T>>
+template <backend B, storage_scalar T, policy_objective Objective, writable_batch Gradient = batch_view<T>>
 policy_statistics policy_loss(const B& backend, const policy_batch<T>& batch, input_batch<T> v,
                               input_batch<T> v_ref, const Objective& objective, Gradient&& gradient) {
   std::vector<policy_row> rows(static_cast<std::size_t>(v.rows()));

@@ -28,7 +28,8 @@ template <class Real, class Objective>
 TEMPFLOW_DEVICE policy_outcome<Real> conclude_row(const policy_terms<Objective, row_table>& terms,
                                                   const policy_factors& factors, double squared_residual,
                                                   double squared_difference, policy_row& to) {
-  policy_row row = terms.score(factors.score, squared_residual, squared_difference);
+  policy_row row = terms.score(factors.score, factors.score.density.log_prob(squared_residual),
+                               squared_residual, squared_difference);
   // An objective without TEMPFLOW_HD is an error here, in a function of the device alone; anywhere else it would be a
   // warning, and a kernel without the objective in it.
   const surrogate answer = terms.objective(row.log_ratio, factors.advantage, factors.weight);

@@ -66,7 +66,7 @@ class warp_slab {
     real partial = 0;
     const real *const even = elements_ + lane_, *const odd = elements_ + (trades ? lane_ ^ 4 : lane_);
     if constexpr (Whole) {
-      static_for<tile::of_lane>([&]<int At>() {
+      static_for<tile::elements_per_lane>([&]<int At>() {
         const real element = (At % 2 == 0 ? even : odd)[At * group];
         partial = fused_multiply_add(element, element, partial);
       });

@@ -43,9 +43,9 @@ enum class reads { once, again };
 template <storage_scalar T>
 struct warp_tile {
   static constexpr int size = 1024;
-  static constexpr int of_lane = size / warp_lanes;
+  static constexpr int elements_per_lane = size / warp_lanes;
   static constexpr int width = 16 / sizeof(T);  ///< elements of an access
-  static constexpr int accesses = of_lane / width;
+  static constexpr int accesses = elements_per_lane / width;
   static constexpr int stride = warp_lanes * width;  ///< elements from one access to the next
   static_assert(size == tiled_arithmetic::tile && warp_lanes == group);
 

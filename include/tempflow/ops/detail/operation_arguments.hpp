@@ -15,6 +15,8 @@ namespace tempflow::detail {
 /// Those of a host backend: all in host memory.
 template <backend B>
 class operation_arguments {
+  static_assert(host_backend<B>, "tempflow: a backend with a memory_space must model device_memory_backend");
+
  public:
   explicit operation_arguments(const B& backend) : backend_(backend) {}
 

@@ -64,12 +64,15 @@ struct policy_terms {
   /// The numbers of row i from its sums of r^2 and (v - v_ref)^2, but for the objective's.
   TEMPFLOW_NOINLINE TEMPFLOW_HD policy_row score(index_t i, double squared_residual,
                                                  double squared_difference) const {
-    return score(score_factors_of(i), squared_residual, squared_difference);
+    const score_factors factors = score_factors_of(i);
+    // By the function that sampling calls, compiled once: on policy the ratio is exactly 1.
+    const double log_prob = gaussian_log_prob(squared_residual, transitions[i], elements, convention);
+    return score(factors, log_prob, squared_residual, squared_difference);
   }
-  TEMPFLOW_HD policy_row score(const score_factors& factors, double squared_residual,
+  TEMPFLOW_HD policy_row score(const score_factors& factors, double log_prob, double squared_residual,
                                double squared_difference) const {
     policy_row row;
-    row.log_prob = factors.density.log_prob(squared_residual);
+    row.log_prob = log_prob;
     row.log_ratio = row.log_prob - factors.old_log_prob;
     row.ratio = std::exp(row.log_ratio);
     if (has_reference) row.kl = gaussian_kl(squared_difference, factors.kl_scale, elements);
