@@ -176,7 +176,7 @@ TEST_CASE("what cannot be captured into a graph is refused before anything is la
   device.capture(true);
   const int launches = device.launches();
   CHECK_THROWS_MATCHES(p.step(log_probs.span()), tempflow::memory_error,
-                       MessageMatches(ContainsSubstring("reserve(rows, columns)")));
+                       MessageMatches(ContainsSubstring("reserve(rows, columns, explorations)")));
   std::vector<double> host(rows);
   CHECK_THROWS_MATCHES(p.step(host), tempflow::memory_error,
                        MessageMatches(ContainsSubstring("cannot be waited for")));

@@ -14,7 +14,7 @@ namespace tempflow::detail {
 /// Elements of noise that are drawn at a time.
 inline constexpr int noise_chunk = 256;
 
-/// Blocks that a kernel draws side by side, one a 32-bit lane.
+/// Blocks that a kernel draws side by side, one per 32-bit lane.
 template <instruction_set Instructions>
 inline constexpr int noise_lanes = TEMPFLOW_VECTOR_TYPES&& Instructions == instruction_set::avx512 ? 16
                                    : TEMPFLOW_VECTOR_TYPES&& Instructions == instruction_set::avx2 ? 8

@@ -52,18 +52,18 @@ struct cuda_launch {
   cuda_launch& operator=(const cuda_launch&) = delete;
 };
 
-/// Shared memory of a block that needs no leave, and the largest cluster that does not.
+/// Shared memory of a block that needs no opt-in, and the largest cluster that does not.
 inline constexpr index_t plain_shared_bytes = 48 * 1024;
 inline constexpr int plain_cluster = 8;
 inline constexpr index_t most_blocks = 0x7fffffff;
 
-/// What a kernel may use on a device, once it has leave to.
+/// What a kernel may use on a device, once it is opted in.
 struct kernel_limits {
   index_t shared_bytes = 0;  ///< of a block
   bool clusters = false;     ///< the device has them, and the kernel's code was made for one that has
 };
 
-/// Takes leave for a kernel to use all that a device, the current one, has; asks once. Kernels are named by their
+/// Opts a kernel in to all that a device, the current one, has; once. Kernels are named by their
 /// address.
 TEMPFLOW_HIDDEN inline kernel_limits limits_of(const void* kernel, int device) {
   static std::mutex mutex;

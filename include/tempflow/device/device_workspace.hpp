@@ -38,13 +38,13 @@ inline std::size_t device_workspace_bytes(index_t rows, index_t columns, index_t
                                       " elements, explorations = ", explorations));
   }
   const index_t tiles = (columns + 1023) / 1024, sums = (std::max)(index_t{2}, explorations);
-  constexpr index_t tables_of_a_row = 512;  // transitions, ids, doubles, slopes, a policy_row
+  constexpr index_t row_table_bytes = 512;  // transitions, ids, doubles, slopes, a policy_row
   constexpr index_t most = index_t{1} << 60;
-  if (sums > most / 8 / (tiles + 1) || (rows > 0 && tables_of_a_row + 8 * sums * (tiles + 1) > most / rows)) {
+  if (sums > most / 8 / (tiles + 1) || (rows > 0 && row_table_bytes + 8 * sums * (tiles + 1) > most / rows)) {
     throw shape_error(detail::message("device_workspace_bytes: ", rows, " rows of ", columns,
                                       " elements, explorations = ", explorations, ": too large to address"));
   }
-  const index_t row = tables_of_a_row + 8 * sums * (tiles + 1);
+  const index_t row = row_table_bytes + 8 * sums * (tiles + 1);
   return detail::counter_bytes + 16 * detail::workspace_alignment + static_cast<std::size_t>(rows * row);
 }
 
@@ -143,7 +143,7 @@ class device_workspace {
     if (device_.capturing()) {
       throw memory_error(
           detail::message("device_workspace: ", bytes, " bytes are needed, ", size_,
-                          " are there, and the stream is being captured; call reserve(rows, columns)",
+                          " are there, and the stream is being captured; call reserve(rows, columns, explorations)",
                           " on the backend before"));
     }
   }

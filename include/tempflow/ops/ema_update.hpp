@@ -9,6 +9,7 @@
 #include <span>
 #include <type_traits>
 
+#include "tempflow/core/batch_like.hpp"
 #include "tempflow/ops/detail/checks.hpp"
 #include "tempflow/ops/detail/operations.hpp"
 #include "tempflow/ops/host/ema_update.hpp"
@@ -31,6 +32,17 @@ void ema_update(const B& backend, std::span<T> average, std::type_identity_t<std
     throw value_error(detail::message("ema_update: decay = ", *decay, ", must lie in [0, 1]"));
   }
   detail::execute(arguments, detail::ema_update_op<T>{average, weights, decay});
+}
+
+/// As above, for weights that are a batch: of one row, say.
+template <backend B, writable_batch Average, storage_scalar T = storage_of<Average>>
+void ema_update(const B& backend, Average&& average, input_batch<T> weights, stream_value<double> decay) {
+  const batch_view<T> to = as_view(average);
+  detail::check_shape("ema_update", "weights", weights, to.rows(), to.columns());
+  const auto columns = static_cast<std::size_t>(to.columns());
+  for (index_t i = 0; i < to.rows(); ++i) {
+    ema_update(backend, std::span<T>(to.row(i), columns), std::span<const T>(weights.row(i), columns), decay);
+  }
 }
 
 }  // namespace tempflow

@@ -4,6 +4,8 @@
 
 // Group-relative advantages on a backend, for rewards that lie where it computes: the same call for a host and a
 // device. A host that wants statistics too calls advantage/group_advantages.hpp.
+//
+// Traffic: some numbers per sample, read a few times; bound by latency.
 
 #include <cstdint>
 #include <span>

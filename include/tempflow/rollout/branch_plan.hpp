@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// How TempFlow-GRPO explores: an ODE trunk a seed, K stochastic branches at chosen steps, each completed by
+// How TempFlow-GRPO explores: an ODE trunk per seed, K stochastic branches at chosen steps, each completed by
 // the ODE, so that the reward of a finished sample credits exactly one step. And what that costs, before it
 // runs. Source: TempFlow-GRPO, arXiv 2508.04324, section 3.2.
 
@@ -23,7 +23,7 @@ struct branch_plan {
   std::vector<index_t> branch_steps = {};  ///< ascending; empty: the chain's trainable_steps()
   index_t completion_steps = 0;  ///< Euler steps that finish a branch, at most; 0: all remaining steps
   index_t max_batch = 0;         ///< rows the model takes in a call; 0: any. Never changes a result
-  bool finish_trunk = false;     ///< also carry the trunk to a finished sample a seed
+  bool finish_trunk = false;     ///< also carry the trunk to a finished sample per seed
   log_prob_convention convention = {};
 
   /// The branching steps on a chain.
@@ -70,7 +70,7 @@ struct branch_plan {
     }
   }
 
-  /// Rows of `seeds` trajectories that stand at each step of a chain: a call of the model each.
+  /// Rows of `seeds` trajectories that stand at each step of a chain: one call of the model for each.
   std::vector<index_t> rows_at(const chain& steps, index_t seeds) const {
     const auto branching = steps_on(steps);
     std::vector<index_t> rows(static_cast<std::size_t>(steps.steps()), 0);

@@ -10,7 +10,7 @@
 
 namespace tempflow::detail {
 
-/// A warp a tile of the weights.
+/// A warp per tile of the weights.
 template <storage_scalar T>
 struct ema_update_kernel {
   static constexpr int most_warps = tile_warps<T>;

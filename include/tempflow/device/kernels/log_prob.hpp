@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// log_prob on a device: a warp a tile.
+// log_prob on a device: a warp per tile.
 
 #include "tempflow/device/kernels/row_reduction.hpp"
 #include "tempflow/ops/detail/operations.hpp"

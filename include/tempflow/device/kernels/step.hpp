@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// step, ode_step, branch_step and fill_noise on a device: a warp a tile, noise drawn where it is used.
+// step, ode_step, branch_step and fill_noise on a device: a warp per tile, noise drawn where it is used.
 
 #include <cstdint>
 

@@ -45,7 +45,7 @@ struct row_coefficients {
   }
 };
 
-/// An element of dL/dv: slope r, and with a reference velocity slope r + pull (v - v_ref).
+/// An element of dL/dv: slope r, and with a reference velocity slope r + reference_slope (v - v_ref).
 TEMPFLOW_HD_TEMPLATE
 template <class Real, class Value>
 TEMPFLOW_INLINE Value policy_gradient(Real slope, const Value& r) {
