@@ -2,14 +2,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// The operations of the host backends for all storage types, compiled once in the library tempflow::ops: a source that
-// includes this header instantiates none of them, and compiles in a fraction of the time. Optional; bits and speed
-// are those of the headers.
+// The operations of the host backends for all storage types, compiled once in the library tempflow::ops: a
+// source that includes this header instantiates none of them, and compiles in a fraction of the time.
+// Optional; bits and speed are those of the headers.
 //
 //   #include <tempflow/compiled.hpp>                     // and link tempflow::ops
 //
-// Without CMake, one source of the program has, in namespace tempflow::detail, the four lines at the end of this header
-// with `template` for `extern template`.
+// Without CMake, one source of the program has, in namespace tempflow::detail, the four lines at the end of
+// this header with `template` for `extern template`.
 
 #include "tempflow/backend/cpu.hpp"
 #include "tempflow/backend/reference.hpp"

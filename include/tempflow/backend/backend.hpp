@@ -27,9 +27,9 @@ struct index_body_archetype {
 /// Runs batched operations.
 ///
 /// `for_each_index(count, body)` calls body(i) once for each i in [0, count) in any order, possibly at the
-/// same time, and returns when all are done (a device: when they are enqueued). `arithmetic` is one of the types
-/// of core/arithmetic.hpp. To be as fast as cpu_backend, call dispatch(body) of backend/dispatch.hpp instead of
-/// body.
+/// same time, and returns when all are done (a device: when they are enqueued). `arithmetic` is one of the
+/// types of core/arithmetic.hpp. To be as fast as cpu_backend, call dispatch(body) of backend/dispatch.hpp
+/// instead of body.
 template <class B>
 concept backend = std::copyable<B> &&
     requires(const B& runs, index_t count, const detail::index_body_archetype& body) {
@@ -43,8 +43,8 @@ concept parallel_backend = backend<B> && requires(const B& runs) {
   { runs.threads() } -> std::convertible_to<index_t>;
 };
 
-/// `using memory_space = device_memory;` in a backend whose batches lie in memory of its own. Without it they lie
-/// in the host's.
+/// `using memory_space = device_memory;` in a backend whose batches lie in memory of its own. Without it they
+/// lie in the host's.
 struct device_memory {};
 
 /// Where an address lies.
@@ -57,10 +57,10 @@ enum class memory_kind {
 
 /// A backend with memory of its own: device_backend is one.
 ///
-/// `make_buffer<T>(rows, columns)` and `make_zeros<T>` own such memory (T = float stands for all storage types here);
-/// their buffers have what device_buffer has.
-/// `memory_of(address)`: where that lies. `capturing()`: whether work is being captured, so that nothing can wait
-/// for it. `synchronize()` waits for all work.
+/// `make_buffer<T>(rows, columns)` and `make_zeros<T>` own such memory (T = float stands for all storage
+/// types here); their buffers have what device_buffer has.
+/// `memory_of(address)`: where that lies. `capturing()`: whether work is being captured, so that nothing can
+/// wait for it. `synchronize()` waits for all work.
 template <class B>
 concept device_memory_backend = backend<B> && std::same_as<typename B::memory_space, device_memory> &&
     requires(const B& runs, index_t extent, const void* address) {

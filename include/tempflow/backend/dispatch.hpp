@@ -2,9 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// The library's own bodies for for_each_index, compiled for more than one instruction set and chosen when they
-// run, so that a caller who builds for the oldest x86-64 still gets AVX2. Their arithmetic spells out every fused
-// multiply-add, hence the bits are the same in all versions.
+// The library's own bodies for for_each_index, compiled for more than one instruction set and chosen when
+// they run, so that a caller who builds for the oldest x86-64 still gets AVX2. Their arithmetic spells out
+// every fused multiply-add, hence the bits are the same in all versions.
 //
 // For backends: `const auto call = dispatch(body);` and then call(i) for each index, on any thread.
 
@@ -82,8 +82,8 @@ dispatched_body dispatch(const Body& body, instruction_set instructions = best_i
 template <class Body>
 void dispatch(const Body&& body, instruction_set instructions = best_instruction_set()) = delete;
 
-/// Nanoseconds that an index of a body takes on one thread, roughly, for backends that share work only where it is
-/// worth it; `unknown` for a body that is not the library's.
+/// Nanoseconds that an index of a body takes on one thread, roughly, for backends that share work only where
+/// it is worth it; `unknown` for a body that is not the library's.
 template <class Body>
 double estimated_nanoseconds(const Body& body, double unknown) {
   if constexpr (library_body<Body>) return static_cast<double>(body.nanoseconds());

@@ -11,8 +11,8 @@
 
 namespace tempflow {
 
-/// The view of a batch: itself, or all of a buffer. A temporary buffer has none, it would take its elements with
-/// it.
+/// The view of a batch: itself, or all of a buffer. A temporary buffer has none, it would take its elements
+/// with it.
 template <class T>
 constexpr batch_view<T> as_view(batch_view<T> batch) {
   return batch;

@@ -101,8 +101,8 @@ class batch_view {
 
 namespace detail {
 
-/// Memory on the boundaries of cache lines, so that no vector lies across two. An element that is made of nothing
-/// is left as the memory was.
+/// Memory on the boundaries of cache lines, so that no vector lies across two. An element that is made of
+/// nothing is left as the memory was.
 template <class T>
 struct aligned_allocator {
   using value_type = T;

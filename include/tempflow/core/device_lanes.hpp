@@ -23,8 +23,8 @@ TEMPFLOW_INLINE float square_root_from(float a, float reciprocal) {
 
 #if defined(__CUDA_ARCH__)
 
-/// The square root of 0, or of a number from 2^-76 on. The compiler's own would also take smaller ones, at the
-/// cost of a branch around which nothing is scheduled, and under --use_fast_math it has other bits.
+/// The square root of 0, or of a number from 2^-76 on. The compiler's own would also take smaller ones, at
+/// the cost of a branch around which nothing is scheduled, and under --use_fast_math it has other bits.
 TEMPFLOW_INLINE float square_root(float a) {
   float reciprocal;
   asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(reciprocal) : "f"(a + 0x1p-100f));  // of 0: finite

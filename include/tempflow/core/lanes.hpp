@@ -19,8 +19,8 @@ namespace tempflow::detail {
 template <class T, int Width>
 struct lanes;
 
-/// A product of two words: 64 bits in two words, or in lanes whose low halves are the words. Not a masked product
-/// of 64 bits for both: CUDA compilers add a zero to each of those.
+/// A product of two words: 64 bits in two words, or in lanes whose low halves are the words. Not a masked
+/// product of 64 bits for both: CUDA compilers add a zero to each of those.
 template <class Word>
 struct word_product {
   Word high, low;

@@ -12,8 +12,8 @@
 
 namespace tempflow {
 
-/// `step(backend, x, v, transition, {key, ids}, y, log_probs)`: the same key and id draw the same noise in every
-/// call. ids: one per row of the batch.
+/// `step(backend, x, v, transition, {key, ids}, y, log_probs)`: the same key and id draw the same noise in
+/// every call. ids: one per row of the batch.
 ///
 /// A key may lie in device memory, so that a captured update draws new noise in each replay.
 struct noise_source {

@@ -32,10 +32,11 @@ struct normal_quad {
 
 namespace detail {
 
-// Half the radius and twice the circle: halves and doubles are exact, and the factor 2 of -2 ln u costs nothing.
+// Half the radius and twice the circle: halves and doubles are exact, and the factor 2 of -2 ln u costs
+// nothing.
 
-/// -1/2 ln u, the square of half a radius, for the u in (0, 1] that a word stands for. Word: std::uint32_t, or
-/// lanes of it.
+/// -1/2 ln u, the square of half a radius, for the u in (0, 1] that a word stands for. Word: std::uint32_t,
+/// or lanes of it.
 TEMPFLOW_HD_TEMPLATE
 template <class Word>
 TEMPFLOW_INLINE auto squared_half_radius(const Word& word) {

@@ -29,8 +29,8 @@ struct philox_key {
 
 namespace detail {
 
-/// Counters side by side. Lane: lanes of std::uint64_t, of which the low halves are the words and the high ones
-/// are ignored: that is how vector processors multiply 32 bits by 32.
+/// Counters side by side. Lane: lanes of std::uint64_t, of which the low halves are the words and the high
+/// ones are ignored: that is how vector processors multiply 32 bits by 32.
 template <class Lane>
 struct philox_lanes {
   Lane word[4];

@@ -4,9 +4,9 @@
 
 // A number that an operation reads when it runs, not when it is called.
 //
-// An operation that is captured into a CUDA graph keeps the values of its arguments for all replays. What should
-// change from replay to replay (a noise key, a decay) lies in the device's memory instead, where a kernel of the
-// host's, or a copy in the graph, writes it.
+// An operation that is captured into a CUDA graph keeps the values of its arguments for all replays. What
+// should change from replay to replay (a noise key, a decay) lies in the device's memory instead, where a
+// kernel of the host's, or a copy in the graph, writes it.
 
 #include <concepts>
 #include <cstddef>
@@ -24,8 +24,9 @@ concept number_for = std::is_arithmetic_v<Number> && std::convertible_to<Number,
 
 }  // namespace detail
 
-/// A value, or the address at which it will lie in stream order: device or pinned memory for a device, any for a
-/// host. The address must stay valid until the operation has run. A value in host memory is read at the call.
+/// A value, or the address at which it will lie in stream order: device or pinned memory for a device, any
+/// for a host. The address must stay valid until the operation has run. A value in host memory is read at the
+/// call.
 template <class T>
 class stream_value {
  public:

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Values in an AVX2 or AVX-512 register (core/x86_registers.hpp). Operators work lane by lane. All of it is inlined
-// into a function compiled for the right instructions (see TEMPFLOW_AVX2).
+// Values in an AVX2 or AVX-512 register (core/x86_registers.hpp). Operators work lane by lane. All of it is
+// inlined into a function compiled for the right instructions (see TEMPFLOW_AVX2).
 
 #include <cstdint>
 #include <cstring>
@@ -15,8 +15,9 @@
 
 namespace tempflow::detail {
 
-/// The bytes of a register. nvcc takes no vector types in functions for host and device, so registers travel between
-/// these as bytes; each function below reads and writes them whole, and compilers keep them in the register.
+/// The bytes of a register. nvcc takes no vector types in functions for host and device, so registers travel
+/// between these as bytes; each function below reads and writes them whole, and compilers keep them in the
+/// register.
 template <class T, int Width>
 struct alignas(sizeof(T) * Width) register_bytes {
   T value[Width];
@@ -157,8 +158,8 @@ TEMPFLOW_INLINE_HOST lanes<std::uint32_t, 2 * Width> interleave_low_halves(
   return cast<std::uint32_t>((even & 0xffffffffu) | (odd << 32));
 }
 
-/// The lower (Half = 0) or upper half of a and of b, alternately. Places are spelt out, since nvcc drops the dots of a
-/// pack in a builtin.
+/// The lower (Half = 0) or upper half of a and of b, alternately. Places are spelt out, since nvcc drops the
+/// dots of a pack in a builtin.
 template <int Half, class T, int Width>
 TEMPFLOW_INLINE_HOST lanes<T, Width> interleave(const lanes<T, Width>& a, const lanes<T, Width>& b) {
   using values = vector<T, Width>;

@@ -2,11 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// AVX2 and AVX-512 registers, in the compilers' vector types, and what these types have no operator for: from the
-// compilers' builtins, because <immintrin.h> would double the time that the library takes to compile.
+// AVX2 and AVX-512 registers, in the compilers' vector types, and what these types have no operator for: from
+// the compilers' builtins, because <immintrin.h> would double the time that the library takes to compile.
 //
-// These functions take references, so that no vector is ever passed in a register that one side of a call does not
-// know.
+// These functions take references, so that no vector is ever passed in a register that one side of a call
+// does not know.
 
 #include <cstdint>
 

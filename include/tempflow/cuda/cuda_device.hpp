@@ -46,8 +46,8 @@ class cuda_device_guard {
 /// Memory comes from the device's own pool (cudaMallocAsync); device_with_memory takes it from elsewhere.
 class cuda_device {
  public:
-  /// A stream of the current device. The legacy default stream has a name, cudaStreamLegacy, so that nobody gets it by
-  /// a 0: it cannot be captured, and fails while another thread captures.
+  /// A stream of the current device. The legacy default stream has a name, cudaStreamLegacy, so that nobody
+  /// gets it by a 0: it cannot be captured, and fails while another thread captures.
   explicit cuda_device(cudaStream_t stream) : cuda_device(stream, current_cuda_device()) {}
 
   /// A stream of another device, by its number.
@@ -141,8 +141,8 @@ class cuda_device {
   int id_;
 };
 
-/// Runs on a CUDA device, in the order of a stream: `tf::cuda_backend gpu{stream};`, or `gpu{stream, 1}` for a stream of
-/// device 1 while another is current.
+/// Runs on a CUDA device, in the order of a stream: `tf::cuda_backend gpu{stream};`, or `gpu{stream, 1}` for
+/// a stream of device 1 while another is current.
 using cuda_backend = device_backend<cuda_device>;
 
 /// With memory from a resource: `tf::cuda_backend_with<my_pool> gpu{tf::cuda_device{stream}, pool};`.

@@ -19,8 +19,8 @@
 
 namespace tempflow::detail {
 
-/// The calling thread, for the text of a kernel. Blocks lie along x, rows of them along y and z; threads of a block
-/// are lanes along x, warps along y, rows of warps along z.
+/// The calling thread, for the text of a kernel. Blocks lie along x, rows of them along y and z; threads of a
+/// block are lanes along x, warps along y, rows of warps along z.
 struct cuda_thread {
   __device__ int lane() const { return static_cast<int>(threadIdx.x); }
 
@@ -44,8 +44,8 @@ struct cuda_thread {
     return reinterpret_cast<std::byte*>(tempflow_shared_memory);
   }
 
-  /// The same number, of which the compiler knows nothing: what follows from it is computed here, and not held
-  /// in registers since before a loop.
+  /// The same number, of which the compiler knows nothing: what follows from it is computed here, and not
+  /// held in registers since before a loop.
   __device__ index_t launder(index_t number) const {
     asm volatile("" : "+l"(number));
     return number;
@@ -136,8 +136,8 @@ struct cuda_thread {
   /// Whether it holds in all lanes of the warp.
   __device__ bool all(bool condition) const { return __all_sync(0xffffffffu, condition) != 0; }
 
-  /// Counts the warp. True for the last of `expected`, which then sees what the others saw before they arrived; the
-  /// counter is 0 again.
+  /// Counts the warp. True for the last of `expected`, which then sees what the others saw before they
+  /// arrived; the counter is 0 again.
   __device__ bool is_last_to_arrive(std::uint32_t* counter, std::uint32_t expected) const {
     std::uint32_t before = 0;
     if (lane() == 0) {
@@ -159,8 +159,9 @@ struct cuda_thread {
     asm volatile("st.relaxed.gpu.global.u32 [%0], 1;" ::"l"(__cvta_generic_to_global(flag)) : "memory");
   }
 
-  /// Stored elements as what they are computed in, exactly; and numbers as the nearest elements: the device's own
-  /// instructions for two elements in a word, which differ from core/scalar.hpp in the payload of a NaN at most.
+  /// Stored elements as what they are computed in, exactly; and numbers as the nearest elements: the device's
+  /// own instructions for two elements in a word, which differ from core/scalar.hpp in the payload of a NaN
+  /// at most.
   template <class T, int Width>
   __device__ void load(const access_words<Width * sizeof(T)>& words, compute_t<T> (&numbers)[Width]) const {
     if constexpr (std::same_as<T, bfloat16>) {

@@ -2,9 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Group advantages of a CUDA device, for programs without CUDA source of their own: what they link must include
-// tempflow/cuda/group_advantages.cuh and call them for the same backend. Apart from tempflow/cuda.hpp, because the
-// toolkit's sort takes longer to compile than all kernels of the library.
+// Group advantages of a CUDA device, for programs without CUDA source of their own: what they link must
+// include tempflow/cuda/group_advantages.cuh and call them for the same backend. Apart from
+// tempflow/cuda.hpp, because the toolkit's sort takes longer to compile than all kernels of the library.
 
 #include <concepts>
 #include <cstddef>

@@ -21,7 +21,8 @@
 namespace tempflow {
 namespace detail {
 
-/// Every kernel of the library: blocks of up to most_warps warps, of which a multiprocessor takes least_blocks.
+/// Every kernel of the library: blocks of up to most_warps warps, of which a multiprocessor takes
+/// least_blocks.
 template <class Kernel>
 TEMPFLOW_HIDDEN __global__ void __launch_bounds__(Kernel::most_warps* warp_lanes, Kernel::least_blocks)
     run_kernel(const __grid_constant__ Kernel kernel) {
@@ -122,8 +123,8 @@ TEMPFLOW_HIDDEN inline int largest_cluster_of(const void* kernel, int device, co
 
 }  // namespace detail
 
-/// As a launch of run_kernel<Kernel>. Not inlined, so that C++ sources find it in what they link; hidden, so that each
-/// shared library launches its own kernels, which were made for its own architectures.
+/// As a launch of run_kernel<Kernel>. Not inlined, so that C++ sources find it in what they link; hidden, so
+/// that each shared library launches its own kernels, which were made for its own architectures.
 template <class Kernel>
 TEMPFLOW_NOINLINE void cuda_device::launch(const Kernel& kernel, const launch_shape& shape) const {
   detail::check_kernel<Kernel>();

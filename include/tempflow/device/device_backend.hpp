@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// The backend for a device with memory of its own: what a CUDA device is to the operations. It is written over
-// a Device, so that tests can run all of it on an emulated one:
+// The backend for a device with memory of its own: what a CUDA device is to the operations. It is written
+// over a Device, so that tests can run all of it on an emulated one:
 //
 //   launch(kernel, shape)                 in stream order, as all that follows but the last one
 //   largest_cluster(kernel, shape)        blocks of a cluster, at most; 1 without clusters
@@ -32,16 +32,16 @@ namespace tempflow {
 /// Runs on a device, in the order of one stream. A cheap value: copies share stream and workspace.
 ///
 /// Batches (x, v, y, gradients) lie in device memory. Arguments and results per row (transitions, ids,
-/// advantages; log-probs, policy rows) may lie in either. In host memory, arguments are checked and copied when
-/// the operation is called, and results are there when it returns, so it waits. In device, managed or pinned
-/// memory both are read and written in stream order; then arguments are not checked, and what they break shows
-/// as numbers that are not finite.
+/// advantages; log-probs, policy rows) may lie in either. In host memory, arguments are checked and copied
+/// when the operation is called, and results are there when it returns, so it waits. In device, managed or
+/// pinned memory both are read and written in stream order; then arguments are not checked, and what they
+/// break shows as numbers that are not finite.
 ///
 /// Operations wait for nothing else, and allocate nothing but the workspace when it grows (reserve() it, or
-/// bring your own). Buffers and rollouts allocate in stream order. A graph that captured operations is replayed
-/// on the same stream, as long as a copy of the backend lives; it keeps what lay in host memory as it was, and
-/// reads what lies in device, managed or pinned memory anew: keys, decays and tables that change lie there. A stream
-/// that means another one in each thread (cudaStreamPerThread) needs a backend in each.
+/// bring your own). Buffers and rollouts allocate in stream order. A graph that captured operations is
+/// replayed on the same stream, as long as a copy of the backend lives; it keeps what lay in host memory as
+/// it was, and reads what lies in device, managed or pinned memory anew: keys, decays and tables that change
+/// lie there. A stream that means another one in each thread (cudaStreamPerThread) needs a backend in each.
 /// Sums have the bits of the cpu backend, and so have states and gradients in fp32 and below; logarithms and
 /// exponentials are the device's own, within 2 ulp of the host's in double.
 template <class Device>
@@ -58,14 +58,15 @@ class device_backend {
   explicit device_backend(const Parts&... parts)
       : device_(parts...), workspace_(std::make_shared<device_workspace<Device>>(device_)) {}
 
-  /// With the caller's workspace in device memory, which must outlive the backend; see device_workspace_bytes.
+  /// With the caller's workspace in device memory, which must outlive the backend; see
+  /// device_workspace_bytes.
   device_backend(const Device& device, std::span<std::byte> workspace)
       : device_(device), workspace_(std::make_shared<device_workspace<Device>>(device, workspace)) {}
 
   const Device& device() const { return device_; }
 
-  /// Makes the workspace large enough for batches of up to rows x columns; afterwards operations on them do not
-  /// allocate, and can be captured into a graph.
+  /// Makes the workspace large enough for batches of up to rows x columns; afterwards operations on them do
+  /// not allocate, and can be captured into a graph.
   void reserve(index_t rows, index_t columns, index_t explorations = 1) const {
     const std::lock_guard lock(workspace_->mutex());
     workspace_->reserve(device_workspace_bytes(rows, columns, explorations));
@@ -95,8 +96,8 @@ class device_backend {
   /// Whether the stream is being captured into a graph.
   bool capturing() const { return device_.capturing(); }
 
-  /// Calls body(i) on the device for each i in [0, count), in any order. Body: trivially copyable, callable on
-  /// the device.
+  /// Calls body(i) on the device for each i in [0, count), in any order. Body: trivially copyable, callable
+  /// on the device.
   template <class Body>
   void for_each_index(index_t count, const Body& body) const;
 

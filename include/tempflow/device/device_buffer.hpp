@@ -24,8 +24,8 @@ class device_buffer {
  public:
   device_buffer() = default;
 
-  /// Elements that are yet to be written. Throws shape_error for extents that are negative or too large for memory
-  /// to address, and the device's error when it has no memory left.
+  /// Elements that are yet to be written. Throws shape_error for extents that are negative or too large for
+  /// memory to address, and the device's error when it has no memory left.
   device_buffer(const device_backend<Device>& backend, index_t rows, index_t columns)
       : rows_(rows), columns_(columns), backend_(std::make_unique<device_backend<Device>>(backend)) {
     detail::check_extents("device_buffer", rows, columns, sizeof(T));

@@ -55,7 +55,8 @@ class device_call {
     if constexpr (sizeof...(others) > 0) expects(others...);
   }
 
-  /// Throws memory_error for a result in host memory while the stream is captured, which nothing can wait for.
+  /// Throws memory_error for a result in host memory while the stream is captured, which nothing can wait
+  /// for.
   void expects_to_wait(std::string_view name) const {
     if (device().capturing()) {
       throw memory_error(message(operation_, ": ", name,
@@ -95,8 +96,8 @@ class device_call {
     return host_table_of(std::span(table.data(), static_cast<std::size_t>(rows)));
   }
 
-  /// Brings tables that still refer to the host's memory to where the kernel, whose members they and the block are,
-  /// can read them: into the block if there is room for all, else by one upload.
+  /// Brings tables that still refer to the host's memory to where the kernel, whose members they and the
+  /// block are, can read them: into the block if there is room for all, else by one upload.
   template <class... T>
   void place(table_block& block, index_t rows, row_table<T>&... tables) {
     const host_table host[] = {host_table_of(tables, rows)...};

@@ -2,9 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// A device whose memory comes from a resource of the caller's, as RAPIDS's rmm and the allocators of frameworks have
-// them: buffers, rollouts and the workspace take it from there, in stream order. Kernels and launchers are those of the
-// device itself.
+// A device whose memory comes from a resource of the caller's, as RAPIDS's rmm and the allocators of
+// frameworks have them: buffers, rollouts and the workspace take it from there, in stream order. Kernels and
+// launchers are those of the device itself.
 //
 //   struct my_pool {
 //     rmm::mr::device_memory_resource* pool;
@@ -19,8 +19,8 @@
 
 namespace tempflow {
 
-/// A cheap value that allocates in the order of a stream; its copies are one resource. Memory lies on boundaries of 256
-/// bytes. allocate throws where there is none left, deallocate does not throw.
+/// A cheap value that allocates in the order of a stream; its copies are one resource. Memory lies on
+/// boundaries of 256 bytes. allocate throws where there is none left, deallocate does not throw.
 template <class M, class Stream>
 concept memory_resource = std::copyable<M> &&
     requires(M& resource, void* memory, std::size_t bytes, Stream stream) {

@@ -30,8 +30,8 @@ constexpr std::size_t aligned(std::size_t bytes) {
 }  // namespace detail
 
 /// Bytes of workspace that suffice for every operation on batches of up to rows x columns, with up to
-/// `explorations` explorations per row, and for the advantages of as many samples as rows. Throws shape_error for
-/// extents that are negative.
+/// `explorations` explorations per row, and for the advantages of as many samples as rows. Throws shape_error
+/// for extents that are negative.
 inline std::size_t device_workspace_bytes(index_t rows, index_t columns, index_t explorations = 1) {
   if (rows < 0 || columns < 0 || explorations < 0) {
     throw shape_error(detail::message("device_workspace_bytes: ", rows, " rows of ", columns,
@@ -48,16 +48,16 @@ inline std::size_t device_workspace_bytes(index_t rows, index_t columns, index_t
   return detail::counter_bytes + 16 * detail::workspace_alignment + static_cast<std::size_t>(rows * row);
 }
 
-/// The workspace of one stream, shared by all copies of a backend. Grows when an operation needs more than all
-/// before it, unless it is the caller's memory.
+/// The workspace of one stream, shared by all copies of a backend. Grows when an operation needs more than
+/// all before it, unless it is the caller's memory.
 template <class Device>
 class device_workspace {
  public:
   /// Takes its memory from the device, in stream order.
   explicit device_workspace(const Device& device) : device_(device), owned_(true) {}
 
-  /// Uses the caller's device memory, aligned to 256 bytes, and never allocates. Throws memory_error for memory
-  /// that is misaligned or too small for the counters.
+  /// Uses the caller's device memory, aligned to 256 bytes, and never allocates. Throws memory_error for
+  /// memory that is misaligned or too small for the counters.
   device_workspace(const Device& device, std::span<std::byte> memory) : device_(device), owned_(false) {
     if (memory.size() < detail::counter_bytes ||
         reinterpret_cast<std::uintptr_t>(memory.data()) % detail::workspace_alignment != 0) {
@@ -141,10 +141,10 @@ class device_workspace {
                           size_, "; device_workspace_bytes(rows, columns, explorations) says what suffices"));
     }
     if (device_.capturing()) {
-      throw memory_error(
-          detail::message("device_workspace: ", bytes, " bytes are needed, ", size_,
-                          " are there, and the stream is being captured; call reserve(rows, columns, explorations)",
-                          " on the backend before"));
+      throw memory_error(detail::message(
+          "device_workspace: ", bytes, " bytes are needed, ", size_,
+          " are there, and the stream is being captured; call reserve(rows, columns, explorations)",
+          " on the backend before"));
     }
   }
 

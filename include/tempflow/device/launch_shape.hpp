@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// The threads that a kernel is launched with, blocks of warps of 32 and clusters of blocks, and what each reads
-// and writes at once.
+// The threads that a kernel is launched with, blocks of warps of 32 and clusters of blocks, and what each
+// reads and writes at once.
 
 #include <cstddef>
 #include <cstdint>
@@ -13,8 +13,8 @@
 
 namespace tempflow {
 
-/// A grid of thread blocks: rows of blocks, and in each block rows of warps, so that a kernel finds its row of a
-/// batch without a division.
+/// A grid of thread blocks: rows of blocks, and in each block rows of warps, so that a kernel finds its row
+/// of a batch without a division.
 struct launch_shape {
   index_t blocks = 0;        ///< along a row
   index_t rows = 1;          ///< of blocks
@@ -45,8 +45,8 @@ struct alignas(Size < 16 ? Size : 16) access_words {
   std::uint32_t value[Size / 4];
 };
 
-/// Rows of blocks in two dimensions of a grid, which has at most 65,535 in each: a few too many where they do not
-/// divide, which kernels leave alone.
+/// Rows of blocks in two dimensions of a grid, which has at most 65,535 in each: a few too many where they do
+/// not divide, which kernels leave alone.
 struct folded_rows {
   index_t y, z;
 };

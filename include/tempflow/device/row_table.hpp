@@ -2,9 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Values per row as kernels take them. Those that lie in the device's memory are read there. Small ones of the host
-// travel in the parameters of the kernel itself, where a launch is a copy: nothing else is launched for them, they
-// need not outlive the call, and a captured graph keeps them.
+// Values per row as kernels take them. Those that lie in the device's memory are read there. Small ones of
+// the host travel in the parameters of the kernel itself, where a launch is a copy: nothing else is launched
+// for them, they need not outlive the call, and a captured graph keeps them.
 
 #include <cstddef>
 #include <cstdint>
@@ -34,8 +34,9 @@ struct table_block {
   alignas(table_alignment) std::byte bytes[most_bytes];
 };
 
-/// One value for all rows or one for each, a member of a kernel: at an address, or in the kernel's table_block, which
-/// lies at a fixed distance from this object wherever the parameters are copied to. Hence no copies of it alone.
+/// One value for all rows or one for each, a member of a kernel: at an address, or in the kernel's
+/// table_block, which lies at a fixed distance from this object wherever the parameters are copied to. Hence
+/// no copies of it alone.
 template <class T>
 class row_table {
  public:
@@ -96,7 +97,8 @@ struct upload_kernel {
   TEMPFLOW_DEVICE void operator()(const Thread& thread) const {
     const auto at = static_cast<std::size_t>(thread.warp() * warp_lanes + thread.lane()) * table_alignment;
     if (at >= size) return;
-    // Laundered, because the bank of the constants serves one address at a time, and this path a whole warp's.
+    // Laundered, because the bank of the constants serves one address at a time, and this path a whole
+    // warp's.
     const index_t from = thread.launder(static_cast<index_t>(reinterpret_cast<std::uintptr_t>(bytes + at)));
     using word = access_words<table_alignment>;
     thread.write(to + at, *reinterpret_cast<const word*>(static_cast<std::uintptr_t>(from)));

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What group advantages ask of a device besides launches and memory: to sort. Two functions beside the Device, found by
-// its argument:
+// What group advantages ask of a device besides launches and memory: to sort. Two functions beside the
+// Device, found by its argument:
 //
 //   sort_scratch_bytes(device, count)        memory that it needs to sort so many
 //   sort_pairs(device, request, scratch)     in stream order
@@ -17,8 +17,8 @@
 
 namespace tempflow {
 
-/// Keys to be put in ascending order, each with its value; equal keys stay in theirs. All in device memory, and none
-/// of the arrays overlap.
+/// Keys to be put in ascending order, each with its value; equal keys stay in theirs. All in device memory,
+/// and none of the arrays overlap.
 struct sort_request {
   const std::int64_t* keys;
   std::int64_t* sorted_keys;

@@ -6,8 +6,8 @@
 // explorations with their log-probs. x and v are read once, whatever K.
 // Source: TempFlow-GRPO, arXiv 2508.04324, section 3.2; sd3_pipeline_with_logprob_perstep.py.
 //
-// Traffic (fp32): reads x, v; writes the trunk and K branches: 12 + 4 K B per element. Bound by the arithmetic of
-// the noise.
+// Traffic (fp32): reads x, v; writes the trunk and K branches: 12 + 4 K B per element. Bound by the
+// arithmetic of the noise.
 
 #include <span>
 
@@ -21,9 +21,10 @@ namespace tempflow {
 /// Writes trunk = alpha x + beta v of the trunk's step, and K explorations of the branch step with their
 /// log-probs.
 ///
-/// x, v, trunk: B x D. branches: B K x D, exploration k of row i in row i K + k; its noise is that of the row's id
-/// with branch increased by k. log_probs: B K doubles. trunk_steps (usually the ODE's), branch_steps: one
-/// for all rows, or B. noise: a key and B ids. Results equal one `ode_step` and K `step`s bit for bit.
+/// x, v, trunk: B x D. branches: B K x D, exploration k of row i in row i K + k; its noise is that of the
+/// row's id with branch increased by k. log_probs: B K doubles. trunk_steps (usually the ODE's),
+/// branch_steps: one for all rows, or B. noise: a key and B ids. Results equal one `ode_step` and K `step`s
+/// bit for bit.
 ///
 /// Throws shape_error for extents that do not fit (branches must hold a positive multiple of B rows, K <=
 /// 65,536) and for outputs that share memory with x, v or each other, schedule_error for a branch step

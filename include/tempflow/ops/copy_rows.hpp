@@ -27,8 +27,8 @@ void copy_rows(const B& backend, From&& from, output_batch<T> to) {
   if (!source.empty()) detail::execute(backend, detail::copy_rows_op<T>{source, to});
 }
 
-/// to[i] = from[rows[i]]. rows: host memory. Throws shape_error for extents that differ, batches that overlap, or
-/// a row outside of `from`.
+/// to[i] = from[rows[i]]. rows: host memory. Throws shape_error for extents that differ, batches that
+/// overlap, or a row outside of `from`.
 template <backend B, batch_like From, storage_scalar T = storage_of<From>>
 void gather_rows(const B& backend, From&& from, std::span<const index_t> rows, output_batch<T> to) {
   const batch_view<const T> source = as_view(from);

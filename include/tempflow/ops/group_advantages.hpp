@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Group-relative advantages on a backend, for rewards that lie where it computes: the same call for a host and a
-// device. A host that wants statistics too calls advantage/group_advantages.hpp.
+// Group-relative advantages on a backend, for rewards that lie where it computes: the same call for a host
+// and a device. A host that wants statistics too calls advantage/group_advantages.hpp.
 //
 // Traffic: some numbers per sample, read a few times; bound by latency.
 
@@ -22,15 +22,17 @@ namespace tempflow {
 /// Most rewards of a weighted sum on a backend.
 inline constexpr index_t most_rewards = 16;
 
-/// Writes the advantage of each sample relative to its group, for the weighted sum of up to most_rewards rewards.
+/// Writes the advantage of each sample relative to its group, for the weighted sum of up to most_rewards
+/// rewards.
 ///
-/// rewards[k].values, groups, advantages: one entry per sample, on a device in device or host memory; advantages in
-/// host memory are waited for. Bits are the same on all backends.
+/// rewards[k].values, groups, advantages: one entry per sample, on a device in device or host memory;
+/// advantages in host memory are waited for. Bits are the same on all backends.
 ///
 /// Throws shape_error for sizes that differ, too many rewards, or advantages that share memory with them,
-/// group_error for no samples, value_error for a reward, weight or epsilon that makes no sense. Rewards in device
-/// memory are not checked: one that is not finite makes its group's advantages NaN (all, over the global std), and
-/// policy_loss leaves those rows out and counts them. Samples that are all alone in their groups get 0.
+/// group_error for no samples, value_error for a reward, weight or epsilon that makes no sense. Rewards in
+/// device memory are not checked: one that is not finite makes its group's advantages NaN (all, over the
+/// global std), and policy_loss leaves those rows out and counts them. Samples that are all alone in their
+/// groups get 0.
 template <backend B>
 void group_advantages(const B& backend, std::span<const weighted_reward> rewards,
                       std::span<const std::int64_t> groups, const advantage_options& options,

@@ -9,8 +9,8 @@
 //
 // The host backpropagates dL/dv through its own model; no other graph exists. Derivation: docs/maths.md.
 //
-// Traffic (fp32): reads x, y, v, with a KL v_ref; writes dL/dv: 16 B per element, 20 with a KL, where a row is read
-// once (on policy on CPUs; from compute capability 9.0 on GPUs), else 28 and 36. Bound by memory.
+// Traffic (fp32): reads x, y, v, with a KL v_ref; writes dL/dv: 16 B per element, 20 with a KL, where a row
+// is read once (on policy on CPUs; from compute capability 9.0 on GPUs), else 28 and 36. Bound by memory.
 
 #include <algorithm>
 #include <span>
@@ -110,8 +110,8 @@ void policy_loss_rows(const B& backend, const policy_batch<T>& batch, input_batc
 
 /// Loss, statistics and dL/dv of a batch; writes every row's own numbers to `rows`, in host memory.
 ///
-/// Arguments and errors as policy_loss_rows. Rows that are not finite are counted in `non_finite_rows`; a mean
-/// loss that is not finite stays so, and shows it.
+/// Arguments and errors as policy_loss_rows. Rows that are not finite are counted in `non_finite_rows`; a
+/// mean loss that is not finite stays so, and shows it.
 template <backend B, storage_scalar T, policy_objective Objective, writable_batch Gradient = batch_view<T>>
 policy_statistics policy_loss(const B& backend, const policy_batch<T>& batch, input_batch<T> v,
                               input_batch<T> v_ref, const Objective& objective, Gradient&& gradient,

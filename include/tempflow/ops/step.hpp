@@ -5,8 +5,8 @@
 // One step of a chain for a batch: y = alpha x + beta v + std z, with the noise drawn in the operation and
 // the log-prob of the stored y taken in the same pass.
 //
-// Traffic (fp32): reads x, v; writes y: 12 B per element, for ode_step too. step is bound by the arithmetic of the
-// noise on CPUs, and between that and memory on GPUs; ode_step by memory.
+// Traffic (fp32): reads x, v; writes y: 12 B per element, for ode_step too. step is bound by the arithmetic
+// of the noise on CPUs, and between that and memory on GPUs; ode_step by memory.
 
 #include <span>
 
@@ -19,8 +19,8 @@ namespace tempflow {
 
 /// Draws y ~ N(alpha x + beta v, std^2) row by row and returns the log-prob of what was stored.
 ///
-/// x, v, y: B x D. steps: one for all rows, or B. noise: a key and B ids. log_probs: B doubles, or empty when not
-/// wanted; then a row may also be deterministic. The same key and id draw the same noise in every call.
+/// x, v, y: B x D. steps: one for all rows, or B. noise: a key and B ids. log_probs: B doubles, or empty when
+/// not wanted; then a row may also be deterministic. The same key and id draw the same noise in every call.
 ///
 /// Throws shape_error for extents that differ or y that shares memory with x or v, schedule_error for a
 /// transition that is not finite or has no density although its log-prob is wanted. Source: Flow-GRPO,

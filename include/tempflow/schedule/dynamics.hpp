@@ -74,8 +74,8 @@ struct ode {
   transition operator()(const sigma_step& at) const { return detail::langevin_euler(at, 0); }
 };
 
-/// Flow-GRPO's SDE, g = a sqrt(sigma / (1 - sigma)). At sigma == 1 exactly, a grid's first step, the denominator
-/// takes sigma_next instead. Keeps the ODE's marginals as steps grow.
+/// Flow-GRPO's SDE, g = a sqrt(sigma / (1 - sigma)). At sigma == 1 exactly, a grid's first step, the
+/// denominator takes sigma_next instead. Keeps the ODE's marginals as steps grow.
 /// Source: Flow-GRPO, arXiv 2505.05470; flow_grpo/diffusers_patch/sd3_sde_with_logprob.py.
 struct flow_sde {
   double noise_level = 0.7;  ///< a >= 0

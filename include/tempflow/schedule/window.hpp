@@ -74,8 +74,8 @@ struct random_window {
   }
 };
 
-/// `count` different steps, drawn one after another with probabilities proportional to `weights` (one per step
-/// of the chain; a step of weight 0 is never drawn), ascending. Throws value_error for a weight that is
+/// `count` different steps, drawn one after another with probabilities proportional to `weights` (one per
+/// step of the chain; a step of weight 0 is never drawn), ascending. Throws value_error for a weight that is
 /// negative or not finite, or fewer positive weights than `count`.
 inline std::vector<index_t> draw_steps(std::span<const double> weights, index_t count, noise_key key) {
   index_t positive = 0;

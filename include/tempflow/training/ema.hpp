@@ -3,7 +3,8 @@
 #pragma once
 
 // Exponential moving average of a model's weights, with warm-up: the average that evaluations and checkpoints
-// use; ops/ema_update.hpp moves it. Source: flow_grpo/ema.py; TempFlow-GRPO config (decay 0.9, every 8 optimiser steps).
+// use; ops/ema_update.hpp moves it. Source: flow_grpo/ema.py; TempFlow-GRPO config (decay 0.9, every 8
+// optimiser steps).
 
 #include <algorithm>
 #include <optional>

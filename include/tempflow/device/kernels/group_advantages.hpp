@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Group-relative advantages on a device, for rewards that were computed there: no way to the host and back. Samples
-// are sorted by group; then a thread sums up each group, in the host's order and hence with its bits.
+// Group-relative advantages on a device, for rewards that were computed there: no way to the host and back.
+// Samples are sorted by group; then a thread sums up each group, in the host's order and hence with its bits.
 
 #include <cstdint>
 #include <span>

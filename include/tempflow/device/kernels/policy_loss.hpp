@@ -3,8 +3,8 @@
 #pragma once
 
 // policy_loss on a device. A row that fits into the shared memory of the blocks of a cluster is read once
-// (policy_row.hpp). Others take two passes: sums, then the gradient, from the last tile to the first because the last
-// are still in the cache.
+// (policy_row.hpp). Others take two passes: sums, then the gradient, from the last tile to the first because
+// the last are still in the cache.
 
 #include <type_traits>
 

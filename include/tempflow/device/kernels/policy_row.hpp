@@ -2,9 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// The loss and gradient of whole rows, read once: each warp of a cluster keeps r and v - v_ref of a tile in shared
-// memory, the sums of the tiles meet there, and the gradient is written from there. Without clusters a block can do
-// it alone, for rows of up to 16 tiles.
+// The loss and gradient of whole rows, read once: each warp of a cluster keeps r and v - v_ref of a tile in
+// shared memory, the sums of the tiles meet there, and the gradient is written from there. Without clusters a
+// block can do it alone, for rows of up to 16 tiles.
 
 #include <algorithm>
 
@@ -107,8 +107,8 @@ struct policy_row_kernel {
   }
 };
 
-/// Blocks for rows of so many tiles: few warps per block, so that a multiprocessor has other blocks that load while
-/// one waits. No blocks if the row does not fit. largest_cluster(shape): what the device can do.
+/// Blocks for rows of so many tiles: few warps per block, so that a multiprocessor has other blocks that load
+/// while one waits. No blocks if the row does not fit. largest_cluster(shape): what the device can do.
 template <class LargestCluster>
 launch_shape policy_row_shape(index_t rows, index_t tiles, int slabs, const LargestCluster& largest_cluster) {
   struct choice {

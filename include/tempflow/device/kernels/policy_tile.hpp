@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What a warp does with a tile for the loss: reads it, keeps r and v - v_ref in slabs, sums their squares, and turns
-// them into the gradient. And what a row comes to.
+// What a warp does with a tile for the loss: reads it, keeps r and v - v_ref in slabs, sums their squares,
+// and turns them into the gradient. And what a row comes to.
 
 #include <cmath>
 #include <concepts>
@@ -30,8 +30,8 @@ TEMPFLOW_DEVICE policy_outcome<Real> conclude_row(const policy_terms<Objective, 
                                                   double squared_difference, policy_row& to) {
   policy_row row = terms.score(factors.score, factors.score.density.log_prob(squared_residual),
                                squared_residual, squared_difference);
-  // An objective without TEMPFLOW_HD is an error here, in a function of the device alone; anywhere else it would be a
-  // warning, and a kernel without the objective in it.
+  // An objective without TEMPFLOW_HD is an error here, in a function of the device alone; anywhere else it
+  // would be a warning, and a kernel without the objective in it.
   const surrogate answer = terms.objective(row.log_ratio, factors.advantage, factors.weight);
   terms.conclude(answer, row);
   policy_outcome<Real> outcome;
@@ -97,8 +97,8 @@ struct policy_inputs {
     }
   }
 
-  /// Calls visit(access, r, d) for each access to a tile, with r = y - alpha x - beta v and d = v - v_ref of its
-  /// elements; d only with a reference.
+  /// Calls visit(access, r, d) for each access to a tile, with r = y - alpha x - beta v and d = v - v_ref of
+  /// its elements; d only with a reference.
   template <bool Whole, class Thread, class Visit>
   TEMPFLOW_INLINE_DEVICE void each_access(const Thread& thread, const warp_tile<T>& tile,
                                           const T* const (&rows)[count], const transition& of_row,

@@ -2,9 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Where the warps of a row meet: each stores the sums of its tile, each block arrives once at the row's counter, and
-// the last one adds them up. The order of the sum is the tiles', not that of arrival, so the bits are the same on
-// each run.
+// Where the warps of a row meet: each stores the sums of its tile, each block arrives once at the row's
+// counter, and the last one adds them up. The order of the sum is the tiles', not that of arrival, so the
+// bits are the same on each run.
 
 #include <cstdint>
 
@@ -13,7 +13,8 @@
 
 namespace tempflow::detail {
 
-/// The sum of a row's tiles, in all lanes of a warp: tile t in lane t mod 32, then folded. at(t): a tile's sum.
+/// The sum of a row's tiles, in all lanes of a warp: tile t in lane t mod 32, then folded. at(t): a tile's
+/// sum.
 template <class Thread, class At>
 TEMPFLOW_INLINE_DEVICE double sum_of_tiles(const Thread& thread, index_t tiles, const At& at) {
   double partial = 0;

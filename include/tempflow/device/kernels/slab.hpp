@@ -2,9 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// A warp's part of shared memory: numbers of a tile, and their sum of squares in the order of tiled_arithmetic, so
-// that its bits are the cpu backend's. Lanes hold neighbouring elements and the sum wants element e in lane
-// e mod 32: the slab transposes.
+// A warp's part of shared memory: numbers of a tile, and their sum of squares in the order of
+// tiled_arithmetic, so that its bits are the cpu backend's. Lanes hold neighbouring elements and the sum
+// wants element e in lane e mod 32: the slab transposes.
 
 #include "tempflow/device/kernels/tile.hpp"
 
@@ -84,9 +84,9 @@ class warp_slab {
  private:
   static constexpr int of_vector = 16 / sizeof(real);
 
-  /// Whether a lane's numbers are two vectors of 16 bytes. Then four lanes in eight write the second where the
-  /// others write the first, so that their banks differ; elements 4 to 7 and 0 to 3 of each eight trade places in
-  /// every other 32.
+  /// Whether a lane's numbers are two vectors of 16 bytes. Then four lanes in eight write the second where
+  /// the others write the first, so that their banks differ; elements 4 to 7 and 0 to 3 of each eight trade
+  /// places in every other 32.
   static constexpr bool trades = tile::width > of_vector;
 
   real* elements_;

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// A tile of 1,024 elements: what a warp works on, 32 elements per lane. Memory is read and written 16 bytes per
-// lane, neighbours next to each other.
+// A tile of 1,024 elements: what a warp works on, 32 elements per lane. Memory is read and written 16 bytes
+// per lane, neighbours next to each other.
 
 #include <algorithm>
 #include <cstdint>
@@ -124,8 +124,8 @@ struct warp_tile {
     }
   }
 
-  /// Calls visit(access) for each access that has elements: spelt out in whole tiles, a loop in others. Barriers keep
-  /// compilers from beginning more accesses than there are registers for.
+  /// Calls visit(access) for each access that has elements: spelt out in whole tiles, a loop in others.
+  /// Barriers keep compilers from beginning more accesses than there are registers for.
   template <bool Whole, class Thread, class Visit>
   TEMPFLOW_INLINE_DEVICE void each_access(const Thread& thread, const Visit& visit) const {
     if constexpr (Whole) {
@@ -142,10 +142,10 @@ struct warp_tile {
     }
   }
 
-  /// Calls visit(access, words) for each access, with the elements of all rows there. Two accesses or more are read
-  /// before they are visited, so that memory has enough to do. The barriers hold compilers to it: no reads are put
-  /// off, and no more are begun than there are registers for. Ahead: the next may be read while some are visited,
-  /// for visits that take long.
+  /// Calls visit(access, words) for each access, with the elements of all rows there. Two accesses or more
+  /// are read before they are visited, so that memory has enough to do. The barriers hold compilers to it: no
+  /// reads are put off, and no more are begun than there are registers for. Ahead: the next may be read while
+  /// some are visited, for visits that take long.
   template <bool Whole, reads Often = reads::once, bool Ahead = false, class Thread, class Visit, int Rows>
   TEMPFLOW_INLINE_DEVICE void each_read(const Thread& thread, const T* const (&of_lane)[Rows],
                                         const Visit& visit) const {

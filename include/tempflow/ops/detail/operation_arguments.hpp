@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Where the arguments of one operation lie: decides who reads them and what waits. To ask a driver costs about as much
-// as to check a small batch, so it is asked once for each address.
+// Where the arguments of one operation lie: decides who reads them and what waits. To ask a driver costs
+// about as much as to check a small batch, so it is asked once for each address.
 
 #include <string_view>
 
@@ -22,7 +22,8 @@ class operation_arguments {
 
   const B& on() const { return backend_; }
 
-  /// Whether the host reads an argument there when an operation is called, or the device does in stream order.
+  /// Whether the host reads an argument there when an operation is called, or the device does in stream
+  /// order.
   bool host_reads(const void*) const { return true; }
 
   /// Throws memory_error unless the host can read a result there, after waiting for it.

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What each operation asks of a backend: its arguments, checked. Host backends answer with run(backend, operation) of
-// ops/host/, devices with run(arguments, operation) of device/kernels/.
+// What each operation asks of a backend: its arguments, checked. Host backends answer with run(backend,
+// operation) of ops/host/, devices with run(arguments, operation) of device/kernels/.
 
 #include <concepts>
 #include <cstdint>
@@ -109,8 +109,8 @@ struct gather_rows_op {
   batch_view<T> to;
 };
 
-/// Whether a backend has an implementation of an operation, among all that is included: of a host backend, or of the
-/// arguments on a device.
+/// Whether a backend has an implementation of an operation, among all that is included: of a host backend, or
+/// of the arguments on a device.
 template <class Runner, class Operation>
 concept runs_operation = requires(const Runner& runner, const Operation& op) {
   run(runner, op);

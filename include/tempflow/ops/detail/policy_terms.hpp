@@ -6,8 +6,8 @@
 //
 //   dL/dv = c1 r + c2 (v - v_ref):   slope_of() is c1, reference_slope() is c2
 //
-// The objective is called by the backends' kernels, not here: in a function of the device alone, where an objective
-// that was not compiled for the device is an error.
+// The objective is called by the backends' kernels, not here: in a function of the device alone, where an
+// objective that was not compiled for the device is an error.
 
 #include <cmath>
 
@@ -52,8 +52,8 @@ struct policy_terms {
     return objective.kl_beta * kl_slope(transitions[i], elements, objective.kl_over) * gradient_factor;
   }
 
-  /// What multiplies r, by the objective's answer. Not a part of its callers, so that it has the same bits in all
-  /// instruction sets of a host, and so has score().
+  /// What multiplies r, by the objective's answer. Not a part of its callers, so that it has the same bits in
+  /// all instruction sets of a host, and so has score().
   TEMPFLOW_NOINLINE TEMPFLOW_HD double slope_of(index_t i, const surrogate& answer) const {
     return slope_of(log_prob_slope(transitions[i], elements, convention), answer);
   }

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// The arithmetic of an element, written once for every backend: what is added up for a log-prob, what is drawn, and
-// dL/dv. Value: a number, or a register of neighbours.
+// The arithmetic of an element, written once for every backend: what is added up for a log-prob, what is
+// drawn, and dL/dv. Value: a number, or a register of neighbours.
 
 #include "tempflow/config.hpp"
 #include "tempflow/core/numeric.hpp"

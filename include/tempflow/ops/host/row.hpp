@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Loops over the elements of a row on a host, written once for every instruction set, storage type and operation.
+// Loops over the elements of a row on a host, written once for every instruction set, storage type and
+// operation.
 //
 // A log-prob is always taken of the *stored* state: sampling rounds y first and then scores what it wrote
 // with the same function, in the same order, as training does. So before the first update a log-ratio is
@@ -47,8 +48,8 @@ TEMPFLOW_INLINE_HOST tile_sums<2> squared_residual_and_difference(
   return Arithmetic::template sum<T, 2, Instructions>(first, last, add, meanwhile);
 }
 
-/// value[i] = compute(at) for visit i of a group. Not a lambda: nvcc drops the attribute that inlines one, and GCC then
-/// does not inline it into what is compiled for another instruction set.
+/// value[i] = compute(at) for visit i of a group. Not a lambda: nvcc drops the attribute that inlines one,
+/// and GCC then does not inline it into what is compiled for another instruction set.
 template <class Value, class Compute>
 struct compute_group {
   Value* value;

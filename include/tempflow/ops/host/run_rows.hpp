@@ -48,8 +48,8 @@ struct row_tiles {
   }
 };
 
-/// The sums of a row's tiles are added up in lanes, tile t in lane t mod 32, which a fixed tree then folds, as a
-/// warp of a GPU does it.
+/// The sums of a row's tiles are added up in lanes, tile t in lane t mod 32, which a fixed tree then folds,
+/// as a warp of a GPU does it.
 inline constexpr index_t tile_lanes = 32;
 
 /// Adds up the sums that the tiles of a row left in its lanes, into the first of them.
