@@ -10,7 +10,6 @@
 // TEMPFLOW_HD_TEMPLATE   before a TEMPFLOW_HD template that calls what may exist on one of them alone.
 // TEMPFLOW_DEVICE   marks the text of a kernel: CUDA compilers build it for the device alone, all others for the
 //                   host, where tests run it on an emulated grid.
-// TEMPFLOW_ROLLED   before a loop of a kernel's that is short code rather than fast code.
 // TEMPFLOW_ASSERT   inner invariants; off unless TEMPFLOW_ENABLE_ASSERTS is defined (independent of NDEBUG).
 //                   Errors a caller can make are not asserts: they throw, always (core/error.hpp).
 
@@ -27,11 +26,9 @@
 #if defined(__CUDACC__)
 #define TEMPFLOW_HD __host__ __device__
 #define TEMPFLOW_DEVICE __device__
-#define TEMPFLOW_ROLLED _Pragma("unroll 1")
 #define TEMPFLOW_HD_TEMPLATE _Pragma("nv_exec_check_disable")
 #else
 #define TEMPFLOW_HD
-#define TEMPFLOW_ROLLED
 #define TEMPFLOW_HD_TEMPLATE
 #define TEMPFLOW_DEVICE
 #endif

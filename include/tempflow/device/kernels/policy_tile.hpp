@@ -107,7 +107,7 @@ struct policy_inputs {
     constexpr int width = warp_tile<T>::width;
     const row_coefficients<real> step(of_row);
     tile.template each_read<Whole>(thread, rows, [&](int access, const auto& at) {
-      real at_x[width], at_v[width], r[width], d[width];
+      real at_x[width], at_v[width], r[width], d[width] = {};
       thread.template load<T>(at[0], at_x);
       thread.template load<T>(at[1], r);
       thread.template load<T>(at[2], at_v);
@@ -206,7 +206,7 @@ class policy_slabs {
   template <class Thread>
   TEMPFLOW_INLINE_DEVICE void gradient(const Thread& thread, int access, const policy_outcome<real>& outcome,
                                        real (&g)[width]) const {
-    real r[width], d[width];
+    real r[width], d[width] = {};
     residual_.load(thread, access, r);
     if constexpr (HasReference) difference_.load(thread, access, d);
     policy_gradients<HasReference>(outcome, r, d, g);

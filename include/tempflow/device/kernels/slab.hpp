@@ -71,7 +71,6 @@ class warp_slab {
         partial = fused_multiply_add(element, element, partial);
       });
     } else {
-      TEMPFLOW_ROLLED
       for (int at = 0; at * group + lane_ < count; ++at) {
         const real element = (at % 2 == 0 ? even : odd)[at * group];
         partial = fused_multiply_add(element, element, partial);

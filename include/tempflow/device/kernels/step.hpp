@@ -193,7 +193,7 @@ struct ode_step_kernel {
 template <storage_scalar T>
 struct fill_noise_kernel {
   static constexpr int most_warps = tile_warps<T>;
-  static constexpr int least_blocks = 3;
+  static constexpr int least_blocks = 4;
 
   batch_view<T> out;
   noise_table noise;

@@ -134,7 +134,6 @@ struct warp_tile {
         if constexpr ((At + 1) * width % 8 == 0) thread.sync_warp();
       });
     } else {
-      TEMPFLOW_ROLLED
       for (int at = 0; at * stride < count; ++at) {
         visit(at);
         thread.sync_warp();
@@ -142,11 +141,11 @@ struct warp_tile {
     }
   }
 
-  /// Calls visit(access, words) for each access, with the elements of all rows there. Two accesses or more
-  /// are read before they are visited, so that memory has enough to do. The barriers hold compilers to it: no
-  /// reads are put off, and no more are begun than there are registers for. Ahead: the next may be read while
-  /// some are visited, for visits that take long.
-  template <bool Whole, reads Often = reads::once, bool Ahead = false, class Thread, class Visit, int Rows>
+  /// Calls visit(access, words) for each access, with the elements of all rows there. Two accesses or four are
+  /// read before they are visited, so that memory has enough to do; the barriers hold compilers to no more than
+  /// there are registers for. First: the barriers also keep them from putting reads off until a visit needs
+  /// them, which matters where it does much before.
+  template <bool Whole, reads Often = reads::once, bool First = false, class Thread, class Visit, int Rows>
   TEMPFLOW_INLINE_DEVICE void each_read(const Thread& thread, const T* const (&of_lane)[Rows],
                                         const Visit& visit) const {
     if constexpr (Whole) {
@@ -157,9 +156,9 @@ struct warp_tile {
           static_for<Rows>(
               [&]<int R>() { values[A][R] = read<Whole, Often>(thread, of_lane[R], Turn * at_once + A); });
         });
-        if constexpr (Ahead) thread.sync_warp();
+        if constexpr (First) thread.sync_warp();
         static_for<at_once>([&]<int A>() { visit(Turn * at_once + A, values[A]); });
-        if constexpr (!Ahead) thread.sync_warp();
+        thread.sync_warp();
       });
     } else {
       each_access<Whole>(thread, [&](int access) {
