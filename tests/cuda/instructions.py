@@ -226,7 +226,7 @@ def main():
     kernels, used = parse(done.stdout), resources(folder)
 
     print(f"sm_{given.architecture}, nvcc {compiler}: instructions of a warp per tile, and ceiling")
-    print(f"{'kernel':24}{'storage':10}{'count':>7}{'ceiling':>9}{'per element':>13}{'registers':>11}{'ceiling':>9}"
+    print(f"{'kernel':42}{'storage':10}{'count':>7}{'ceiling':>9}{'per element':>13}{'registers':>11}{'ceiling':>9}"
           f"{'spills':>8}")
     failures = []
     for name in sorted(kernels, key=readable):
@@ -241,7 +241,7 @@ def main():
         count, registers, spills = len(walk), used[name]["registers"], used[name]["spills"]
         if given.update:
             row[column], row["registers"] = round(SLACK * count), -(-registers // 8) * 8  # as they are allocated
-        print(f"{row['kernel']:24}{row['storage']:10}{count:7}{row[column]:>9}{count / LANE_ELEMENTS:13.1f}{registers:11}"
+        print(f"{row['kernel']:42}{row['storage']:10}{count:7}{row[column]:>9}{count / LANE_ELEMENTS:13.1f}{registers:11}"
               f"{row['registers']:>9}{spills:8}", flush=True)
         if count > int(row[column]):
             failures.append(f"{title}: {count} instructions per tile, above the ceiling of {row[column]}")
