@@ -165,7 +165,8 @@ def main():
 
     with tempfile.TemporaryDirectory() as scratch, concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         scratch, runner = Path(scratch), Path(scratch) / "main.o"
-        built, said = call([options.compiler, *FLAGS, "-c", f"{ROOT}/tests/support/main.cpp", "-o", str(runner)])
+        built, said = call([options.compiler, *FLAGS, "-r", "-nostdlib", f"{ROOT}/tests/support/main.cpp", f"{ROOT}/tests/support/runner.cpp",
+                             "-o", str(runner)])
         if not built:
             print(said)
             return 2
