@@ -60,7 +60,7 @@ struct task {
   index rows, columns;
   int threads;
   transition step;
-  std::vector<double> old_log_probs, advantages;  ///< policy_loss: one a row
+  std::vector<double> old_log_probs, advantages;  ///< policy_loss: one per row
   double clip = 1e-4, advantage_clip = 5, kl_beta = 0.04;
   double gradient_scale = 1;  ///< loss scaling, without which fp16 gradients vanish
   index group_size = 8;       ///< group_advantages: samples of a group are neighbours

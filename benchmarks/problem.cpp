@@ -29,7 +29,7 @@ void fill(const task& t, std::uint32_t seed, double scale, const void* plus, voi
   std::vector<tf::noise_id> ids(static_cast<std::size_t>(t.rows));
   for (std::uint32_t i = 0; auto& id : ids) id.seed = i++;
   const tf::batch_view<T> out(static_cast<T*>(batch), t.rows, t.columns);
-  tf::fill_noise(threads(t.threads), {.seed = seed}, ids, out);
+  tf::fill_noise(threads(t.threads), {tf::noise_key{.seed = seed}, ids}, out);
   if (scale == 1 && plus == nullptr) return;
   for (index e = 0; e < t.elements(); ++e) {
     const double offset = plus == nullptr ? 0 : double{tf::load(static_cast<const T*>(plus)[e])};
@@ -75,8 +75,7 @@ problem::problem(const group& g) {
   task_.for_each_row = [place = threads(g.threads)](index count, const std::function<void(index)>& body) {
     place.for_each_index(count, body);
   };
-  const tf::transition step =
-      tf::flow_sde{.noise_level = 0.7}({.sigma = 0.8, .sigma_next = 0.7, .second_sigma = 0.9});
+  const tf::transition step = tf::flow_sde{.noise_level = 0.7}({.sigma = 0.8, .sigma_next = 0.7});
   task_.step = {step.alpha, step.beta, step.std, step.dt};
   if (g.type == storage::f16) task_.gradient_scale = static_cast<double>(task_.elements());
 

@@ -6,7 +6,18 @@ option(TEMPFLOW_CUDA "Build the CUDA tests, examples and benchmarks, where there
 set(TEMPFLOW_HAS_CUDA OFF)
 if(TEMPFLOW_CUDA AND CUDAToolkit_FOUND AND NOT TEMPFLOW_SANITIZE)
   if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
-    set(CMAKE_CUDA_ARCHITECTURES 75-virtual 80-real 90) # the last as PTX too, which newer ones compile at start
+    # That of this machine's GPU. Without one, nothing runs that is compiled here, and one architecture shows that it
+    # compiles and links; tests/cuda/kernels.py compiles the kernels for all.
+    find_program(NVIDIA_SMI nvidia-smi)
+    if(NVIDIA_SMI)
+      execute_process(COMMAND ${NVIDIA_SMI} --query-gpu=compute_cap --format=csv,noheader OUTPUT_VARIABLE gpus ERROR_QUIET)
+      string(REGEX MATCHALL "[0-9]+[.][0-9]" CMAKE_CUDA_ARCHITECTURES "${gpus}")
+      list(TRANSFORM CMAKE_CUDA_ARCHITECTURES REPLACE "[.]" "")
+      list(REMOVE_DUPLICATES CMAKE_CUDA_ARCHITECTURES)
+    endif()
+    if(NOT CMAKE_CUDA_ARCHITECTURES)
+      set(CMAKE_CUDA_ARCHITECTURES 90)
+    endif()
   endif()
   include(CheckLanguage)
   check_language(CUDA)

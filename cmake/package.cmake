@@ -12,6 +12,10 @@ configure_package_config_file(cmake/tempflow-config.cmake.in ${PROJECT_BINARY_DI
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/tempflow-config-version.cmake
                                  COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
 
+# What the config of a build tree finds beside it, as that of an install tree does.
+configure_file(cmake/tempflow-ops.cmake ${PROJECT_BINARY_DIR}/tempflow-ops.cmake COPYONLY)
+configure_file(cmake/ops.cpp.in ${PROJECT_BINARY_DIR}/ops.cpp.in COPYONLY)
+
 # Outside the install guard, so that a project that has tempflow as a subdirectory can export its own targets.
 export(TARGETS ${package_targets} NAMESPACE tempflow:: FILE ${PROJECT_BINARY_DIR}/tempflow-targets.cmake)
 
@@ -19,5 +23,6 @@ if(TEMPFLOW_INSTALL)
   install(TARGETS ${package_targets} EXPORT tempflow-targets FILE_SET HEADERS FILE_SET kernels)
   install(EXPORT tempflow-targets NAMESPACE tempflow:: DESTINATION ${package_dir})
   install(FILES ${PROJECT_BINARY_DIR}/tempflow-config.cmake ${PROJECT_BINARY_DIR}/tempflow-config-version.cmake
+                cmake/tempflow-ops.cmake cmake/ops.cpp.in
           DESTINATION ${package_dir})
 endif()

@@ -8,12 +8,9 @@
 #include <memory>
 #include <vector>
 
+#include "accuracy.hpp"
 #include "host_data.hpp"
-#include "tempflow/ops/cuda/group_advantages.hpp"
-#include "tempflow/ops/cuda/log_prob.hpp"
-#include "tempflow/ops/cuda/policy_loss.hpp"
-#include "tempflow/ops/cuda/step.hpp"
-#include "tempflow/training/cuda/ema.hpp"
+#include "tempflow/device/kernels.hpp"
 
 namespace bench {
 
@@ -64,7 +61,19 @@ class device_problem final : public problem {
     download(device_.numbers.data(), numbers.data(), static_cast<tf::index_t>(numbers.size()));
     download(device_.rows.data(), rows.data(), static_cast<tf::index_t>(rows.size()));
     place_.synchronize();
+    error_ = error_against_double(task_, host_, out, branches, numbers);
     return host_.compare(out, branches, numbers, rows);
+  }
+
+  double error() const override { return error_; }
+
+  std::size_t memory() const override {
+    if (task_.what == kernel::ema) return 0;  // in place, and without workspace
+    const tf::index_t siblings = task_.what == kernel::branch_step ? explorations : 1;
+    return bytes<T>(host_.out.rows() * host_.out.columns()) +
+           bytes<T>(host_.branches.rows() * host_.branches.columns()) +
+           host_.numbers.size() * sizeof(double) + host_.rows.size() * sizeof(tf::policy_row) +
+           tf::device_workspace_bytes(task_.rows, task_.columns, siblings);
   }
 
  private:
@@ -78,7 +87,7 @@ class device_problem final : public problem {
     if (count == 0) return nullptr;
     const Device device = place_.device();
     memory_.emplace_back(device.allocate(bytes<E>(count)),
-                         [device](void* memory) { device.release(memory); });
+                         [device, size = bytes<E>(count)](void* memory) { device.release(memory, size); });
     device.copy(memory_.back().get(), from, bytes<E>(count));
     return static_cast<E*>(memory_.back().get());
   }
@@ -108,6 +117,7 @@ class device_problem final : public problem {
   tf::device_backend<Device> place_;
   host_data<T> host_;
   arguments<T> device_;
+  double error_ = 0;
   std::vector<std::shared_ptr<void>> memory_;
 };
 

@@ -5,6 +5,7 @@
 // go, and that a wrong one is found.
 
 #include <iostream>
+#include <string>
 
 #include "device_problem.hpp"
 #include "support/emulated_device.hpp"
@@ -22,6 +23,13 @@ void expect(bool holds, const task& t, std::string_view what) {
             << t.rows << 'x' << t.columns << ": " << what << '\n';
 }
 
+/// What storage and arithmetic leave of log-probs (fp32 or better whatever the storage) and of gradients.
+double rounding(const task& t) {
+  if (t.what == kernel::group_advantages) return 1e-12;
+  if (!t.is_policy_loss() && t.what != kernel::ema) return 1e-6;
+  return t.type == storage::f32 ? 1e-6 : t.type == storage::bf16 ? 0x1p-8 : 0x1p-11;
+}
+
 template <class T>
 void run(const task& t) {
   const support::emulated_device device;
@@ -29,6 +37,7 @@ void run(const task& t) {
   device_problem<T, support::emulated_device> timed(t, place);
   const std::string wrong = timed.check();
   expect(wrong.empty(), t, wrong);
+  expect(timed.error() <= rounding(t), t, "is off by more than rounding: " + std::to_string(timed.error()));
   const int allocations = device.allocations(), waits = device.waits();
   device.capture(true);
   timed.enqueue();
@@ -59,6 +68,13 @@ void find_wrong(const task& t) {
   if (!numbers.empty()) spoil(numbers.back(), numbers.back() + 1e-9);
   if (!rows.empty()) spoil(rows.back().finite, false);
   if (!rows.empty()) spoil(rows.front().kl, rows.front().kl + 1e-9);
+
+  // So is the error that is reported.
+  for (tf::index_t e = 0; numbers.empty() && e < t.columns; ++e)
+    out.view().row(1)[e] = tf::store<T>(tf::load(out.view().row(1)[e]) * 1.5f);
+  if (!numbers.empty()) numbers.back() += 0.25;
+  expect(error_against_double(t, right, out, branches, numbers) > 4 * rounding(t), t,
+         "a wrong number is no error");
 }
 
 template <class T>

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 #include "tempflow/cuda.cuh"
+#include "tempflow/cuda/group_advantages.cuh"
 
 #include "make_problem.hpp"
 

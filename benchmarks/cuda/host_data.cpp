@@ -25,7 +25,7 @@ tf::batch_buffer<T> normals(const task& t, std::uint32_t seed) {
   std::vector<tf::noise_id> ids(size(t.rows));
   for (std::uint32_t i = 0; auto& id : ids) id.seed = i++;
   tf::batch_buffer<T> drawn(t.rows, t.columns);
-  tf::fill_noise(host(), {.seed = seed}, ids, drawn.view());
+  tf::fill_noise(host(), {tf::noise_key{.seed = seed}, ids}, drawn.view());
   return drawn;
 }
 
@@ -110,8 +110,7 @@ void host_data<T>::make_inputs(const task& t) {
     out = x;
     return;
   }
-  const tf::transition step =
-      tf::flow_sde{.noise_level = 0.7}({.sigma = 0.8, .sigma_next = 0.7, .second_sigma = 0.9});
+  const tf::transition step = tf::flow_sde{.noise_level = 0.7}({.sigma = 0.8, .sigma_next = 0.7});
   steps.assign(size(t.rows), step);
   for (tf::index_t i = 0; i < t.rows; ++i)
     ids.push_back({.prompt = static_cast<std::uint32_t>(i / 4), .seed = static_cast<std::uint32_t>(i % 4)});
@@ -126,7 +125,7 @@ void host_data<T>::make_inputs(const task& t) {
   }
   // y is drawn from the transition; old log-probs put the ratios below, on and above the clip range.
   y = tf::batch_buffer<T>(t.rows, t.columns);
-  tf::step(host(), std::as_const(x).view(), v, steps, key, ids, y, numbers);
+  tf::step(host(), std::as_const(x).view(), v, steps, {key, ids}, y, numbers);
   if (!t.is_policy_loss()) return;
   for (tf::index_t i = 0; i < t.rows; ++i) {
     old_log_probs.push_back(numbers[size(i)] + 5e-4 * static_cast<double>(i % 3 - 1));

@@ -61,6 +61,9 @@ class problems {
  public:
   explicit problems(const tf::cuda_backend& place) : place_(place) {}
 
+  /// What was last asked for; check() has been called.
+  const problem& current() const { return *problem_; }
+
   /// One call of a measurement.
   std::function<void()> get(const measurement& m) {
     if (!problem_ || !(of_ == m.of)) prepare(m.of);
@@ -163,7 +166,11 @@ int answer(int repetitions) {
       if (found == known.end()) throw std::runtime_error("no such measurement; --list has them");
       const measurement& m = found->second;
       const auto times = clock.measure(m.how, data.get(m), repetitions);
-      std::cout << ", \"bytes\": " << m.of.bytes() << ", \"us\": [";
+      std::cout << ", \"bytes\": " << m.of.bytes();
+      if (m.by == who::tempflow)
+        std::cout << ", \"memory\": " << data.current().memory()
+                  << ", \"error64\": " << data.current().error();
+      std::cout << ", \"us\": [";
       for (const char* between = ""; const double time : times) {
         std::cout << between << time;
         between = ", ";

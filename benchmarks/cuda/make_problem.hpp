@@ -8,6 +8,7 @@
 
 #include "device_problem.hpp"
 #include "tempflow/cuda.hpp"
+#include "tempflow/cuda/group_advantages.hpp"
 
 namespace bench {
 

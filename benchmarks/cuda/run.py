@@ -11,6 +11,7 @@ nothing is measured and the exit status is 77.
 Names are kernel/who/storage/BxD/state; --filter is a regular expression on them:
 
   benchmarks/cuda/run.py --quick                          does all run? one small size, one round
+  benchmarks/cuda/run.py --kit --seconds 240              what tells most in four minutes, the most telling first
   benchmarks/cuda/run.py --kernel policy_loss --filter '/f32/96x'
   benchmarks/cuda/run.py --no-torch --filter /cold        tempflow and the copy alone: some minutes
   benchmarks/cuda/run.py --torch-python ~/venv/bin/python
@@ -21,8 +22,10 @@ import datetime
 import json
 import random
 import re
+import select
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -33,8 +36,15 @@ import report  # noqa: E402
 import tables  # noqa: E402
 from progress import Progress  # noqa: E402
 
+START = time.monotonic()
 SKIPPED = 77
 QUICK = re.compile("/4x65536/|/1x1152/")
+# --kit, the most telling first. The first size is larger than any L2 cache; the last costs little but its launch.
+KIT_SIZES = {"96x262144": ["cold"], "24x65536": ["cold"], "4x65536": ["cold", "stream", "graph"]}
+KIT_KERNELS = ["policy_loss", "policy_loss_kl", "step", "log_prob"]
+KIT_STORAGES = ["f32", "bf16"]
+PATIENCE = 60  # seconds for an answer; torch.compile may take some ten
+RESTARTS = 5  # of a program that died or lost its device
 CLOCKS = "driver_version,clocks.sm,clocks.mem,clocks.max.sm,clocks.max.mem,temperature.gpu,power.draw"
 
 
@@ -43,6 +53,9 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=head, epilog=more,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one small size, one round")
+    parser.add_argument("--kit", action="store_true",
+                        help="three sizes, fp32 and bf16, the loss, step and log_prob: some four minutes")
+    parser.add_argument("--seconds", type=float, metavar="S", help="begin nothing new after so long")
     parser.add_argument("--kernel", action="append", metavar="NAME",
                         help="only this kernel (may be given again): log_prob, policy_loss, policy_loss_kl, step, "
                              "branch_step, ema, group_advantages")
@@ -73,27 +86,50 @@ class Skipped(Exception):
 
 
 class Asked:
-    """A program that answers names with lines of JSON."""
+    """A program that answers names with lines of JSON. One that died, hangs or lost its device is started again."""
 
     def __init__(self, command: list[str], repetitions: int) -> None:
         listed = subprocess.run([*command, "--list"], capture_output=True, text=True, check=True)
         self.names = listed.stdout.split()
-        self.process = subprocess.Popen([*command, "--repetitions", str(repetitions)], text=True,
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.command = [*command, "--repetitions", str(repetitions)]
+        self.restarts = RESTARTS
+        self.start()
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(self.command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        if not self.answers():
+            self.kill()
+            raise RuntimeError(f"{self.command[0]} did not start in {PATIENCE} s")
         first = self.process.stdout.readline()
         if not first.startswith("{"):
             if self.process.wait() == SKIPPED:
                 raise Skipped(first.strip().removeprefix("skipped: "))
-            raise RuntimeError(f"{command[0]} ended with {self.process.returncode}: {first.strip()}")
+            raise RuntimeError(f"{self.command[0]} ended with {self.process.returncode}: {first.strip()}")
         self.context = json.loads(first)["context"]
 
     def ask(self, name: str) -> dict:
         try:
+            if self.process.poll() is not None and self.restarts > 0:
+                self.restarts -= 1
+                self.start()
             self.process.stdin.write(name + "\n")
             self.process.stdin.flush()
-            return json.loads(self.process.stdout.readline())
-        except (BrokenPipeError, json.JSONDecodeError):
+            if not self.answers():
+                self.kill()
+                return {"name": name, "error": f"no answer in {PATIENCE} s"}
+            reply = json.loads(self.process.stdout.readline())
+        except (OSError, json.JSONDecodeError, RuntimeError, Skipped):
             return {"name": name, "error": f"the program ended with {self.process.wait()}"}
+        if "CUDA error" in reply.get("error", "") or "cudaError" in reply.get("error", ""):
+            self.kill()  # after such an error every call of a process fails
+        return reply
+
+    def answers(self) -> bool:
+        return bool(select.select([self.process.stdout], [], [], PATIENCE)[0])
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
 
     def end(self) -> None:
         try:
@@ -113,7 +149,12 @@ def clocks() -> str:
         return "unknown, no nvidia-smi"
 
 
-def select(programs: list[Asked], chosen: argparse.Namespace) -> dict[tuple[str, str, str], list[tuple[Asked, str]]]:
+def in_kit(group: tables.Group) -> bool:
+    return (group.kernel in KIT_KERNELS and group.storage in KIT_STORAGES
+            and group.state in KIT_SIZES.get(group.size, []))
+
+
+def selection(programs: list[Asked], chosen: argparse.Namespace) -> dict[tuple[str, str, str], list[tuple[Asked, str]]]:
     """Who is asked for what, by the data that they share."""
     selected: dict[tuple[str, str, str], list[tuple[Asked, str]]] = {}
     for program in programs:
@@ -121,8 +162,13 @@ def select(programs: list[Asked], chosen: argparse.Namespace) -> dict[tuple[str,
             group, _ = tables.parse(name)
             if chosen.kernel and group.kernel not in chosen.kernel or chosen.quick and not QUICK.search(name):
                 continue
+            if chosen.kit and not in_kit(group):
+                continue
             if re.search(chosen.filter, name):
                 selected.setdefault(group.data, []).append((program, name))
+    if chosen.kit:
+        rank = lambda kernel, storage, size: ([*KIT_SIZES].index(size), KIT_KERNELS.index(kernel), storage)
+        return dict(sorted(selected.items(), key=lambda item: rank(*item[0])))
     return selected
 
 
@@ -135,21 +181,28 @@ def add(results: dict, reply: dict) -> None:
         results["us"].setdefault(name, []).append(reply["us"])
         if "bytes" in reply:
             results["bytes"][str(tables.parse(name)[0])] = reply["bytes"]
+        for what in ("memory", "error64"):
+            if what in reply:
+                results[what][name.rpartition("/")[0]] = reply[what]
 
 
 def measure(programs: list[Asked], chosen: argparse.Namespace, results: dict) -> None:
-    selected = select(programs, chosen)
+    selected = selection(programs, chosen)
     if not selected:
         sys.exit("run.py: no measurement is selected")
     progress = Progress(chosen.rounds * sum(map(len, selected.values())))
     order = random.Random(1)
     for data, asked in selected.items():
+        if chosen.seconds and time.monotonic() - START > chosen.seconds:
+            results["skipped"]["/".join(data)] = f"the {chosen.seconds:g} s were over"
+            continue
         progress.show("/".join(data))
         for _ in range(chosen.rounds):
             for program, name in order.sample(asked, len(asked)):
                 if name not in results["errors"]:
                     add(results, program.ask(name))
                 progress.done += 1
+        write(results, chosen.output)  # whatever becomes of the rest
 
 
 def write(results: dict, output: Path) -> None:
@@ -160,7 +213,7 @@ def write(results: dict, output: Path) -> None:
 
 def main() -> int:
     chosen = arguments()
-    results: dict = {"context": {}, "us": {}, "bytes": {}, "errors": {}, "skipped": {}}
+    results: dict = {"context": {}, "us": {}, "bytes": {}, "memory": {}, "error64": {}, "errors": {}, "skipped": {}}
     try:
         ours = Asked([str(chosen.program or build())], chosen.repetitions)
     except Skipped as reason:

@@ -22,7 +22,7 @@ if "--list" in sys.argv:
 if not TIMES:
     print("skipped: no CUDA device (made up)")
     sys.exit(77)
-print(json.dumps({{"context": {{"L2 bytes": 1000, "GPU": "{who}"}}}}), flush=True)
+print(json.dumps({{"context": {{"L2 bytes": 1000, "GPU": "made up"}}}}), flush=True)
 for line in sys.stdin:
     name = line.strip()
     if TIMES[name] == "dies":
@@ -32,6 +32,8 @@ for line in sys.stdin:
         reply["error"] = TIMES[name]
     else:
         reply["us"] = [TIMES[name], TIMES[name] * 1.01, 1000 * TIMES[name]]
+        if "copy" not in name:
+            reply |= {{"memory": 3 << 20, "error64": 1.25e-7}}
     print(json.dumps(reply), flush=True)
 """
 
@@ -44,7 +46,7 @@ OURS = {
 }
 TORCH = {
     "policy_loss/torch_eager/f32/96x262144/cold": 1500, "policy_loss/torch_compile/f32/96x262144/cold": 140,
-    "policy_loss/torch_compile/f32/4x65536/cold": "no compiler",
+    "policy_loss/torch_compile/f32/4x65536/cold": "no compiler", "ema/torch_eager/f32/24x65536/hot": 7,
 }
 
 
@@ -79,6 +81,8 @@ def main() -> None:
     expect(printed, "log_prob/tempflow/f16/4x65536/cold: wrong answer", "min left")
     expect(summary,
            "| f32 | 96x262144 | cold | 101 | 2990 | 90% | ×15.0 | ×1.4 |",
+           "| policy_loss | f32 | 96x262144 | 0.0909 | 0.101 / 1.51 / 0.141 | 90% / 6% / 64% | 3 / 3 / 3 | "
+           "1.2e-07 / 1.2e-07 / 1.2e-07 |", "| 0.00505 / – / – |",
            "| policy_loss | f32 | 96x262144 | cold | copy | 0.85 | 0.92 | 0.9 | 0.9 to 0.9 | met |",
            "| policy_loss | f32 | 96x262144 | cold | torch_eager | 10 | 20 | 15.0 | 15.0 to 15.0 | met |",
            "| cold | torch_compile | 1.5 | 1.5 | 1.4 | 1.4 to 1.4 | **missed** |",
@@ -95,10 +99,17 @@ def main() -> None:
     assert status == 0 and list(results["us"]) == ["policy_loss/tempflow/f32/4x65536/graph"], printed
     expect(summary, "--no-torch")
 
-    # A program that ends takes nothing else with it.
+    # A program that ends takes nothing else with it: it is started again.
     status, printed, results, summary = run(OURS, TORCH | {"policy_loss/torch_eager/f32/96x262144/cold": "dies"},
                                             "--kernel", "policy_loss")
-    assert status == 1 and "ended with 3" in printed and "| 90% |  |  |" in summary, printed + summary
+    assert status == 1 and "ended with 3" in printed and "| 90% |  | ×1.4 |" in summary, printed + summary
+
+    # The most telling first; what there was no time for is named.
+    status, printed, results, summary = run(OURS, TORCH, "--kit")
+    data = list(dict.fromkeys(tuple(name.split("/")[i] for i in (0, 2, 3)) for name in results["us"]))
+    assert data == [("policy_loss", "f32", "96x262144"), ("step", "bf16", "96x262144"), ("policy_loss", "f32", "4x65536")], data
+    status, printed, results, summary = run(OURS, TORCH, "--kit", "--seconds", "1e-9")
+    assert not results["us"] and results["skipped"]["policy_loss/f32/96x262144"] == "the 1e-09 s were over", results
 
     status, printed, results, summary = run({}, {})
     assert status == 77 and printed == "skipped: no CUDA device (made up)\n" and not results, printed

@@ -3,14 +3,15 @@
 """Times of the CUDA benchmark as tables of ratios, and which targets (targets.csv) they reach.
 
 results: {"context": {}, "us": {name: [[microseconds of a round's repetitions], ...]}, "bytes": {group: number},
-"errors": {name: text}, "skipped": {who: reason}}; names are kernel/who/storage/BxD/state.
+"memory" and "error64": {name without state: number}, "errors": {name: text}, "skipped": {what: reason}}; names are
+kernel/who/storage/BxD/state.
 """
 
 import csv
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator
+from typing import Callable, Iterator
 
 from report import number, table
 
@@ -72,23 +73,34 @@ def applies(target: dict[str, str], group: Group, size: int, l2: int) -> bool:
     return group.state == "cold" and (target["against"] != "copy" or size > l2)
 
 
+def targets() -> list[dict[str, str]]:
+    with TARGETS.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def reached(target: dict[str, str], results: dict, found: dict[Group, dict[str, Rounds]]) -> dict[Group, list[float]]:
+    """What each group that a target speaks of came to, round by round."""
+    values = {}
+    for group, measured in found.items():
+        if applies(target, group, results["bytes"].get(str(group), 0), results["context"]["L2 bytes"]):
+            values[group] = ([10 / ours for ours in measured.get(US, [])] if target["against"] == "10 us" else
+                             ratios(measured, target["against"]))
+    return {group: rounds for group, rounds in values.items() if rounds}
+
+
+def verdict(target: dict[str, str], value: float) -> str:
+    return ("aim met" if value >= float(target["aim"]) else
+            "met" if value >= float(target["at least"]) else "**missed**")
+
+
 def verdicts(results: dict, found: dict[Group, dict[str, Rounds]]) -> Iterator[list[str]]:
     """A row for each target and each group that it speaks of."""
-    with TARGETS.open(newline="") as file:
-        targets = list(csv.DictReader(file))
-    for target in targets:
-        for group, measured in found.items():
-            if not applies(target, group, results["bytes"].get(str(group), 0), results["context"]["L2 bytes"]):
-                continue
-            against = target["against"]
-            values = [10 / ours for ours in measured.get(US, [])] if against == "10 us" else ratios(measured, against)
-            if not values:
-                continue
+    for target in targets():
+        for group, values in reached(target, results, found).items():
             middle = statistics.median(values)
-            verdict = ("aim met" if middle >= float(target["aim"]) else
-                       "met" if middle >= float(target["at least"]) else "**missed**")
-            yield [group.kernel, group.storage, group.size, group.state, against, target["at least"], target["aim"],
-                   number(middle), f"{number(min(values))} to {number(max(values))}", verdict]
+            yield [group.kernel, group.storage, group.size, group.state, target["against"], target["at least"],
+                   target["aim"], number(middle), f"{number(min(values))} to {number(max(values))}",
+                   verdict(target, middle)]
 
 
 def kernel_table(kernel: str, results: dict, found: dict[Group, dict[str, Rounds]]) -> str:
@@ -107,6 +119,32 @@ def kernel_table(kernel: str, results: dict, found: dict[Group, dict[str, Rounds
     return table(["storage", "size", "", "µs", "GB/s", "of the copy", *PEERS], rows)
 
 
+SIDE_BY_SIDE = ("tempflow / PyTorch eager / torch.compile, cold. `of the copy`: the share of a copy's bandwidth, each input "
+                "and output counted once. `memory`: what a call takes on the device beside its inputs, at its peak. `error`: "
+                "against the formula in double, of gradients |difference| / |exact|, of log-probs the largest difference.")
+
+
+def side_by_side(results: dict, found: dict[Group, dict[str, Rounds]]) -> str:
+    """One table of all kernels, with what implementations are usually compared by."""
+    rows = []
+    for group, measured in found.items():
+        if group.state != "cold":
+            continue
+        times = {who: statistics.median(rounds) for who, rounds in measured.items()}
+        shares = {who: times["copy"] / time for who, time in times.items() if "copy" in times}
+        told = {what: {who: results[what].get(f"{group.kernel}/{who}/{group.storage}/{group.size}") for who in times}
+                for what in ("memory", "error64")}
+        rows.append([group.kernel, group.storage, group.size, number(times["copy"] / 1000) if "copy" in times else "",
+                     each(times, lambda us: number(us / 1000)), each(shares, "{:.0%}".format),
+                     each(told["memory"], lambda count: number(count / 2**20)), each(told["error64"], "{:.1e}".format)])
+    return table(["kernel", "storage", "size", "copy, ms", "ms", "of the copy", "memory, MiB", "error"], rows)
+
+
+def each(values: dict[str, float | None], text: Callable[[float], str]) -> str:
+    """tempflow's value and its peers', – where there is none."""
+    return " / ".join("–" if values.get(who) is None else text(values[who]) for who in [US, *PEERS])
+
+
 def summary(results: dict) -> str:
     """The text of summary.md."""
     found = medians(results)
@@ -121,6 +159,7 @@ def summary(results: dict) -> str:
                 f"a graph, {LAUNCHES}. Medians of the rounds, and their range.\n\n" +
                 table(["kernel", "storage", "size", "", "against", "at least", "aim", "measured", "range", ""],
                       list(verdicts(results, found))))
+    text.append("## Side by side\n\n" + SIDE_BY_SIDE + "\n\n" + side_by_side(results, found))
     text.append("## Kernels\n\n`cold`: after L2 was flushed; `hot`: on the same buffers again; `stream`: as fast as "
                 "the host makes the calls; `graph`: one of twenty in a graph. A copy reads half of the bytes and writes "
                 "half, so a kernel that mostly reads may be faster. ×2 means that tempflow takes half the time.\n")

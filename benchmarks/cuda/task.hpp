@@ -13,10 +13,10 @@
 #include "tempflow/advantage/group_advantages.hpp"
 #include "tempflow/core/batch_view.hpp"
 #include "tempflow/ops/branch_step.hpp"
+#include "tempflow/ops/ema_update.hpp"
 #include "tempflow/ops/log_prob.hpp"
 #include "tempflow/ops/policy_loss.hpp"
 #include "tempflow/ops/step.hpp"
-#include "tempflow/training/ema.hpp"
 
 namespace bench {
 
@@ -35,6 +35,9 @@ inline constexpr tf::index_t explorations = 6;
 /// Samples of a group in group_advantages.
 inline constexpr tf::index_t group_size = 8;
 
+/// Of ema.
+inline constexpr double ema_decay = 0.9;
+
 struct task {
   kernel what;
   storage type;
@@ -46,7 +49,7 @@ struct task {
 
   bool is_policy_loss() const { return what == kernel::policy_loss || what == kernel::policy_loss_kl; }
 
-  /// What has to move: each input once, each output once, without the numbers a row.
+  /// What has to move: each input once, each output once, without the numbers per row.
   std::size_t bytes() const {
     constexpr std::size_t sizes[] = {4, 2, 2, 8};
     constexpr std::size_t batches[] = {3, 4, 5, 3, 3 + explorations, 3, 3};
@@ -94,14 +97,14 @@ void call(const Place& place, const task& t, const arguments<T>& a) {
                                       .gradient_scale = t.gradient_scale()};
       return tf::policy_loss_rows(place, batch, a.v, a.v_ref, t.objective(), a.out, a.rows);
     }
-    case kernel::step: return tf::step(place, a.x, a.v, a.steps, key, a.ids, a.out, a.numbers);
+    case kernel::step: return tf::step(place, a.x, a.v, a.steps, {key, a.ids}, a.out, a.numbers);
     case kernel::branch_step:
-      return tf::branch_step(place, a.x, a.v, a.trunk_steps, a.steps, key, a.ids, a.out, a.branches,
+      return tf::branch_step(place, a.x, a.v, a.trunk_steps, a.steps, {key, a.ids}, a.out, a.branches,
                              a.numbers);
     case kernel::ema: {
       const auto size = static_cast<std::size_t>(t.elements());
       return tf::ema_update(place, std::span<T>(a.out.data(), size), std::span<const T>(a.v.data(), size),
-                            0.9);
+                            ema_decay);
     }
     case kernel::group_advantages: return;
   }
@@ -120,6 +123,12 @@ class problem {
 
   /// Calls it once and compares with the cpu backend. Empty, or what is wrong.
   virtual std::string check() = 0;
+
+  /// Against the formula in double, of the call that check() made.
+  virtual double error() const = 0;
+
+  /// Bytes of device memory that a call needs beside its inputs: results and workspace.
+  virtual std::size_t memory() const = 0;
 };
 
 }  // namespace bench

@@ -17,8 +17,8 @@
 #include <functional>
 #include <vector>
 
-#include "tempflow/backend/cuda/device_buffer.hpp"
 #include "tempflow/cuda.hpp"
+#include "tempflow/device/device_buffer.hpp"
 
 namespace bench {
 
@@ -52,7 +52,7 @@ class timer {
   cudaEvent_t events_[2 * samples];
 };
 
-/// Copies 16 bytes a thread at a time, as many as there are: a roof for kernels that read and write.
+/// Copies 16 bytes per thread at a time, as many as there are: a roof for kernels that read and write.
 void copy_by_kernel(cudaStream_t stream, void* to, const void* from, std::size_t bytes);
 
 /// Writes memory, then reads it again, so that the cache has nothing left to write back.

@@ -5,7 +5,8 @@
 
 torch_eager does what the published Python trainers do, operation by operation, with autograd for the loss;
 torch_compile is the same function through torch.compile. Names are kernel/who/storage/BxD/state; the states are those
-of timer.hpp but for graph, and are timed in the same way. Answers are checked against closed forms in double.
+of timer.hpp but for graph, and are timed in the same way. Answers are checked against closed forms in double, and how
+far off they are is told, as in accuracy.hpp; so is the memory of the device that a call takes beside its inputs.
 
   benchmarks/cuda/torch_peers.py --list | grep /96x | benchmarks/cuda/torch_peers.py
   benchmarks/cuda/torch_peers.py --check      the formulas at a tiny size, on the CPU: needs torch, and no GPU
@@ -153,40 +154,51 @@ class Problem:
             gradient += KL_BETA * BETA**2 * scale * (self.inputs[1].detach().double() - v_ref.double())
         return gradient
 
-    def wrong(self, function) -> str:
-        """Empty, or what is wrong with an answer."""
+    def compare(self, function) -> tuple[str, float]:
+        """Empty, or what is wrong with an answer; and its error against double (accuracy.hpp)."""
         unit = {torch.float64: 0, torch.float32: 0, torch.bfloat16: 2**-7, torch.float16: 2**-10}[self.type]
         before = self.inputs[0].clone() if self.kernel == "ema" else None
         answer = self.call(function)
         if self.kernel == "log_prob":
-            return differ("log-prob", answer, self.log_prob_in_double(), 2e-4)
+            want = self.log_prob_in_double()
+            return differ("log-prob", answer, want, 2e-4), largest(answer, want)
         if self.kernel.startswith("policy_loss"):
             want = self.gradient_in_double()
-            largest = want.abs().amax(1, keepdim=True).clamp(min=1e-300)
-            return differ("gradient, of the largest in its row,", answer.double() / largest, want / largest,
-                          2e-4 + unit)
+            scale = want.abs().amax(1, keepdim=True).clamp(min=1e-300)
+            return differ("gradient, of the largest in its row,", answer.double() / scale, want / scale,
+                          2e-4 + unit), relative(answer, want)
         if self.kernel == "ema":
             want = DECAY * before.double() + (1 - DECAY) * self.inputs[1].double()
-            return differ("average", answer, want, 1e-6 + 8 * unit)
+            return differ("average", answer, want, 1e-6 + 8 * unit), relative(answer, want)
         if self.kernel == "group_advantages":
             groups = self.inputs[0].view(-1, GROUP)
             centred = groups - groups.mean(1, keepdim=True)
-            return differ("advantage", answer, centred / (centred.pow(2).mean(1, keepdim=True).sqrt() + 1e-4), 1e-9)
+            want = centred / (centred.pow(2).mean(1, keepdim=True).sqrt() + 1e-4)
+            return differ("advantage", answer, want, 1e-9), largest(answer, want)
         x, v = self.inputs[0].double(), self.inputs[1].double()
         times = EXPLORATIONS if self.kernel == "branch_step" else 1
         *trunk, drawn, log_probs = answer
         noise = (drawn.double() - (ALPHA * x + BETA * v).repeat_interleave(times, 0)) / STD
         count = noise.numel()
         want = -noise.pow(2).mean(1) / 2 - math.log(STD) - 0.5 * math.log(2 * math.pi)
-        return (differ("mean of the noise", noise.mean(), torch.zeros_like(noise.mean()), 5 / math.sqrt(count) + 1e-4)
-                or differ("variance of the noise", noise.var(), torch.ones_like(noise.var()),
-                          5 * math.sqrt(2 / count) + 1e-4)
-                or differ("log-prob", log_probs, want, 2e-4 + unit)
-                or (differ("trunk", trunk[0], x - DT * v, 1e-5 + 8 * unit) if trunk else ""))
+        wrong = (differ("mean of the noise", noise.mean(), torch.zeros_like(noise.mean()), 5 / math.sqrt(count) + 1e-4)
+                 or differ("variance of the noise", noise.var(), torch.ones_like(noise.var()),
+                           5 * math.sqrt(2 / count) + 1e-4)
+                 or differ("log-prob", log_probs, want, 2e-4 + unit)
+                 or (differ("trunk", trunk[0], x - DT * v, 1e-5 + 8 * unit) if trunk else ""))
+        return wrong, largest(log_probs, want)
+
+
+def largest(actual, expected) -> float:
+    return (actual.double() - expected).abs().max().item()
+
+
+def relative(actual, expected) -> float:
+    return ((actual.double() - expected).norm() / expected.norm()).item()
 
 
 def differ(what: str, actual, expected, tolerance: float) -> str:
-    error = (actual.double() - expected).abs().max().item()
+    error = largest(actual, expected)
     return "" if error <= tolerance else f"{what} is off by {error:.3g}, at most {tolerance:.3g}"  # NaN is off too
 
 
@@ -250,7 +262,17 @@ class Problems:
     def __init__(self, device: str) -> None:
         self.device, self.of, self.problem, self.functions = device, None, None, {}
 
+    def memory(self, function) -> int:
+        """Bytes that a call takes beside its inputs, at its peak; after calls that compiled what there is to compile."""
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        self.problem.call(function)
+        torch.cuda.synchronize()
+        return torch.cuda.max_memory_allocated() - before
+
     def get(self, kernel: str, who: str, storage: str, size: str):
+        """A call, and what is told with its times."""
         if self.of != (kernel, storage, size):
             self.problem, self.functions = None, {}  # before the next takes memory
             if self.device == "cuda":
@@ -264,11 +286,13 @@ class Problems:
             if who == "torch_compile":
                 torch._dynamo.reset()  # or, after some sizes, it would quietly be eager
                 function = torch.compile(function, fullgraph=True, dynamic=False)
-            self.functions[who] = function, self.problem.wrong(function)
-        function, wrong = self.functions[who]
+            wrong, error = self.problem.compare(function)
+            told = {"error64": error} | ({"memory": self.memory(function)} if self.device == "cuda" else {})
+            self.functions[who] = function, wrong, told
+        function, wrong, told = self.functions[who]
         if wrong:
             raise RuntimeError("wrong answer: " + wrong)
-        return lambda: self.problem.call(function)
+        return lambda: self.problem.call(function), told
 
 
 def answer(repetitions: int) -> int:
@@ -282,7 +306,8 @@ def answer(repetitions: int) -> int:
             if name not in known:
                 raise RuntimeError("no such measurement; --list has them")
             kernel, who, storage, size, state = name.split("/")
-            reply["us"] = timer.measure(state, problems.get(kernel, who, storage, size), repetitions)
+            call, told = problems.get(kernel, who, storage, size)
+            reply |= told | {"us": timer.measure(state, call, repetitions)}
         except Exception as problem:  # torch.compile has many; the rest is measured all the same
             failed = True
             reply["error"] = f"{type(problem).__name__}: {problem}".split("\n")[0][:300]
@@ -296,8 +321,9 @@ def check() -> int:
     for kernel in [*KERNELS, "group_advantages"]:
         for storage in ["f64"] if kernel == "group_advantages" else ["f32", "bf16"]:
             try:
-                problems.get(kernel, "torch_eager", storage, "1x64" if kernel == "group_advantages" else "6x4099")
-                print(f"{kernel} {storage}: right")
+                _, told = problems.get(kernel, "torch_eager", storage,
+                                       "1x64" if kernel == "group_advantages" else "6x4099")
+                print(f"{kernel} {storage}: right, error {told['error64']:.1e}")
             except RuntimeError as problem:
                 failed = True
                 print(f"{kernel} {storage}: {problem}")

@@ -51,7 +51,7 @@ tf::batch_view<T> write(const task& t, void* batch, index times = 1) {
 template <class Place, class T>
 operation step(const task& t) {
   return [&t, place = place_of<Place>(t), ids = noise_ids(t)](const buffers& b, results& r) {
-    tf::step(place, read<T>(t, b.x), read<T>(t, b.v), transition_of(t), key, ids, write<T>(t, b.out),
+    tf::step(place, read<T>(t, b.x), read<T>(t, b.v), transition_of(t), {key, ids}, write<T>(t, b.out),
              r.log_probs);
   };
 }
@@ -60,7 +60,7 @@ template <class Place, class T>
 operation branch_step(const task& t) {
   return [&t, place = place_of<Place>(t), ids = noise_ids(t)](const buffers& b, results& r) {
     const tf::transition along{.alpha = 1, .beta = -t.step.dt};
-    tf::branch_step(place, read<T>(t, b.x), read<T>(t, b.v), along, transition_of(t), key, ids,
+    tf::branch_step(place, read<T>(t, b.x), read<T>(t, b.v), along, transition_of(t), {key, ids},
                     write<T>(t, b.out), write<T>(t, b.branches, explorations), r.log_probs);
   };
 }
@@ -77,7 +77,7 @@ operation separate_steps(const task& t) {
     for (index k = 0; k < explorations; ++k) {
       for (auto& id : ids) id.branch = static_cast<std::uint16_t>(k);
       const tf::batch_view<T> kth_of_each(branches.row(k), t.rows, t.columns, explorations * t.columns);
-      tf::step(place, x, v, transition_of(t), key, ids, kth_of_each, log_probs);
+      tf::step(place, x, v, transition_of(t), {key, ids}, kth_of_each, log_probs);
       for (index i = 0; i < t.rows; ++i)
         r.log_probs[static_cast<std::size_t>(i * explorations + k)] = log_probs[static_cast<std::size_t>(i)];
     }
@@ -115,7 +115,7 @@ operation policy_loss(const task& t) {
 template <class Place, class T>
 operation normals(const task& t) {
   return [&t, place = place_of<Place>(t), ids = noise_ids(t)](const buffers& b, results&) {
-    tf::fill_noise(place, key, ids, write<T>(t, b.out));
+    tf::fill_noise(place, {key, ids}, write<T>(t, b.out));
   };
 }
 

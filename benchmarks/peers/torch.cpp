@@ -27,7 +27,7 @@ at::Tensor tensor(const task& t, const void* batch, index times = 1) {
   return at::from_blob(const_cast<void*>(batch), {times * t.rows, t.columns}, dtype_of(t.type));
 }
 
-/// One number a row, as a (B, 1) tensor of the compute type.
+/// One number per row, as a (B, 1) tensor of the compute type.
 at::Tensor column(const task& t, const std::vector<double>& values) {
   return at::tensor(values, at::kDouble).to(compute_of(t.type)).unsqueeze(1);
 }

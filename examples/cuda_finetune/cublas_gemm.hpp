@@ -13,7 +13,7 @@ namespace fashion {
 
 /// Products in fp32, without Tensor Cores' shorter formats, on a stream that must outlive it.
 ///
-/// Each call has the bits of the same call before. A row's bits, though, may depend on how many rows a call
+/// Each call has the bits of the same call before. A row's bits, though, may depend on how many rows per call
 /// has.
 class cublas_gemm {
  public:

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <tempflow/backend/cuda/device_backend.hpp>
+#include <tempflow/device/device_backend.hpp>
 #include <tempflow/ops/copy_rows.hpp>
 
 #include "adamw_rule.hpp"
@@ -22,15 +22,15 @@ struct sum_squares {
   TEMPFLOW_DEVICE tempflow::index_t rows() const { return sums.columns(); }
 
   template <class Thread>
-  TEMPFLOW_DEVICE void operator()(const Thread& here, tempflow::index_t at) const {
+  TEMPFLOW_DEVICE void operator()(const Thread& thread, tempflow::index_t at) const {
     const tempflow::index_t end =
         at * block + block < vector.columns() ? at * block + block : vector.columns();
     double sum = 0;
-    for (tempflow::index_t i = at * block + here.lane(); i < end; i += tempflow::warp_lanes) {
+    for (tempflow::index_t i = at * block + thread.lane(); i < end; i += tempflow::warp_lanes) {
       sum += double{vector.data()[i]} * double{vector.data()[i]};
     }
-    sum = warp_sum(here, sum);
-    if (here.lane() == 0) sums.data()[at] = sum;
+    sum = warp_sum(thread, sum);
+    if (thread.lane() == 0) sums.data()[at] = sum;
   }
 };
 
@@ -54,8 +54,8 @@ class device_adamw {
  public:
   device_adamw(const tempflow::device_backend<Device>& place, tempflow::index_t parameters)
       : place_{place},
-        mean_{place, 1, parameters},
-        square_{place, 1, parameters},
+        mean_{tempflow::make_zeros<float>(place, 1, parameters)},
+        square_{tempflow::make_zeros<float>(place, 1, parameters)},
         sums_{place, 1, (parameters - 1) / sum_squares::block + 1} {}
 
   tempflow::index_t steps() const { return steps_; }

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <span>
-#include <tempflow/backend/cuda/device_backend.hpp>
+#include <tempflow/device/device_backend.hpp>
 #include <vector>
 
 #include "gemm.hpp"

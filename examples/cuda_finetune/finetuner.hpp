@@ -6,7 +6,7 @@
 #include <chrono>
 #include <functional>
 #include <span>
-#include <tempflow/backend/cuda/device_backend.hpp>
+#include <tempflow/device/device_backend.hpp>
 #include <tempflow/tempflow.hpp>
 #include <vector>
 

@@ -19,7 +19,7 @@ finetuner<Device, Gemm>::finetuner(const backend& place, const Gemm& multiply, c
       network_{
           place, multiply, {.latents = settings.latents, .width = settings.width, .blocks = settings.blocks}},
       reward_{std::move(reward)},
-      gradient_{place, 1, network_.parameters()},
+      gradient_{tempflow::make_zeros<float>(place, 1, network_.parameters())},
       optimiser_{place, network_.parameters()} {
   const const_states weights(pretrained.data(), 1, network_.parameters());
   for (buffer* const copy : {&start_, &weights_, &average_}) *copy = tempflow::from_host(place, weights);

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <tempflow/backend/cuda/device_backend.hpp>
+#include <tempflow/device/device_backend.hpp>
 
 #include "kernels.hpp"
 

@@ -7,8 +7,8 @@
 
 #include <cmath>
 #include <cstdint>
-#include <tempflow/backend/cuda/device_backend.hpp>
 #include <tempflow/core/batch_view.hpp>
+#include <tempflow/device/device_backend.hpp>
 
 #include "network_shape.hpp"
 
@@ -143,7 +143,7 @@ struct modulate_back {
   }
 };
 
-/// A warp a row. `Row` has rows() and operator()(thread, row).
+/// A warp per row. `Row` has rows() and operator()(thread, row).
 template <class Row>
 struct each_row {
   static constexpr int most_warps = 4;
@@ -152,16 +152,16 @@ struct each_row {
   Row body;
 
   template <class Thread>
-  TEMPFLOW_DEVICE void operator()(const Thread& here) const {
-    const tempflow::index_t row = here.block() * most_warps + here.warp();
-    if (row < body.rows()) body(here, row);
+  TEMPFLOW_DEVICE void operator()(const Thread& thread) const {
+    const tempflow::index_t row = thread.block() * most_warps + thread.warp();
+    if (row < body.rows()) body(thread, row);
   }
 };
 
 /// The sum over a warp, in every lane.
 template <class Real, class Thread>
-TEMPFLOW_DEVICE Real warp_sum(const Thread& here, Real value) {
-  for (int mask = tempflow::warp_lanes / 2; mask > 0; mask /= 2) value += here.shuffle_xor(value, mask);
+TEMPFLOW_DEVICE Real warp_sum(const Thread& thread, Real value) {
+  for (int mask = tempflow::warp_lanes / 2; mask > 0; mask /= 2) value += thread.shuffle_xor(value, mask);
   return value;
 }
 
@@ -173,21 +173,21 @@ struct normalise_row {
   TEMPFLOW_DEVICE tempflow::index_t rows() const { return x.rows(); }
 
   template <class Thread>
-  TEMPFLOW_DEVICE void operator()(const Thread& here, tempflow::index_t row) const {
+  TEMPFLOW_DEVICE void operator()(const Thread& thread, tempflow::index_t row) const {
     const float* const from = x.row(row);
     float* const to = y.row(row);
     const auto count = static_cast<float>(x.columns());
     float sum = 0, squares = 0;
-    for (tempflow::index_t c = here.lane(); c < x.columns(); c += tempflow::warp_lanes) sum += from[c];
-    const float mean = warp_sum(here, sum) / count;
-    for (tempflow::index_t c = here.lane(); c < x.columns(); c += tempflow::warp_lanes) {
+    for (tempflow::index_t c = thread.lane(); c < x.columns(); c += tempflow::warp_lanes) sum += from[c];
+    const float mean = warp_sum(thread, sum) / count;
+    for (tempflow::index_t c = thread.lane(); c < x.columns(); c += tempflow::warp_lanes) {
       squares += (from[c] - mean) * (from[c] - mean);
     }
-    const float scale = 1 / std::sqrt(warp_sum(here, squares) / count + norm_epsilon);
-    for (tempflow::index_t c = here.lane(); c < x.columns(); c += tempflow::warp_lanes) {
+    const float scale = 1 / std::sqrt(warp_sum(thread, squares) / count + norm_epsilon);
+    for (tempflow::index_t c = thread.lane(); c < x.columns(); c += tempflow::warp_lanes) {
       to[c] = (from[c] - mean) * scale;
     }
-    if (here.lane() == 0) *inverse_std.row(row) = scale;
+    if (thread.lane() == 0) *inverse_std.row(row) = scale;
   }
 };
 
@@ -199,17 +199,17 @@ struct normalise_row_back {
   TEMPFLOW_DEVICE tempflow::index_t rows() const { return y.rows(); }
 
   template <class Thread>
-  TEMPFLOW_DEVICE void operator()(const Thread& here, tempflow::index_t row) const {
+  TEMPFLOW_DEVICE void operator()(const Thread& thread, tempflow::index_t row) const {
     const float *const value = y.row(row), *const gradient = dy.row(row);
     float sum = 0, dot = 0;
-    for (tempflow::index_t c = here.lane(); c < y.columns(); c += tempflow::warp_lanes) {
+    for (tempflow::index_t c = thread.lane(); c < y.columns(); c += tempflow::warp_lanes) {
       sum += gradient[c];
       dot += gradient[c] * value[c];
     }
     const auto count = static_cast<float>(y.columns());
-    const float mean = warp_sum(here, sum) / count, along = warp_sum(here, dot) / count;
+    const float mean = warp_sum(thread, sum) / count, along = warp_sum(thread, dot) / count;
     const float scale = *inverse_std.row(row);
-    for (tempflow::index_t c = here.lane(); c < y.columns(); c += tempflow::warp_lanes) {
+    for (tempflow::index_t c = thread.lane(); c < y.columns(); c += tempflow::warp_lanes) {
       dx.row(row)[c] += scale * (gradient[c] - mean - value[c] * along);
     }
   }

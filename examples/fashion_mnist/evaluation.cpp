@@ -43,7 +43,8 @@ matrix evaluator::sample(const vector& weights, tf::index_t count) const {
   const auto rows = static_cast<tf::index_t>(prompts.size());
   matrix x(rows, settings_.latents), v(rows, settings_.latents);
   const auto states = tf::batch_view_of(x), velocities = tf::batch_view_of(v);
-  tf::fill_noise(cpu_, {.seed = settings_.seed, .update = evaluation_noise}, ids, states);
+  tf::fill_noise(cpu_, {tempflow::noise_key{.seed = settings_.seed, .update = evaluation_noise}, ids},
+                 states);
   policy model(cpu_, start_.network, weights);
   for (tf::index_t i = 0; i < chain.steps(); ++i) {
     const std::vector<double> sigma(prompts.size(), chain[i].sigma);

@@ -31,7 +31,7 @@ class evaluator {
   /// score.
   evaluation test_images() const;
 
-  /// A dozen samples of each prompt, a row a prompt.
+  /// A dozen samples of each prompt, a row per prompt.
   void draw(const vector& weights, const std::filesystem::path& path) const;
 
  private:

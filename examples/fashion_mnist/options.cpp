@@ -57,9 +57,9 @@ void for_each_setting(Options& o, const Visit& visit) {
         "the prompt's probability, or the negative JPEG size in kilobytes");
   visit(scope::run, group, "--jpeg-quality", o.jpeg_quality, Range(1, 100), "of --reward jpeg");
   visit(scope::run, group, "--updates", o.updates, NonNegativeNumber, "policy updates");
-  visit(scope::run, group, "--seeds", o.seeds, PositiveNumber, "initial noises a prompt and update");
+  visit(scope::run, group, "--seeds", o.seeds, PositiveNumber, "initial noises per prompt and update");
   visit(scope::run, group, "--explorations", o.explorations, PositiveNumber,
-        "K: branches at each step of a seed (flow-grpo: samples a prompt are seeds x K)");
+        "K: branches at each step of a seed (flow-grpo: samples per prompt are seeds x K)");
   visit(scope::run, group, "--completion", o.completion,
         CLI::Validator(
             [](const std::string& text) {

@@ -12,7 +12,7 @@
 
 namespace fashion {
 
-/// Scores finished images against their prompts: one number a sample, more is better.
+/// Scores finished images against their prompts: one number per sample, more is better.
 using reward_function =
     std::function<std::vector<double>(const matrix& images, std::span<const tempflow::index_t> prompts)>;
 

@@ -2,10 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// All preprocessor work of the library but for compilers' builtins (core/x86_lanes.hpp), and nothing else.
+// All preprocessor work of the library, and nothing else, but for what is made of compilers' builtins
+// (core/x86_lanes.hpp) and of a device's instructions (core/device_lanes.hpp).
 //
 // TEMPFLOW_HD       marks a function that CUDA compilers build for host and device. It may add a decoration,
-//                   never change a body, a type or a layout.
+//                   never change a type or a layout, and no bodies but two (core/device_lanes.hpp).
 // TEMPFLOW_HD_TEMPLATE   before a TEMPFLOW_HD template that calls what may exist on one of them alone.
 // TEMPFLOW_DEVICE   marks the text of a kernel: CUDA compilers build it for the device alone, all others for the
 //                   host, where tests run it on an emulated grid.
@@ -55,6 +56,14 @@
 #define TEMPFLOW_NOINLINE
 #endif
 
+// TEMPFLOW_HIDDEN           marks what each shared library has a copy of its own of, whatever others of the program
+//                           export: kernels, and what launches them.
+#if defined(__GNUC__) && !defined(_WIN32)
+#define TEMPFLOW_HIDDEN [[gnu::visibility("hidden")]]
+#else
+#define TEMPFLOW_HIDDEN
+#endif
+
 // TEMPFLOW_FLATTEN                 inlines all that a function calls.
 // TEMPFLOW_AVX2, _AVX512           mark a function that is compiled for these instructions, whatever its file.
 // TEMPFLOW_CPU_HAS_AVX2(), _AVX512 whether such a function may run on this processor.
@@ -75,8 +84,7 @@
 #define TEMPFLOW_CPU_HAS_AVX2() false
 #define TEMPFLOW_CPU_HAS_AVX512() false
 #endif
-#if defined(__x86_64__) && !defined(__CUDACC__) && \
-    (defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 12))
+#if defined(__x86_64__) && (defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 12))
 #define TEMPFLOW_VECTOR_TYPES 1
 #else
 #define TEMPFLOW_VECTOR_TYPES 0

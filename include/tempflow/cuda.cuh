@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// The CUDA backend for CUDA sources: `tf::cuda_backend gpu{stream};`, and the operations are those of the CPU.
+// The CUDA backend for CUDA sources: `tf::cuda_backend gpu{stream};`, and the operations are those of the
+// CPU.
 
-#include "tempflow/backend/cuda/launch.cuh"
 #include "tempflow/cuda.hpp"
+#include "tempflow/cuda/launch.cuh"

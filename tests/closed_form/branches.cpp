@@ -80,7 +80,7 @@ std::vector<double> remaining(const tempflow::chain& steps, index_t i, bool stra
 }
 
 // Compares each group's gradient with its own expectation, and their sum with zero: trunk states are no noise
-// here.
+// thread.
 template <class Expectation>
 void check_groups(const tempflow::trajectories<double>& rollout, index_t explorations,
                   const std::vector<linear_policy>& groups, const Expectation& expectation) {

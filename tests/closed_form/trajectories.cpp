@@ -46,7 +46,7 @@ support::gradient_samples estimate(index_t count, log_prob_reduction reduction) 
   }
   std::vector<batch_buffer<T>> states(1, batch_buffer<T>(count, reward_dimension)), velocities;
   std::vector<std::vector<double>> log_probs;
-  tempflow::fill_noise(cpu, key, ids, states[0].view());
+  tempflow::fill_noise(cpu, {key, ids}, states[0].view());
   for (index_t j = 0; j < steps.steps(); ++j) {
     for (auto& id : ids) id.step = static_cast<std::uint16_t>(j);
     states.emplace_back(count, reward_dimension);
@@ -54,8 +54,8 @@ support::gradient_samples estimate(index_t count, log_prob_reduction reduction) 
     log_probs.emplace_back(rows);
     const auto at = static_cast<std::size_t>(j);
     support::linear_velocity(policy, states[at].view(), velocities[at].view());
-    tempflow::step(cpu, states[at].view(), velocities[at], steps[j], key, ids, states[at + 1], log_probs[at],
-                   convention);
+    tempflow::step(cpu, states[at].view(), velocities[at], steps[j], {key, ids}, states[at + 1],
+                   log_probs[at], convention);
   }
   // A constant baseline, independent of what was drawn.
   const double baseline = support::trajectory_gradient(steps, policy).reward;

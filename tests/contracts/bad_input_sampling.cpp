@@ -45,10 +45,10 @@ struct arguments {
   std::vector<double> log_probs = std::vector<double>(rows, 77),
                       branch_log_probs = std::vector<double>(rows * explorations, 77);
 
-  void step() { tempflow::step(place, x.view(), v, steps, support::test_key, ids, y, log_probs); }
+  void step() { tempflow::step(place, x.view(), v, steps, {support::test_key, ids}, y, log_probs); }
   void branch() {
-    tempflow::branch_step(place, x.view(), v, tempflow::ode{}({0.9, 0.5, 0.9}), steps, support::test_key, ids,
-                          y, branches, branch_log_probs);
+    tempflow::branch_step(place, x.view(), v, tempflow::ode{}({0.9, 0.5}), steps, {support::test_key, ids}, y,
+                          branches, branch_log_probs);
   }
   void ode() { tempflow::ode_step(place, x.view(), v, steps, y); }
 
@@ -103,7 +103,7 @@ TEST_CASE("transitions that are not finite are errors that name the row and its 
 }
 
 TEST_CASE("a deterministic step has no log-prob: an error that names row and sigmas", "[bad_input]") {
-  auto bad = with([](auto& a) { a.steps[1] = tempflow::ode{}({0.75, 0.5, 0.9}); });
+  auto bad = with([](auto& a) { a.steps[1] = tempflow::ode{}({0.75, 0.5}); });
   const texts expected{"row 1", "sigma 0.75 to 0.5", "std = 0"};
   bad.rejects<schedule_error>([&] { bad.step(); }, expected);
   bad.rejects<schedule_error>([&] { bad.branch(); }, expected);
@@ -112,8 +112,8 @@ TEST_CASE("a deterministic step has no log-prob: an error that names row and sig
 }
 
 TEST_CASE("a deterministic row may be stepped when no log-probs are wanted", "[bad_input]") {
-  auto a = with([](auto& given) { given.steps[1] = tempflow::ode{}({0.75, 0.5, 0.9}); });
-  tempflow::step(a.place, a.x.view(), a.v, a.steps, support::test_key, a.ids, a.y, {});
+  auto a = with([](auto& given) { given.steps[1] = tempflow::ode{}({0.75, 0.5}); });
+  tempflow::step(a.place, a.x.view(), a.v, a.steps, {support::test_key, a.ids}, a.y, {});
   batch_buffer<float> expected(1, columns);
   tempflow::ode_step(a.place, a.x.view().slice(1, 1), a.v.view().slice(1, 1), a.steps[1], expected);
   CHECK(support::same_bits(a.y.view().slice(1, 1), expected.view()));
@@ -126,7 +126,7 @@ TEST_CASE("a sampled state in the memory of the state or the velocity is an erro
     a.rejects<shape_error>(
         [&] {
           tempflow::step(a.place, a.x.view().slice(0, count), a.v.view().slice(0, count), a.steps[0],
-                         support::test_key, a.ids[0], y, {});
+                         {support::test_key, a.ids[0]}, y, {});
         },
         {"step", "state"});
   };
@@ -142,7 +142,7 @@ TEST_CASE("branches or a trunk in the memory of an input or of each other are er
   const auto into = [&](batch_view<float> trunk, batch_view<float> branches) {
     a.rejects<shape_error>(
         [&] {
-          tempflow::branch_step(a.place, a.x.view(), a.v, a.steps, a.steps, support::test_key, a.ids, trunk,
+          tempflow::branch_step(a.place, a.x.view(), a.v, a.steps, a.steps, {support::test_key, a.ids}, trunk,
                                 branches, a.branch_log_probs);
         },
         {"branch_step"});
@@ -158,7 +158,7 @@ TEST_CASE("slices of one tensor may be stepped from one into the next", "[bad_in
   const batch_view<float> now(data.data(), rows, columns, 2 * columns),
       next(data.data() + columns, rows, columns, 2 * columns);
   for (index_t i = 0; i < rows; ++i) std::copy_n(a.x.view().row(i), columns, now.row(i));
-  tempflow::step(a.place, now, a.v, a.steps, support::test_key, a.ids, next, a.log_probs);
+  tempflow::step(a.place, now, a.v, a.steps, {support::test_key, a.ids}, next, a.log_probs);
   const auto expected = a.log_probs;
   a.step();
   CHECK(support::same_bits(next, a.y.view()));
@@ -227,9 +227,12 @@ TEST_CASE("explorations beyond the last branch identity are an error", "[bad_inp
   CHECK_NOTHROW(a.branch());
 }
 
-TEST_CASE("noise with neither one id nor one a row is an error", "[bad_input]") {
+TEST_CASE("noise with neither one id nor one per row is an error", "[bad_input]") {
   arguments a;
   a.ids.resize(3);
-  a.rejects<shape_error>([&] { tempflow::fill_noise(a.place, support::test_key, a.ids, a.y.view()); },
-                         {"fill_noise: ids has 3 entries, expected 4"});
+  a.rejects<shape_error>(
+      [&] {
+        tempflow::fill_noise(a.place, {support::test_key, a.ids}, a.y.view());
+      },
+      {"fill_noise: ids has 3 entries, expected 4"});
 }

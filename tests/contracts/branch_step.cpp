@@ -25,8 +25,7 @@ namespace {
 std::vector<transition> trunk_transitions(index_t rows) {
   std::vector<transition> steps;
   for (index_t i = 0; i < rows; ++i) {
-    steps.push_back(tempflow::ode{}(
-        {.sigma = 0.9 - 0.1 * static_cast<double>(i), .sigma_next = 0.05, .second_sigma = 1}));
+    steps.push_back(tempflow::ode{}({.sigma = 0.9 - 0.1 * static_cast<double>(i), .sigma_next = 0.05}));
   }
   return steps;
 }
@@ -41,7 +40,7 @@ void check_equal_to_steps(const B& place, index_t rows, index_t explorations, in
 
   batch_buffer<T> trunk(rows, columns), branches(rows * explorations, columns);
   std::vector<double> log_probs(static_cast<std::size_t>(rows * explorations));
-  tempflow::branch_step(place, x.view(), v, trunk_steps, branch_steps, support::test_key, ids, trunk,
+  tempflow::branch_step(place, x.view(), v, trunk_steps, branch_steps, {support::test_key, ids}, trunk,
                         branches, log_probs, convention);
 
   batch_buffer<T> alone(rows, columns);
@@ -49,7 +48,7 @@ void check_equal_to_steps(const B& place, index_t rows, index_t explorations, in
   CHECK(support::same_bits(trunk, alone));
   for (index_t k = 0; k < explorations; ++k) {
     std::vector<double> alone_log_probs(static_cast<std::size_t>(rows));
-    tempflow::step(place, x.view(), v, branch_steps, support::test_key, ids, alone, alone_log_probs,
+    tempflow::step(place, x.view(), v, branch_steps, {support::test_key, ids}, alone, alone_log_probs,
                    convention);
     int wrong = 0;
     for (index_t i = 0; i < rows; ++i) {
@@ -92,7 +91,7 @@ TEST_CASE("explorations of a row differ, and so do rows", "[branch_step]") {
   std::vector<double> log_probs(6);
   const auto step = support::mixed_transitions(1)[0];
   const auto ids = support::mixed_ids(2);
-  tempflow::branch_step(tempflow::cpu_backend(1), x.view(), x, step, step, support::test_key, ids, trunk,
+  tempflow::branch_step(tempflow::cpu_backend(1), x.view(), x, step, step, {support::test_key, ids}, trunk,
                         branches, log_probs);
   for (index_t i = 0; i < 6; ++i) {
     for (index_t k = 0; k < i; ++k)
@@ -104,6 +103,6 @@ TEST_CASE("a branch_step of no rows does nothing", "[branch_step]") {
   batch_buffer<float> none(0, 8);
   std::vector<double> log_probs;
   CHECK_NOTHROW(tempflow::branch_step(tempflow::cpu_backend(1), none.view(), none, transition{.std = 1},
-                                      transition{.std = 1}, support::test_key, noise_id{}, none, none,
+                                      transition{.std = 1}, {support::test_key, noise_id{}}, none, none,
                                       log_probs));
 }

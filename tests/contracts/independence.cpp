@@ -80,12 +80,12 @@ TEMPLATE_TEST_CASE("results have the same bits in strided views, and nothing bet
   strided<TestType> noise, mean, y, trunk, branches;
   strided<float> gradient;
   support::operation_outputs<TestType> out;
-  tempflow::step(cpu, x.view(rows), v.view(rows), given.steps, support::test_key, given.ids, y.view(rows),
+  tempflow::step(cpu, x.view(rows), v.view(rows), given.steps, {support::test_key, given.ids}, y.view(rows),
                  out.log_probs);
-  tempflow::branch_step(cpu, x.view(rows), v.view(rows), given.steps, given.steps, support::test_key,
-                        given.ids, trunk.view(rows), branches.view(rows * explorations),
+  tempflow::branch_step(cpu, x.view(rows), v.view(rows), given.steps, given.steps,
+                        {support::test_key, given.ids}, trunk.view(rows), branches.view(rows * explorations),
                         out.branch_log_probs);
-  tempflow::fill_noise(cpu, support::test_key, given.ids, noise.view(rows));
+  tempflow::fill_noise(cpu, {support::test_key, given.ids}, noise.view(rows));
   tempflow::ode_step(cpu, x.view(rows), v.view(rows), given.steps, mean.view(rows));
   tempflow::log_prob(cpu, x.view(rows), v.view(rows), y.view(rows), given.steps, out.scored);
   const tempflow::policy_batch<TestType> batch{.x = x.view(rows),

@@ -3,6 +3,7 @@
 
 // Uses that are easy to get wrong: each is an error that says so, or does what was meant.
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <type_traits>
@@ -60,9 +61,11 @@ TEST_CASE("a sampler of one's own need only give alpha, beta and std", "[misuse]
 
 TEST_CASE("one noise id for several rows is an error, not the same noise for all", "[misuse]") {
   batch_buffer<float> out(2, 4);
-  CHECK_THROWS_MATCHES(tempflow::fill_noise(tempflow::cpu_backend(1), {}, tempflow::noise_id{}, out.view()),
+  CHECK_THROWS_MATCHES(tempflow::fill_noise(tempflow::cpu_backend(1),
+                                            {tempflow::noise_key{}, tempflow::noise_id{}}, out.view()),
                        tempflow::shape_error, MessageMatches(ContainsSubstring("same noise")));
-  tempflow::fill_noise(tempflow::cpu_backend(1), {}, tempflow::noise_id{}, out.view().slice(0, 1));
+  tempflow::fill_noise(tempflow::cpu_backend(1), {tempflow::noise_key{}, tempflow::noise_id{}},
+                       out.view().slice(0, 1));
 }
 
 TEST_CASE("extents that no memory holds are errors before anything is allocated", "[misuse]") {
@@ -185,7 +188,9 @@ TEST_CASE("rescoring stops at a log-prob that is not finite, and names the row",
   const std::vector<double> advantages(108, 1.0);
   const auto weights = tempflow::uniform_weights(ten_steps());
   auto batches = tempflow::minibatches(rollout, advantages, weights, {.size = 200});
-  auto broken = tempflow::flow_model<float>(3, [](auto, auto, auto, auto v) { v.row(5)[0] = std::nanf(""); });
+  auto broken = tempflow::flow_model<float>(3, [](auto, auto, auto, auto v) {
+    for (index_t i = 0; i < v.rows(); ++i) std::fill_n(v.row(i), 3, i == 5 ? std::nanf("") : 0.0f);
+  });
   const std::vector<double> before(rollout.log_probs().begin(), rollout.log_probs().end());
   CHECK_THROWS_MATCHES(tempflow::rescore(tempflow::cpu_backend(1), broken, batches), tempflow::value_error,
                        MessageMatches(ContainsSubstring("row 5")));

@@ -136,7 +136,7 @@ TEST_CASE("sampling with a NaN velocity shows it in the row's log-prob and no ot
   std::vector<double> log_probs(rows);
   const auto steps = support::mixed_transitions(rows);
   const auto ids = support::mixed_ids(rows);
-  tempflow::step(cpu, x.view(), v, steps, support::test_key, ids, y, log_probs);
+  tempflow::step(cpu, x.view(), v, steps, {support::test_key, ids}, y, log_probs);
   for (index_t i = 0; i < rows; ++i)
     CHECK(tempflow::is_finite(log_probs[static_cast<std::size_t>(i)]) == (i != broken));
 }

@@ -81,7 +81,7 @@ TEMPLATE_TEST_CASE("after branch_step the log-ratio is exactly 0 and the ratio e
     }
     batch_buffer<TestType> trunk(seeds, columns);
     const auto ids = support::mixed_ids(seeds);
-    tempflow::branch_step(cpu, x.view(), v, tempflow::transition{}, steps, support::test_key, ids, trunk,
+    tempflow::branch_step(cpu, x.view(), v, tempflow::transition{}, steps, {support::test_key, ids}, trunk,
                           drawn.y, drawn.log_probs);
     check_ratio_is_one(cpu, drawn);
   }

@@ -64,7 +64,7 @@ TEST_CASE("at T = 10 and K = 6 a seed takes 279 evaluations over nine branching 
   CHECK(decoded_trunk.cost(ten_steps(), 1).model_evaluations == 280);
 }
 
-TEST_CASE("four seeds a prompt take 1,116 evaluations and 216 samples, or 1,120 and 240", "[plan]") {
+TEST_CASE("four seeds per prompt take 1,116 evaluations and 216 samples, or 1,120 and 240", "[plan]") {
   auto nine = one_seed(9), ten = one_seed(10);
   nine.seeds_per_prompt = ten.seeds_per_prompt = 4;
   CHECK(nine.cost(ten_steps(), 1).model_evaluations == 1116);
@@ -101,7 +101,7 @@ TEST_CASE("a plan with the defaults branches at every step but the last", "[plan
   CHECK(branch_plan{}.explorations == 6);
 }
 
-TEST_CASE("coarse completion takes at most m evaluations a branch", "[plan]") {
+TEST_CASE("coarse completion takes at most m evaluations per branch", "[plan]") {
   for (const index_t m : {1, 2, 3, 9, 20}) {
     auto plan = one_seed(9);
     plan.completion_steps = m;
@@ -120,6 +120,13 @@ TEST_CASE("completion knots start behind the branching step, end at T and are sp
   CHECK(plan.completion_knots(2, 10) == std::vector<index_t>{3, 10});
   plan.completion_steps = 2;
   CHECK(plan.completion_knots(1, 10) == std::vector<index_t>{2, 6, 10});
+  // Knots that do not fall on the grid go to the nearest of it, and up from the middle: 6.5, then 5.33 and 7.67,
+  // then 5.5, 7 and 8.5.
+  CHECK(plan.completion_knots(2, 10) == std::vector<index_t>{3, 7, 10});
+  plan.completion_steps = 3;
+  CHECK(plan.completion_knots(2, 10) == std::vector<index_t>{3, 5, 8, 10});
+  plan.completion_steps = 4;
+  CHECK(plan.completion_knots(3, 10) == std::vector<index_t>{4, 6, 7, 9, 10});
   for (const index_t m : {1, 2, 3, 4, 7, 30}) {
     plan.completion_steps = m;
     for (index_t i = 0; i < 10; ++i) {
@@ -158,7 +165,7 @@ TEST_CASE("a chain of one step may branch at it", "[plan]") {
   check_told_cost({.seeds_per_prompt = 2, .explorations = 3, .branch_steps = {0}}, steps, 2);
 }
 
-TEST_CASE("Flow-GRPO's rollout takes T evaluations a sample, as its plan tells", "[plan]") {
+TEST_CASE("Flow-GRPO's rollout takes T evaluations per sample, as its plan tells", "[plan]") {
   const auto steps = ten_steps();
   for (const index_t limit : {0, 5, 48}) {
     const tempflow::flow_plan plan{.samples_per_prompt = 24, .max_batch = limit};

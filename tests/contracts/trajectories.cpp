@@ -105,7 +105,7 @@ TEST_CASE("the noise of a row can be drawn again instead of stored", "[rollout]"
       batch_buffer<float> v(1, dimension), y(1, dimension);
       model.velocity(x, std::span(&step.sigma, 1), std::span(&prompt, 1), v.view());
       double log_prob = 0;
-      tempflow::step(tempflow::cpu_backend(1), x, v, step, rollout.key(), rollout.noise_of(i), y,
+      tempflow::step(tempflow::cpu_backend(1), x, v, step, {rollout.key(), rollout.noise_of(i)}, y,
                      std::span(&log_prob, 1));
       wrong += support::same_bits(y.view(), rollout.states().slice(row.y, 1)) ? 0 : 1;
       wrong += log_prob == rollout.log_probs()[static_cast<std::size_t>(i)] ? 0 : 1;
@@ -133,14 +133,14 @@ TEST_CASE("Flow-GRPO's rollout is one stochastic trajectory a sample, with a row
         tempflow::noise_id id{.prompt = static_cast<std::uint32_t>(prompt),
                               .seed = static_cast<std::uint32_t>(seed),
                               .step = tempflow::initial_noise_step};
-        tempflow::fill_noise(cpu, key, id, x.view());
+        tempflow::fill_noise(cpu, {key, id}, x.view());
         index_t trained_before = 0;
         for (index_t j = 0; j < steps.steps(); ++j) {
           id.step = static_cast<std::uint16_t>(j);
           model.velocity(x.view(), std::span(&steps[j].sigma, 1), std::span(&prompt, 1), v.view());
           double log_prob = 0;
           if (steps[j].stochastic()) {
-            tempflow::step(cpu, x.view(), v, steps[j], key, id, y, std::span(&log_prob, 1));
+            tempflow::step(cpu, x.view(), v, steps[j], {key, id}, y, std::span(&log_prob, 1));
           } else {
             tempflow::ode_step(cpu, x.view(), v, steps[j], y);
           }

@@ -40,7 +40,7 @@ struct single {
   batch_buffer<T> x{1, dimension}, v{1, dimension};
 
   single(index_t which_prompt, index_t which_seed) : prompt(which_prompt), seed(which_seed) {
-    tempflow::fill_noise(cpu, key, id(tempflow::initial_noise_step, 0), x.view());
+    tempflow::fill_noise(cpu, {key, id(tempflow::initial_noise_step, 0)}, x.view());
   }
 
   noise_id id(index_t step, index_t branch) const {
@@ -63,7 +63,7 @@ struct single {
     evaluate(steps.sigmas()[static_cast<std::size_t>(i)]);
     batch_buffer<T> y(1, dimension);
     double log_prob = 0;
-    tempflow::step(cpu, x.view(), v, steps[i], key, id(i, branch), y, std::span(&log_prob, 1));
+    tempflow::step(cpu, x.view(), v, steps[i], {key, id(i, branch)}, y, std::span(&log_prob, 1));
     x = y;
     return log_prob;
   }
@@ -163,7 +163,7 @@ TEST_CASE("chunks of any size and any number of threads give the same bits", "[w
     for (const index_t limit : {0, 1, 5, 18, 1000}) {
       auto chunked = plan;
       chunked.max_batch = limit;
-      INFO(threads << " threads, " << limit << " rows a call");
+      INFO(threads << " threads, " << limit << " rows per call");
       CHECK(same(roll_out<float>(chunked, six_steps(), threads), expected));
     }
   }

@@ -11,10 +11,10 @@ template <class T>
 void all_kernels(const tf::cuda_backend& gpu, tf::batch_view<T> batch, std::span<double> numbers,
                  const std::vector<tf::noise_id>& ids, const std::vector<tf::transition>& steps,
                  std::span<tf::policy_row> rows, const tf::policy_batch<T>& policy, std::span<T> weights) {
-  tf::fill_noise(gpu, {}, ids, batch);
+  tf::fill_noise(gpu, {tempflow::noise_key{}, ids}, batch);
   tf::ode_step(gpu, batch, batch, steps, batch);
-  tf::step(gpu, batch, batch, steps, {}, ids, batch, numbers);
-  tf::branch_step(gpu, batch, batch, steps, steps, {}, ids, batch, batch, numbers);
+  tf::step(gpu, batch, batch, steps, {tempflow::noise_key{}, ids}, batch, numbers);
+  tf::branch_step(gpu, batch, batch, steps, steps, {tempflow::noise_key{}, ids}, batch, batch, numbers);
   tf::log_prob(gpu, batch, batch, batch, steps, numbers);
   tf::policy_loss_rows(gpu, policy, batch, batch, tf::clipped_grpo{}, batch, rows);
   tf::gather_rows(gpu, batch, std::span<const tf::index_t>{}, batch);
@@ -33,7 +33,9 @@ template void all_kernels(const tf::cuda_backend&, tf::batch_view<tf::float16>, 
                           std::span<tf::policy_row>, const tf::policy_batch<tf::float16>&,
                           std::span<tf::float16>);
 
-void advantages(const tf::cuda_backend& gpu, std::span<const double> rewards,
-                std::span<const std::int64_t> groups, std::span<double> result) {
-  tf::group_advantages(gpu, rewards, groups, {}, result);
+// All but the sort, which is the toolkit's.
+void advantages(const tf::cuda_backend& gpu) {
+  gpu.for_each_index(1, tf::detail::number_samples{});
+  gpu.device().launch(tf::detail::global_std_kernel{}, {});
+  gpu.for_each_index(1, tf::detail::advantages_of_group{});
 }

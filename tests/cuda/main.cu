@@ -8,12 +8,7 @@
 #include <cstdio>
 #include <string_view>
 
-#if __has_include(<catch2/catch_session.hpp>)
-#include <catch2/catch_session.hpp>
-#else
-#define CATCH_CONFIG_RUNNER
-#include <catch2/catch.hpp>
-#endif
+#include "support/runner.hpp"
 
 int main(int argc, char** argv) {
   bool lists = false;  // needs no device
@@ -24,5 +19,5 @@ int main(int argc, char** argv) {
     std::printf("skipped: no CUDA device (%s)\n", cudaGetErrorString(found));
     return 77;
   }
-  return Catch::Session().run(argc, argv);
+  return support::run_tests(argc, argv);
 }

@@ -3,7 +3,6 @@
 
 // Group advantages on a device against the host's.
 
-#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <span>
@@ -12,18 +11,13 @@
 #include "support/catch.hpp"
 #include "support/device_place.hpp"
 
+#if defined(__CUDACC__)
+#include "tempflow/cuda/group_advantages.cuh"
+#endif
+
 using tempflow::advantage_options;
 using tempflow::advantage_scale;
 using tempflow::index_t;
-
-namespace {
-
-void check_close(std::span<const double> a, std::span<const double> b) {
-  REQUIRE(a.size() == b.size());
-  for (std::size_t i = 0; i < a.size(); ++i) CHECK(std::abs(a[i] - b[i]) <= 1e-14 * (1 + std::abs(b[i])));
-}
-
-}  // namespace
 
 TEST_CASE("group advantages of a device are the host's", "[device]") {
   const auto place = support::make_device_place();
@@ -40,10 +34,43 @@ TEST_CASE("group advantages of a device are the host's", "[device]") {
           if (count == 2 && groups == scattered) continue;  // alone in their groups: the host refuses
           std::vector<double> device(static_cast<std::size_t>(count));
           tempflow::group_advantages(place, rewards, groups, options, device);
-          check_close(device, tempflow::group_advantages(rewards, groups, options).values);
+          CHECK(device == tempflow::group_advantages(rewards, groups, options).values);
         }
       }
     }
+  }
+}
+
+TEST_CASE("many samples in any order of groups have the host's advantages, bit by bit", "[device]") {
+  constexpr index_t count = 70000;
+  constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max();
+  const auto place = support::make_device_place();
+  const auto rewards = support::numbers(5).take(count);
+  std::vector<std::int64_t> groups;
+  for (index_t i = 0; i < count; ++i) {
+    const std::int64_t group = i * 7919 % 4099;
+    groups.push_back(i % 10 == 0 ? -group : i % 10 == 1 ? most - group : i % 10 == 2 ? group - most : group);
+  }
+  support::placed_numbers<support::device_place> on_device(place, rewards), result(place, count);
+  tempflow::group_advantages(place, std::span<const double>(on_device.span()), groups, {}, result.span());
+  CHECK(result.values() == tempflow::group_advantages(rewards, groups).values);
+}
+
+TEST_CASE("the workspace of so many rows suffices for the advantages of as many samples", "[device]") {
+  const auto owner = support::make_device_place();
+  for (const index_t count : {2, 100, 6000}) {
+    const std::size_t bytes = tempflow::device_workspace_bytes(count, 1);
+    auto memory = owner.make_buffer<double>(1, static_cast<index_t>(bytes / sizeof(double)) + 1);
+    const support::device_place place(owner.device(),
+                                      std::span(reinterpret_cast<std::byte*>(memory.view().data()), bytes));
+    const std::vector<std::vector<double>> values(tempflow::most_rewards,
+                                                  std::vector<double>(static_cast<std::size_t>(count), 0.5));
+    std::vector<tempflow::weighted_reward> rewards;
+    for (const auto& of_one : values) rewards.push_back({.values = of_one});
+    const std::vector<std::int64_t> groups(static_cast<std::size_t>(count));
+    std::vector<double> advantages(groups.size());
+    CHECK_NOTHROW(tempflow::group_advantages(place, rewards, groups, {.scale = advantage_scale::global_std},
+                                             advantages));
   }
 }
 
@@ -56,7 +83,7 @@ TEST_CASE("several weighted rewards become advantages on a device", "[device]") 
   for (index_t i = 0; i < 40; ++i) groups.push_back(i / 5);
   std::vector<double> device(40);
   tempflow::group_advantages(place, rewards, groups, {}, device);
-  check_close(device, tempflow::group_advantages(tempflow::weighted_sum(rewards), groups).values);
+  CHECK(device == tempflow::group_advantages(tempflow::weighted_sum(rewards), groups).values);
 }
 
 TEST_CASE("constant groups and lone samples of a device have advantage 0", "[device]") {

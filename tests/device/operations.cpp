@@ -13,8 +13,8 @@
 #include "support/policy_problem.hpp"
 #include "tempflow/backend/cpu.hpp"
 #include "tempflow/ops/branch_step.hpp"
+#include "tempflow/ops/ema_update.hpp"
 #include "tempflow/ops/fill_noise.hpp"
-#include "tempflow/training/ema.hpp"
 
 using support::layout;
 using support::placed;
@@ -55,10 +55,10 @@ results<T> compute_all(const B& place, index_t rows, index_t columns, layout sha
       out.full.resize(rows);
   out.rows.resize(rows);
   const auto from = [](auto& batch) { return tempflow::batch_view<const T>(batch.view()); };
-  tempflow::fill_noise(place, support::test_key, ids, noise.view());
+  tempflow::fill_noise(place, {support::test_key, ids}, noise.view());
   tempflow::ode_step(place, from(x), from(v), steps, mean.view());
-  tempflow::step(place, from(x), from(v), steps, support::test_key, ids, y.view(), out.drawn, sums);
-  tempflow::branch_step(place, from(x), from(v), steps, steps, support::test_key, ids, trunk.view(),
+  tempflow::step(place, from(x), from(v), steps, {support::test_key, ids}, y.view(), out.drawn, sums);
+  tempflow::branch_step(place, from(x), from(v), steps, steps, {support::test_key, ids}, trunk.view(),
                         branches.view(), out.branched, sums);
   tempflow::log_prob(place, from(x), from(v), from(y), steps, out.scored, sums);
   tempflow::log_prob(place, from(x), from(v), from(y), steps, out.full);

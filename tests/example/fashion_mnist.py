@@ -56,11 +56,11 @@ def improves(program, folder):
 
 
 def resumes(program, folder):
-    run(program, folder / "whole")
+    """What is killed and resumed ends with the bits of the run that was not, which `improves` leaves beside it."""
     draw = random.Random(7)
     killed = 0
     while killed < 12:  # from nothing to the end, in slices
-        worker = subprocess.Popen(command(program, folder / "killed"), stdin=subprocess.DEVNULL,
+        worker = subprocess.Popen(command(program, folder), stdin=subprocess.DEVNULL,
                                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         try:
             worker.wait(timeout=draw.uniform(0.5, 3 + killed))
@@ -71,8 +71,8 @@ def resumes(program, folder):
             worker.wait()
             killed += 1
     assert killed > 0, "the run was never interrupted"
-    run(program, folder / "killed")
-    assert results(folder / "whole") == results(folder / "killed")
+    run(program, folder)
+    assert results(folder.with_name("improves")) == results(folder)
     print(f"killed {killed} times, same bits")
 
 

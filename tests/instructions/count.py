@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
 # SPDX-License-Identifier: Apache-2.0
-"""Holds the CPU kernels to a number of instructions an element: a guard of their speed that no busy machine disturbs.
+"""Holds the CPU kernels to a number of instructions per element: a guard of their speed that no busy machine disturbs.
 
 Valgrind counts the instructions of a run without a call of a kernel, and with one: start-up is in both. ceilings.csv
 has a column a compiler, named by the version that was measured, and some 15 % above what that makes of the kernel with
@@ -94,7 +94,7 @@ def main() -> None:
     def total(row: dict[str, str], calls: int) -> int:
         return instructions(given.program, row["kernel"], row["storage"], given.instruction_set, calls)
 
-    print(f"{run.compiler} {run.version}, {given.instruction_set}: instructions an element, and ceiling")
+    print(f"{run.compiler} {run.version}, {given.instruction_set}: instructions per element, and ceiling")
     found = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         a_row = {row["storage"]: row for row in chosen}  # any: without a call they are the same
@@ -105,7 +105,7 @@ def main() -> None:
             ceiling = float(row[column])
             print(f"{row['kernel']:24}{row['storage']:6}{count:9.2f}{ceiling:9.2f}", flush=True)
             if count > ceiling:
-                found.append(f"{row['kernel']} in {row['storage']}: {count:.2f} instructions an element, "
+                found.append(f"{row['kernel']} in {row['storage']}: {count:.2f} instructions per element, "
                              f"above the ceiling of {ceiling:g}")
     if found:
         print(*found, ADVICE, sep="\n")

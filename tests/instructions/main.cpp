@@ -28,9 +28,9 @@ class problem {
   explicit problem(tf::instruction_set instructions) : place_(1, instructions) {
     for (std::uint32_t i = 0; auto& id : ids_) id.seed = i++;
     for (std::uint32_t seed = 10; auto* batch : {&x_, &v_, &v_ref_}) {
-      tf::fill_noise(place_, tf::noise_key{.seed = seed++}, ids_, batch->view());
+      tf::fill_noise(place_, {tf::noise_key{.seed = seed++}, ids_}, batch->view());
     }
-    tf::step(place_, x_.view(), v_, sde, key, ids_, y_, log_probs_);
+    tf::step(place_, x_.view(), v_, sde, {key, ids_}, y_, log_probs_);
   }
 
   tf::instruction_set instructions() const { return place_.instructions(); }
@@ -38,18 +38,18 @@ class problem {
   std::function<void()> kernel(const std::string& name) {
     if (name == "ode_step") return [this] { tf::ode_step(place_, x_.view(), v_, ode, out_.view()); };
     if (name == "step") {
-      return [this] { tf::step(place_, x_.view(), v_, sde, key, ids_, out_.view(), log_probs_); };
+      return [this] { tf::step(place_, x_.view(), v_, sde, {key, ids_}, out_.view(), log_probs_); };
     }
     if (name == "branch_step") {
       return [this] {
-        tf::branch_step(place_, x_.view(), v_, ode, sde, key, ids_, out_.view(), branches_.view(),
+        tf::branch_step(place_, x_.view(), v_, ode, sde, {key, ids_}, out_.view(), branches_.view(),
                         branch_log_probs_);
       };
     }
     if (name == "log_prob") return [this] { tf::log_prob(place_, x_.view(), v_, y_, sde, log_probs_); };
     if (name == "policy_loss_on_policy") return policy_loss(0);
     if (name == "policy_loss_off_policy") return policy_loss(0.01);
-    if (name == "fill_noise") return [this] { tf::fill_noise(place_, key, ids_, out_.view()); };
+    if (name == "fill_noise") return [this] { tf::fill_noise(place_, {key, ids_}, out_.view()); };
     throw std::invalid_argument("no kernel " + name);
   }
 

@@ -64,10 +64,10 @@ struct operation_inputs {
     const std::span<const tempflow::transition> step(steps.data() + at, size);
     const std::span<const tempflow::noise_id> id(ids.data() + at, size);
     const auto ys = out.y.view().slice(first, count);
-    tempflow::fill_noise(place, test_key, id, out.noise.view().slice(first, count));
+    tempflow::fill_noise(place, {test_key, id}, out.noise.view().slice(first, count));
     tempflow::ode_step(place, xs, vs, step, out.mean.view().slice(first, count));
-    tempflow::step(place, xs, vs, step, test_key, id, ys, std::span(out.log_probs).subspan(at, size));
-    tempflow::branch_step(place, xs, vs, step, step, test_key, id, out.trunk.view().slice(first, count),
+    tempflow::step(place, xs, vs, step, {test_key, id}, ys, std::span(out.log_probs).subspan(at, size));
+    tempflow::branch_step(place, xs, vs, step, step, {test_key, id}, out.trunk.view().slice(first, count),
                           out.branches.view().slice(first * explorations, count * explorations),
                           std::span(out.branch_log_probs).subspan(at * explorations, size * explorations));
     tempflow::log_prob(place, xs, vs, ys, step, std::span(out.scored).subspan(at, size));

@@ -11,16 +11,15 @@
 #include "support/batches.hpp"
 #include "tempflow/ops/copy_rows.hpp"
 
+#if !defined(TEMPFLOW_TEST_INSTANTIATES)  // by programs that compile all kernels for themselves
+#include "tempflow/compiled.hpp"
+#endif
+
 #if defined(__CUDACC__)
 #include "tempflow/cuda.cuh"
 #else
 #include "support/emulated_device.hpp"
-#include "tempflow/ops/cuda/copy_rows.hpp"
-#include "tempflow/ops/cuda/group_advantages.hpp"
-#include "tempflow/ops/cuda/log_prob.hpp"
-#include "tempflow/ops/cuda/policy_loss.hpp"
-#include "tempflow/ops/cuda/step.hpp"
-#include "tempflow/training/cuda/ema.hpp"
+#include "tempflow/device/kernels.hpp"
 #endif
 
 namespace support {
@@ -47,6 +46,11 @@ inline constexpr bool emulated = true;
 using device_place = emulated_backend;
 
 inline device_place make_device_place(int clusters = 16) { return device_place(emulated_device(clusters)); }
+
+/// The same device with its threads in another order.
+inline device_place make_device_place(int clusters, unsigned seed) {
+  return device_place(emulated_device(clusters, seed));
+}
 
 #endif
 
@@ -119,3 +123,21 @@ class placed_numbers {
 };
 
 }  // namespace support
+
+// What tests call on the device, compiled once for all of them in support/device_kernels_*.cpp. keywords: extern template,
+// or template where they are compiled.
+#define TEMPFLOW_TEST_DEVICE_KERNELS(keywords, T) \
+  TEMPFLOW_INSTANTIATE_OPS_ON(keywords, operation_arguments<support::device_place>, T)
+
+#if !defined(TEMPFLOW_TEST_INSTANTIATES)
+
+namespace tempflow::detail {
+
+TEMPFLOW_TEST_DEVICE_KERNELS(extern template, float);
+TEMPFLOW_TEST_DEVICE_KERNELS(extern template, double);
+TEMPFLOW_TEST_DEVICE_KERNELS(extern template, bfloat16);
+TEMPFLOW_TEST_DEVICE_KERNELS(extern template, float16);
+
+}  // namespace tempflow::detail
+
+#endif

@@ -36,7 +36,7 @@ inline std::vector<transition> stochastic_transitions() {
   return all;
 }
 
-/// A transition a row, in another order than the chains'.
+/// A transition per row, in another order than the chains'.
 inline std::vector<transition> mixed_transitions(index_t rows) {
   const auto all = stochastic_transitions();
   std::vector<transition> mixed;
@@ -44,7 +44,7 @@ inline std::vector<transition> mixed_transitions(index_t rows) {
   return mixed;
 }
 
-/// An identity a row; no two are equal.
+/// An identity per row; no two are equal.
 inline std::vector<tempflow::noise_id> mixed_ids(index_t rows) {
   std::vector<tempflow::noise_id> ids;
   for (index_t i = 0; i < rows; ++i) {
@@ -88,7 +88,7 @@ struct drawn_rows {
         log_probs(static_cast<std::size_t>(rows)),
         convention(in) {
     const auto ids = mixed_ids(rows);
-    tempflow::step(place, x.view(), v, steps, test_key, ids, y, log_probs, convention);
+    tempflow::step(place, x.view(), v, steps, {test_key, ids}, y, log_probs, convention);
     numbers source(4);
     advantages = source.take(rows);
     for (index_t i = 0; i < rows; ++i) weights.push_back(1.5 + source.next());

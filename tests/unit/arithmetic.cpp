@@ -11,8 +11,8 @@
 
 #include "support/batches.hpp"
 #include "support/catch.hpp"
-#include "tempflow/detail/rows.hpp"
-#include "tempflow/ops/row.hpp"
+#include "tempflow/ops/host/row.hpp"
+#include "tempflow/ops/host/run_rows.hpp"
 
 using tempflow::index_t;
 using tempflow::plain_double_arithmetic;

@@ -29,7 +29,7 @@ std::vector<sigma_step> steps_of_all_grids() {
        {tempflow::sd3_sigmas(10), tempflow::flux_sigmas(10, 4096), tempflow::qwen_image_sigmas(10),
         tempflow::shifted_linspace_sigmas(16), std::vector<double>{0.95, 0.6, 0.59, 0.1}}) {
     for (std::size_t i = 0; i + 1 < grid.size(); ++i) {
-      steps.push_back({.sigma = grid[i], .sigma_next = grid[i + 1], .second_sigma = grid[1]});
+      steps.push_back({.sigma = grid[i], .sigma_next = grid[i + 1]});
     }
   }
   return steps;
@@ -70,25 +70,24 @@ TEST_CASE(
 TEST_CASE("at sigma == 1 Flow-SDE divides by 1 - sigmas[1] and keeps 1 - sigma elsewhere", "[dynamics]") {
   const double a = 0.7;
   for (const double second : {0.96, 0.5}) {
-    const sigma_step at{.sigma = 1, .sigma_next = 0.4, .second_sigma = second};
-    // g^2 = a^2 / (1 - sigmas[1]); the (1 - sigma) factor of beta's correction is 0.
-    check_coefficients(tempflow::flow_sde{a}(at), 1 - a * a * 0.6 / (2 * (1 - second)), -0.6,
-                       a / std::sqrt(1 - second) * std::sqrt(0.6));
+    const sigma_step at{.sigma = 1, .sigma_next = second};
+    // g^2 = a^2 / (1 - sigmas[1]), so std = a and alpha = 1 - a^2 / 2; the (1 - sigma) factor of beta's correction
+    // is 0.
+    check_coefficients(tempflow::flow_sde{a}(at), 1 - a * a / 2, -(1 - second), a);
   }
   // The rule is for exactly 1: below, sigma stands for itself, until the noise has no bound.
   const double sigma = 1 - 1e-5;
-  const auto below = tempflow::flow_sde{a}({.sigma = sigma, .sigma_next = 0.4, .second_sigma = 0.4});
+  const auto below = tempflow::flow_sde{a}({.sigma = sigma, .sigma_next = 0.4});
   CHECK(below.diffusion == Approx(a * std::sqrt(sigma / (1 - sigma))).epsilon(1e-12));
-  CHECK_THROWS_AS(
-      tempflow::flow_sde{a}({.sigma = std::nextafter(1.0, 0.0), .sigma_next = 0.4, .second_sigma = 0.4}),
-      tempflow::schedule_error);
+  CHECK_THROWS_AS(tempflow::flow_sde{a}({.sigma = std::nextafter(1.0, 0.0), .sigma_next = 0.4}),
+                  tempflow::schedule_error);
 }
 
 TEST_CASE("on the usual grids Flow-SDE's first step has std = a and alpha = 1 - a^2 / 2", "[dynamics]") {
   for (const double a : {0.3, 0.7, 0.9, 1.2}) {
     for (const auto& grid : {tempflow::sd3_sigmas(10), tempflow::flux_sigmas(10, 4096),
                              tempflow::qwen_image_sigmas(10), tempflow::shifted_linspace_sigmas(16)}) {
-      const sigma_step at{.sigma = grid[0], .sigma_next = grid[1], .second_sigma = grid[1]};
+      const sigma_step at{.sigma = grid[0], .sigma_next = grid[1]};
       check_coefficients(tempflow::flow_sde{a}(at), 1 - a * a / 2, -(1 - grid[1]), a);
     }
   }
@@ -167,7 +166,7 @@ TEST_CASE("without noise every dynamics is the ODE", "[dynamics]") {
 }
 
 TEST_CASE("the coefficient-preserving samplers are deterministic where they reach sigma = 0", "[dynamics]") {
-  const sigma_step last{.sigma = 0.1, .sigma_next = 0, .second_sigma = 0.9};
+  const sigma_step last{.sigma = 0.1, .sigma_next = 0};
   check_coefficients(tempflow::flow_cps{0.7}(last), 1, -0.1, 0);
   check_coefficients(tempflow::ddim{1}(last), 1, -0.1, 0);
 }
@@ -186,16 +185,15 @@ TEST_CASE("a transition carries its noise levels, its Dt and g = std / sqrt(Dt)"
 
 TEST_CASE("a sigma that is almost 1 has unbounded Flow-SDE noise: an error that names it", "[dynamics]") {
   const double almost = std::nextafter(1.0, 0.0);
-  CHECK_THROWS_MATCHES(tempflow::flow_sde{0.7}({.sigma = almost, .sigma_next = 0.4, .second_sigma = 0.4}),
+  CHECK_THROWS_MATCHES(tempflow::flow_sde{0.7}({.sigma = almost, .sigma_next = 0.4}),
                        tempflow::schedule_error,
                        MessageMatches(ContainsSubstring("sigma = 0.9999999999999999")));
-  CHECK_THROWS_MATCHES(tempflow::flow_sde{0.7}({.sigma = 1, .sigma_next = almost, .second_sigma = almost}),
-                       tempflow::schedule_error,
-                       MessageMatches(ContainsSubstring("second_sigma = 0.9999999999999999")));
+  CHECK_THROWS_MATCHES(tempflow::flow_sde{0.7}({.sigma = 1, .sigma_next = almost}), tempflow::schedule_error,
+                       MessageMatches(ContainsSubstring("sigma_next = 0.9999999999999999")));
 }
 
 TEST_CASE("noise levels outside their range are errors that name level and value", "[dynamics]") {
-  const sigma_step at{.sigma = 0.5, .sigma_next = 0.25, .second_sigma = 0.9};
+  const sigma_step at{.sigma = 0.5, .sigma_next = 0.25};
   CHECK_THROWS_MATCHES(tempflow::flow_sde{-0.5}(at), value_error,
                        MessageMatches(ContainsSubstring("flow_sde") && ContainsSubstring("-0.5")));
   CHECK_THROWS_MATCHES(tempflow::flow_sde{std::nan("")}(at), value_error,

@@ -4,6 +4,7 @@
 // The moving average of weights: when it moves, how far, and in which arithmetic.
 
 #include "tempflow/training/ema.hpp"
+#include "tempflow/ops/ema_update.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -83,6 +84,15 @@ TEST_CASE("a decay of 1 keeps the average, a decay of 0 copies the weights", "[e
   CHECK(average == std::vector<float>{5, 6, 7});
   tempflow::ema_update(tempflow::reference_backend{}, std::span<float>(average), weights, 0);
   CHECK(average == weights);
+}
+
+TEST_CASE("weights that are a batch are averaged row by row", "[ema]") {
+  tempflow::batch_buffer<float> average(2, 3), weights(2, 3);
+  for (int e = 0; e < 6; ++e) weights.view().data()[e] = static_cast<float>(e);
+  tempflow::ema_update(tempflow::reference_backend{}, average, weights, 0.5);
+  for (int e = 0; e < 6; ++e) CHECK(average.view().data()[e] == 0.5f * static_cast<float>(e));
+  tempflow::batch_buffer<float> narrow(2, 2);
+  CHECK_THROWS_AS(tempflow::ema_update(tempflow::reference_backend{}, average, narrow, 0.5), shape_error);
 }
 
 TEST_CASE("updates that make no sense are errors and leave the average alone", "[ema]") {

@@ -108,7 +108,7 @@ TEMPLATE_TEST_CASE("fill_noise writes the normals of each row's identity, whatev
   const std::vector<noise_id> ids{{.prompt = 1}, {.prompt = 2}, {.prompt = 1, .branch = 3}};
   for (const index_t columns : {1, 2, 3, 4, 5, 1023, 1024, 1025}) {
     tempflow::batch_buffer<float> noise(3, columns);
-    tempflow::fill_noise(TestType{}, key, ids, noise.view());
+    tempflow::fill_noise(TestType{}, {key, ids}, noise.view());
     for (index_t row = 0; row < 3; ++row) {
       auto expected = draw(key, ids[static_cast<std::size_t>(row)], columns / 4 + 1);
       expected.resize(static_cast<std::size_t>(columns));
@@ -124,9 +124,9 @@ TEST_CASE("fill_noise rounds fp32 normals to the storage type", "[noise]") {
   tempflow::batch_buffer<double> wide(1, 100);
   tempflow::batch_buffer<tempflow::bfloat16> narrow(1, 100);
   const tempflow::reference_backend place;
-  tempflow::fill_noise(place, key, id, exact.view());
-  tempflow::fill_noise(place, key, id, wide.view());
-  tempflow::fill_noise(place, key, id, narrow.view());
+  tempflow::fill_noise(place, {key, id}, exact.view());
+  tempflow::fill_noise(place, {key, id}, wide.view());
+  tempflow::fill_noise(place, {key, id}, narrow.view());
   int wrong = 0;
   for (index_t e = 0; e < 100; ++e) {
     const float z = exact.view().row(0)[e];
@@ -143,7 +143,7 @@ TEMPLATE_TEST_CASE("rows of any length hold the noise of their blocks, in all in
   const tempflow::cpu_backend cpu(1, instructions);
   for (const index_t columns : {1, 3, 4, 31, 32, 33, 63, 64, 65, 255, 256, 257, 1000, 1025, 1279, 1280}) {
     tempflow::batch_buffer<TestType> row(1, columns);
-    tempflow::fill_noise(cpu, key, id, row.view());
+    tempflow::fill_noise(cpu, {key, id}, row.view());
     int wrong = 0;
     for (index_t e = 0; e < columns; ++e) {
       const float normal = tempflow::noise_block(key, id, e / 4).value[e % 4];

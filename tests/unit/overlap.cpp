@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "support/catch.hpp"
-#include "tempflow/ops/checks.hpp"
+#include "tempflow/ops/detail/checks.hpp"
 
 using tempflow::batch_view;
 using tempflow::index_t;

@@ -16,9 +16,9 @@
 #include <span>
 #include <vector>
 
+#include "tempflow/advantage/detail/groups.hpp"
 #include "tempflow/core/error.hpp"
 #include "tempflow/core/numeric.hpp"
-#include "tempflow/detail/groups.hpp"
 
 namespace tempflow {
 
@@ -93,7 +93,10 @@ TEMPFLOW_HD reward_moments moments(std::size_t count, const Reward& reward, std_
   for (std::size_t i = 0; i < count; ++i) offset += reward(i) - first;
   const auto n = static_cast<double>(count);
   const double mean = first + offset / n;
-  for (std::size_t i = 0; i < count; ++i) squared += (reward(i) - mean) * (reward(i) - mean);
+  for (std::size_t i = 0; i < count; ++i) {
+    const double centred = reward(i) - mean;
+    squared = fused_multiply_add(centred, centred, squared);
+  }
   const double divisor = estimate == std_estimate::sample ? n - 1 : n;
   return {.mean = mean, .std = std::sqrt(squared / divisor), .constant = false};
 }
@@ -118,11 +121,66 @@ TEMPFLOW_HD inline double advantage_of(double reward, const reward_moments& sibl
   return siblings.constant || divisor == 0 ? 0.0 : (reward - siblings.mean) / divisor;
 }
 
+/// Whether a sample that is alone in its group is an error where all samples are.
+enum class lone_samples { refused, zero };
+
+/// group_advantages of rewards that are finite and extents that fit. Throws before anything is written.
+inline group_statistics write_group_advantages(std::span<const double> rewards,
+                                               std::span<const std::int64_t> groups,
+                                               const advantage_options& options, std::span<double> advantages,
+                                               std::span<index_t> scratch, lone_samples lone) {
+  const auto all = moments(
+      rewards.size(), [&](std::size_t i) { return rewards[i]; }, options.std);
+  if (!is_finite(all.mean) || !is_finite(all.std)) {
+    throw value_error(message("group_advantages: rewards are too far apart, their mean is ", all.mean,
+                              " and their std ", all.std));
+  }
+  const bool sorted = std::ranges::is_sorted(groups);
+  if (!sorted) sort_by_group(groups, scratch);
+  group_statistics statistics{
+      .samples = static_cast<index_t>(rewards.size()), .reward_mean = all.mean, .reward_std = all.std};
+  const auto solve = [&](const auto& place) {  // place(0), place(1), ...: the samples, by group
+    const auto same_group = [&](auto i, auto j) { return groups[place(i)] == groups[place(j)]; };
+    const std::size_t count = rewards.size();
+    std::size_t shared = 1;
+    while (shared < count && !same_group(shared - 1, shared)) ++shared;
+    if (lone == lone_samples::refused && count > 1 && shared == count) {
+      throw group_error(message("group_advantages: each of the ", count,
+                                " samples is alone in its group: nothing to compare with"));
+    }
+    std::size_t last = 0, size = 1;
+    for (std::size_t first = 0; first < count; first = last) {
+      last = first + size;  // groups tend to be of one size
+      if (last >= count || !same_group(first, last - 1) || same_group(first, last)) {
+        for (last = first + 1; last < count && same_group(first, last);) ++last;
+        size = last - first;
+      }
+      const auto siblings = moments(
+          size, [&](std::size_t i) { return rewards[place(first + i)]; }, options.std);
+      const double divisor = advantage_divisor(options, siblings.std, all.std);
+      for (std::size_t i = first; i < last; ++i) {
+        const std::size_t at = place(i);
+        advantages[at] = advantage_of(rewards[at], siblings, divisor);
+      }
+      ++statistics.groups;
+      statistics.group_std_mean += siblings.std;
+      if (siblings.constant) ++(size == 1 ? statistics.singletons : statistics.zero_std_groups);
+    }
+  };
+  if (sorted) {
+    solve([](std::size_t i) { return i; });
+  } else {
+    solve([&](std::size_t i) { return static_cast<std::size_t>(scratch[i]); });
+  }
+  statistics.group_std_mean /= static_cast<double>(statistics.groups);
+  return statistics;
+}
+
 }  // namespace detail
 
 /// Writes the advantage of each sample relative to its group.
 ///
-/// rewards, groups, advantages, scratch: one entry a sample; samples of a group need not be neighbours, but
+/// rewards, groups, advantages, scratch: one entry per sample; samples of a group need not be neighbours, but
 /// ascending ids are fastest. All in double. A singleton and a sample of a group of equal rewards get exactly
 /// 0.
 ///
@@ -150,52 +208,8 @@ inline group_statistics group_advantages(std::span<const double> rewards,
                                         groups[i], "), must be finite"));
     }
   }
-
-  const auto all = detail::moments(
-      rewards.size(), [&](std::size_t i) { return rewards[i]; }, options.std);
-  if (!is_finite(all.mean) || !is_finite(all.std)) {
-    throw value_error(detail::message("group_advantages: rewards are too far apart, their mean is ", all.mean,
-                                      " and their std ", all.std));
-  }
-  const bool sorted = std::ranges::is_sorted(groups);
-  if (!sorted) detail::sort_by_group(groups, scratch);
-  group_statistics statistics{
-      .samples = static_cast<index_t>(rewards.size()), .reward_mean = all.mean, .reward_std = all.std};
-  const auto solve = [&](const auto& place) {  // place(0), place(1), ...: the samples, by group
-    const auto same_group = [&](auto i, auto j) { return groups[place(i)] == groups[place(j)]; };
-    const std::size_t count = rewards.size();
-    std::size_t shared = 1;
-    while (shared < count && !same_group(shared - 1, shared)) ++shared;
-    if (count > 1 && shared == count) {
-      throw group_error(detail::message("group_advantages: each of the ", count,
-                                        " samples is alone in its group: nothing to compare with"));
-    }
-    std::size_t last = 0, size = 1;
-    for (std::size_t first = 0; first < count; first = last) {
-      last = first + size;  // groups tend to be of one size
-      if (last >= count || !same_group(first, last - 1) || same_group(first, last)) {
-        for (last = first + 1; last < count && same_group(first, last);) ++last;
-        size = last - first;
-      }
-      const auto group = detail::moments(
-          size, [&](std::size_t i) { return rewards[place(first + i)]; }, options.std);
-      const double divisor = detail::advantage_divisor(options, group.std, all.std);
-      for (std::size_t i = first; i < last; ++i) {
-        const std::size_t at = place(i);
-        advantages[at] = detail::advantage_of(rewards[at], group, divisor);
-      }
-      ++statistics.groups;
-      statistics.group_std_mean += group.std;
-      if (group.constant) ++(size == 1 ? statistics.singletons : statistics.zero_std_groups);
-    }
-  };
-  if (sorted) {
-    solve([](std::size_t i) { return i; });
-  } else {
-    solve([&](std::size_t i) { return static_cast<std::size_t>(scratch[i]); });
-  }
-  statistics.group_std_mean /= static_cast<double>(statistics.groups);
-  return statistics;
+  return detail::write_group_advantages(rewards, groups, options, advantages, scratch,
+                                        detail::lone_samples::refused);
 }
 
 /// As above, with memory of its own.

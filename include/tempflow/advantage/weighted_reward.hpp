@@ -38,7 +38,7 @@ inline std::vector<double> weighted_sum(std::span<const weighted_reward> rewards
       if (!is_finite(values[i])) {
         throw value_error(detail::message("weighted_sum: reward ", k, " of sample ", i, " = ", values[i]));
       }
-      total[i] += weight * values[i];
+      total[i] = fused_multiply_add(weight, values[i], total[i]);
       if (!is_finite(total[i])) throw value_error(detail::message("weighted_sum: sample ", i, " overflows"));
     }
   }

@@ -15,11 +15,11 @@
 #include <utility>
 #include <vector>
 
+#include "tempflow/backend/dispatch.hpp"
 #include "tempflow/core/arithmetic.hpp"
 #include "tempflow/core/error.hpp"
 #include "tempflow/core/index.hpp"
 #include "tempflow/core/instruction_set.hpp"
-#include "tempflow/detail/kernel.hpp"
 
 namespace tempflow {
 namespace detail {
@@ -47,16 +47,16 @@ class thread_pool {
 
   index_t threads() const { return static_cast<index_t>(workers_.size()) + 1; }
 
-  /// Calls run(context, i) for each i in [0, count), on all threads; rethrows the first exception.
-  void for_each(index_t count, indexed_call run, const void* context) {
+  /// Calls call(i) for each i in [0, count), on all threads; rethrows the first exception.
+  void for_each(index_t count, const dispatched_body& call) {
     // Nested or concurrent use, or nothing to share: this thread alone.
     if (workers_.empty() || count < 2 || busy_.test_and_set(std::memory_order_acquire)) {
-      for (index_t i = 0; i < count; ++i) run(context, i);
+      for (index_t i = 0; i < count; ++i) call(i);
       return;
     }
     {
       const std::lock_guard lock(mutex_);
-      run_ = run, context_ = context, count_ = count, failure_ = nullptr;
+      call_ = &call, count_ = count, failure_ = nullptr;
       next_.store(0, std::memory_order_relaxed);
       open_ = true;
       generation_.fetch_add(1, std::memory_order_relaxed);
@@ -115,7 +115,7 @@ class thread_pool {
   void drain() {
     for (index_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < count_;) {
       try {
-        run_(context_, i);
+        (*call_)(i);
       } catch (...) {
         const std::lock_guard lock(mutex_);
         if (!failure_) failure_ = std::current_exception();
@@ -128,8 +128,7 @@ class thread_pool {
   std::mutex mutex_;
   std::condition_variable wake_, done_;
   std::atomic<index_t> next_{0};
-  indexed_call run_ = nullptr;
-  const void* context_ = nullptr;
+  const dispatched_body* call_ = nullptr;
   index_t count_ = 0;
   std::atomic<index_t> running_{0};  ///< workers inside the job
   bool open_ = false;                ///< workers may join the job
@@ -170,15 +169,12 @@ class cpu_backend {
   /// runs serially, and so do the library's operations where they take less than about 0.2 ms.
   template <class Body>
   void for_each_index(index_t count, const Body& body) const {
-    if constexpr (detail::is_kernel<Body>) {
-      const auto run = detail::call_version<Body>(instructions_);
-      if (static_cast<double>(count) * body.nanoseconds() < worth_sharing) {
-        for (index_t i = 0; i < count; ++i) run(&body, i);
-      } else {
-        pool_->for_each(count, run, &body);
-      }
+    const dispatched_body call = dispatch(body, instructions_);
+    const double work = static_cast<double>(count) * estimated_nanoseconds(body, worth_sharing);
+    if (work < worth_sharing) {
+      for (index_t i = 0; i < count; ++i) call(i);
     } else {
-      pool_->for_each(count, &detail::call_portable<Body>, &body);
+      pool_->for_each(count, call);
     }
   }
 

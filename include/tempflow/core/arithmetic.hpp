@@ -4,7 +4,7 @@
 
 // How a backend does the arithmetic of a row: in which type, and in which fixed order it sums.
 //
-// The text of a row's arithmetic is written once, in ops/row.hpp, over one of these.
+// The text of a row's arithmetic is written once, in ops/host/row.hpp, over one of these.
 
 #include <cstring>
 #include <limits>

@@ -4,6 +4,7 @@
 
 // A batch of samples: rows of contiguous elements. It owns nothing and costs nothing to copy.
 
+#include <algorithm>
 #include <concepts>
 #include <cstddef>
 #include <limits>
@@ -100,7 +101,8 @@ class batch_view {
 
 namespace detail {
 
-/// Memory on the boundaries of cache lines, so that no vector lies across two.
+/// Memory on the boundaries of cache lines, so that no vector lies across two. An element that is made of
+/// nothing is left as the memory was.
 template <class T>
 struct aligned_allocator {
   using value_type = T;
@@ -112,10 +114,17 @@ struct aligned_allocator {
 
   T* allocate(std::size_t count) { return static_cast<T*>(::operator new(count * sizeof(T), alignment)); }
   void deallocate(T* memory, std::size_t) { ::operator delete(memory, alignment); }
+  void construct(T*) {}
+  void construct(T* element, const T& value) { ::new (static_cast<void*>(element)) T(value); }
   friend bool operator==(aligned_allocator, aligned_allocator) { return true; }
 };
 
 }  // namespace detail
+
+/// Asks a buffer for memory with nothing in it yet: `batch_buffer<float> y(rows, columns, uninitialized);`.
+struct uninitialized_t {};
+/// See uninitialized_t.
+inline constexpr uninitialized_t uninitialized{};
 
 /// A batch that owns its elements, packed row after row. For results and scratch space on the host.
 template <storage_scalar T>
@@ -124,7 +133,12 @@ class batch_buffer {
   batch_buffer() = default;
 
   /// Zeros. Throws shape_error for extents that are negative or too large for memory to address.
-  batch_buffer(index_t rows, index_t columns) : rows_(rows), columns_(columns) {
+  batch_buffer(index_t rows, index_t columns) : batch_buffer(rows, columns, uninitialized) {
+    std::fill(elements_.begin(), elements_.end(), T{});
+  }
+
+  /// Elements that are yet to be written; throws as above.
+  batch_buffer(index_t rows, index_t columns, uninitialized_t) : rows_(rows), columns_(columns) {
     detail::check_extents("batch_buffer", rows, columns, sizeof(T));
     elements_.resize(static_cast<std::size_t>(rows) * static_cast<std::size_t>(columns));
   }
@@ -140,8 +154,8 @@ class batch_buffer {
   index_t rows() const { return rows_; }
   index_t columns() const { return columns_; }
 
-  /// Another buffer in the same memory.
-  batch_buffer like(index_t rows, index_t columns) const { return {rows, columns}; }
+  /// Another buffer in the same memory, with nothing in it yet.
+  batch_buffer like(index_t rows, index_t columns) const { return {rows, columns, uninitialized}; }
 
  private:
   std::vector<T, detail::aligned_allocator<T>> elements_;
@@ -161,7 +175,7 @@ void check_shape(std::string_view operation, std::string_view name, const batch_
   }
 }
 
-/// Throws shape_error unless a per-row argument has one entry a row.
+/// Throws shape_error unless a per-row argument has one entry per row.
 inline void check_size(std::string_view operation, std::string_view name, std::size_t actual, index_t rows) {
   if (static_cast<index_t>(actual) != rows) {
     throw shape_error(message(operation, ": ", name, " has ", actual, " entries, expected ", rows));

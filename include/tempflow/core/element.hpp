@@ -10,7 +10,6 @@
 #include <bit>
 #include <concepts>
 #include <cstdint>
-#include <cstring>
 #include <type_traits>
 #include <utility>
 
@@ -43,7 +42,7 @@ struct register_at {
 
   TEMPFLOW_INLINE_HOST lanes<float, Width> operator()(const float* row) const {
     lanes<float, Width> reals;
-    std::memcpy(&reals.value, row + index, sizeof reals.value);
+    reals.read(row + index);
     return reals;
   }
 };
@@ -55,7 +54,7 @@ struct halves_at {
 
   TEMPFLOW_INLINE_HOST lanes<float, Width> operator()(const bfloat16* row) const {
     lanes<std::uint32_t, Width> words;
-    std::memcpy(&words.value, row + index, sizeof words.value);
+    words.read(row + index);
     if constexpr (Upper) {
       return as_float(words & 0xffff0000u);
     } else {

@@ -6,10 +6,10 @@
 // register. A function template over these computes one element on any device, or a register of them, with
 // the same bits.
 
-#include <cmath>
 #include <cstdint>
 
 #include "tempflow/config.hpp"
+#include "tempflow/core/device_lanes.hpp"
 #include "tempflow/core/numeric.hpp"
 #include "tempflow/core/x86_lanes.hpp"
 
@@ -19,9 +19,21 @@ namespace tempflow::detail {
 template <class T, int Width>
 struct lanes;
 
-/// The product of the low 32 bits of both.
-TEMPFLOW_INLINE constexpr std::uint64_t multiply_low_halves(std::uint64_t a, std::uint64_t b) {
-  return (a & 0xffffffffu) * (b & 0xffffffffu);
+/// A product of two words: 64 bits in two words, or in lanes whose low halves are the words. Not a masked
+/// product of 64 bits for both: CUDA compilers add a zero to each of those.
+template <class Word>
+struct word_product {
+  Word high, low;
+};
+TEMPFLOW_INLINE constexpr word_product<std::uint32_t> multiply_words(std::uint32_t a, std::uint32_t b) {
+  const std::uint64_t product = std::uint64_t{a} * b;
+  return {static_cast<std::uint32_t>(product >> 32), static_cast<std::uint32_t>(product)};
+}
+template <int Width>
+TEMPFLOW_INLINE_HOST word_product<lanes<std::uint64_t, Width>> multiply_words(
+    const lanes<std::uint64_t, Width>& a, std::uint32_t b) {
+  const lanes<std::uint64_t, Width> product = multiply_low_halves(a, b);
+  return {product >> 32, product};
 }
 
 /// A word's bits as a float, and a float's as a word.
@@ -33,12 +45,18 @@ TEMPFLOW_INLINE float signed_to_float(std::uint32_t word) {
   return static_cast<float>(static_cast<std::int32_t>(word));
 }
 
-/// The word, read as a signed integer, shifted right.
-TEMPFLOW_INLINE std::uint32_t signed_shift_right(std::uint32_t word, int bits) {
-  return static_cast<std::uint32_t>(static_cast<std::int32_t>(word) >> bits);
+/// The word shifted right by one, its lowest bit set, as a float.
+template <int Width>
+TEMPFLOW_INLINE_HOST lanes<float, Width> odd_half_to_float(const lanes<std::uint32_t, Width>& words) {
+  return signed_to_float((words >> 1) | 1u);
 }
 
-TEMPFLOW_INLINE float square_root(float a) { return std::sqrt(a); }
+/// The opposite sign, of zeros too.
+TEMPFLOW_INLINE float negated(float a) { return -a; }
+template <int Width>
+TEMPFLOW_INLINE_HOST lanes<float, Width> negated(const lanes<float, Width>& a) {
+  return as_float(as_word(a) ^ 0x80000000u);
+}
 
 /// a where the word is not 0, else b.
 TEMPFLOW_INLINE float select(std::uint32_t word, float a, float b) { return word != 0 ? a : b; }

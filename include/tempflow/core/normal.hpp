@@ -32,61 +32,69 @@ struct normal_quad {
 
 namespace detail {
 
-/// -2 ln u for the u in (0, 1] that a word stands for. Word: std::uint32_t, or lanes of it.
+// Half the radius and twice the circle: halves and doubles are exact, and the factor 2 of -2 ln u costs
+// nothing.
+
+/// -1/2 ln u, the square of half a radius, for the u in (0, 1] that a word stands for. Word: std::uint32_t,
+/// or lanes of it.
+TEMPFLOW_HD_TEMPLATE
 template <class Word>
-TEMPFLOW_INLINE auto squared_radius(const Word& word) {
+TEMPFLOW_INLINE auto squared_half_radius(const Word& word) {
   using real = decltype(as_float(word));
   constexpr std::uint32_t sqrt_half = 0x3f3504f3u, exponent_31 = 31u << 23;  // fields of floats
+  constexpr float half = 0.5f;
   // u = m 2^e with m in [sqrt(1/2), sqrt(2)): the offset makes the exponent field roll over at sqrt(1/2).
-  const Word offset = as_word(signed_to_float((word >> 1) | 1u)) - (exponent_31 + sqrt_half);
-  const real exponent = signed_to_float(signed_shift_right(offset, 23));
-  const real f = as_float((offset & 0x007fffffu) + sqrt_half) - 1.0f;
-  real p = 7.0376836292e-2f;
-  p = fused_multiply_add(p, f, -1.1514610310e-1f);
-  p = fused_multiply_add(p, f, 1.1676998740e-1f);
-  p = fused_multiply_add(p, f, -1.2420140846e-1f);
-  p = fused_multiply_add(p, f, 1.4249322787e-1f);
-  p = fused_multiply_add(p, f, -1.6668057665e-1f);
-  p = fused_multiply_add(p, f, 2.0000714765e-1f);
-  p = fused_multiply_add(p, f, -2.4999993993e-1f);
-  p = fused_multiply_add(p, f, 3.3333331174e-1f);
+  const Word bits = as_word(odd_half_to_float(word));
+  const Word field = (bits - (exponent_31 + sqrt_half)) & 0xff800000u;
+  const real exponent = signed_to_float(field);  // 2^23 e
+  const real f = as_float(bits - exponent_31 - field) - 1.0f;
+  real p = half * 7.0376836292e-2f;
+  p = fused_multiply_add(p, f, half * -1.1514610310e-1f);
+  p = fused_multiply_add(p, f, half * 1.1676998740e-1f);
+  p = fused_multiply_add(p, f, half * -1.2420140846e-1f);
+  p = fused_multiply_add(p, f, half * 1.4249322787e-1f);
+  p = fused_multiply_add(p, f, half * -1.6668057665e-1f);
+  p = fused_multiply_add(p, f, half * 2.0000714765e-1f);
+  p = fused_multiply_add(p, f, half * -2.4999993993e-1f);
+  p = fused_multiply_add(p, f, half * 3.3333331174e-1f);
   const real square = f * f;
   real log = p * f * square;
-  log = fused_multiply_add(exponent, -2.12194440e-4f, log);  // ln 2 in two parts
-  log = fused_multiply_add(-0.5f, square, log);
-  log = log + f;  // no product is added anywhere: a compiler has nothing to contract
-  log = fused_multiply_add(exponent, 0.693359375f, log);
-  return real(log * -2.0f);
+  log = fused_multiply_add(exponent, half * -2.12194440e-4f * 0x1p-23f, log);  // ln 2 in two parts
+  log = fused_multiply_add(half * -0.5f, square, log);
+  log = fused_multiply_add(half, f, log);  // no product is added anywhere: a compiler has nothing to contract
+  log = fused_multiply_add(exponent, half * 0.693359375f * 0x1p-23f, log);
+  return negated(log);
 }
 
-/// cos and sin of 2 pi bits / 2^32: the top bits choose the quadrant, the rest an angle in [-pi/4, pi/4).
+/// 2 cos and 2 sin of the angle in [-pi/4, pi/4) that is left of a word's turn when whole quadrants are taken
+/// out.
+TEMPFLOW_HD_TEMPLATE
 template <class Word, class Real>
-TEMPFLOW_INLINE void unit_circle(const Word& bits, Real& x, Real& y) {
-  const Word turned = bits + 0x20000000u;  // rounds to the nearest quadrant: bits 30 and 31
-  const Real angle =
-      signed_to_float((turned & 0x3fffffffu) - 0x20000000u) * (1.57079632679489661923f * 0x1p-30f);
-  const Real square = angle * angle;
-  Real s = -1.9515295891e-4f;
-  s = fused_multiply_add(s, square, 8.3321608736e-3f);
-  s = fused_multiply_add(s, square, -1.6666654611e-1f);
-  const Real sine = fused_multiply_add(s * square, angle, angle);
-  Real c = 2.443315711809948e-5f;
-  c = fused_multiply_add(c, square, -1.388731625493765e-3f);
-  c = fused_multiply_add(c, square, 4.166664568298827e-2f);
-  const Real cosine = fused_multiply_add(c * square, square, fused_multiply_add(-0.5f, square, 1.0f));
-  const Word odd = turned & 0x40000000u;
-  const Word x_sign = (turned + 0x40000000u) & 0x80000000u, y_sign = turned & 0x80000000u;
-  x = as_float(as_word(select(odd, sine, cosine)) ^ x_sign);
-  y = as_float(as_word(select(odd, cosine, sine)) ^ y_sign);
+TEMPFLOW_INLINE void doubled_circle(const Word& word, Real& cosine, Real& sine) {
+  const Real twice = signed_to_float(word << 2) * (1.57079632679489661923f * 0x1p-31f);  // the angle
+  const Real square = twice * twice;  // 4 times the angle's: hence the powers of 4 below
+  Real s = -1.9515295891e-4f * 0x1p-6f;
+  s = fused_multiply_add(s, square, 8.3321608736e-3f * 0x1p-4f);
+  s = fused_multiply_add(s, square, -1.6666654611e-1f * 0x1p-2f);
+  sine = fused_multiply_add(s * square, twice, twice);
+  Real c = 2.443315711809948e-5f * 0x1p-7f;
+  c = fused_multiply_add(c, square, -1.388731625493765e-3f * 0x1p-5f);
+  c = fused_multiply_add(c, square, 4.166664568298827e-2f * 0x1p-3f);
+  cosine = fused_multiply_add(c * square, square, fused_multiply_add(-0.25f, square, 2.0f));
 }
 
 /// Two normals from two uniform words.
+TEMPFLOW_HD_TEMPLATE
 template <class Word, class Real>
 TEMPFLOW_INLINE void box_muller(const Word& radius_word, const Word& angle_word, Real& first, Real& second) {
-  const Real radius = square_root(squared_radius(radius_word));
-  unit_circle(angle_word, first, second);
-  first = first * radius;
-  second = second * radius;
+  Real cosine, sine;
+  doubled_circle(angle_word, cosine, sine);
+  // The nearest quadrant is bits 30 and 31: (cos, sin), (-sin, cos), and the same with the opposite sign.
+  const Word quadrant = angle_word + 0x20000000u;
+  const Word odd = quadrant & 0x40000000u, sign = quadrant & 0x80000000u;
+  const Real half_radius = as_float(as_word(square_root(squared_half_radius(radius_word))) ^ sign);
+  first = select(odd, negated(sine), cosine) * half_radius;
+  second = select(odd, cosine, sine) * half_radius;
 }
 
 }  // namespace detail

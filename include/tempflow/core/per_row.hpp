@@ -13,7 +13,7 @@
 
 namespace tempflow {
 
-/// One value for all rows (kept by value), or a value a row (referred to, not copied).
+/// One value for all rows (kept by value), or a value per row (referred to, not copied).
 template <class T>
 class per_row {
  public:
@@ -37,7 +37,7 @@ class per_row {
   /// True when there is a value for each of `rows` rows.
   bool covers(index_t rows) const { return !varies_ || size_ == rows; }
 
-  /// Values given: one, or one a row.
+  /// Values given: one, or one per row.
   index_t size() const { return size_; }
 
   /// The values where each row has its own, in the memory that they were given in; else null.

@@ -29,28 +29,30 @@ struct philox_key {
 
 namespace detail {
 
-/// Counters side by side. A word is the low half of a 64-bit lane and the high half is
-/// ignored: that is how vector processors multiply 32 bits by 32. Lane: std::uint64_t, or lanes of it.
+/// Counters side by side. Lane: lanes of std::uint64_t, of which the low halves are the words and the high
+/// ones are ignored: that is how vector processors multiply 32 bits by 32.
 template <class Lane>
 struct philox_lanes {
   Lane word[4];
 };
 
-/// One round of Philox4x32.
-template <class Lane>
-TEMPFLOW_INLINE constexpr void philox_round(philox_lanes<Lane>& c, philox_key key) {
-  const Lane product0 = multiply_low_halves(c.word[0], 0xD2511F53u);
-  const Lane product1 = multiply_low_halves(c.word[2], 0xCD9E8D57u);
-  c.word[0] = (product1 >> 32) ^ c.word[1] ^ key.word[0];
-  c.word[1] = product1;
-  c.word[2] = (product0 >> 32) ^ c.word[3] ^ key.word[1];
-  c.word[3] = product0;
+/// One round of Philox4x32. Counter: philox_words, or philox_lanes.
+TEMPFLOW_HD_TEMPLATE
+template <class Counter>
+TEMPFLOW_INLINE constexpr void philox_round(Counter& c, philox_key key) {
+  const auto product0 = multiply_words(c.word[0], 0xD2511F53u);
+  const auto product1 = multiply_words(c.word[2], 0xCD9E8D57u);
+  c.word[0] = product1.high ^ c.word[1] ^ key.word[0];
+  c.word[1] = product1.low;
+  c.word[2] = product0.high ^ c.word[3] ^ key.word[1];
+  c.word[3] = product0.low;
 }
 TEMPFLOW_INLINE constexpr philox_key next_round(philox_key key) {
   return {{key.word[0] + 0x9E3779B9u, key.word[1] + 0xBB67AE85u}};
 }
 
 /// The ten rounds, for any number of counters at once.
+TEMPFLOW_HD_TEMPLATE
 template <int Rounds = 10, class... Counters>
 TEMPFLOW_INLINE constexpr void philox_rounds(philox_key key, Counters&... counters) {
   (philox_round(counters, key), ...);
@@ -61,10 +63,7 @@ TEMPFLOW_INLINE constexpr void philox_rounds(philox_key key, Counters&... counte
 
 /// Philox4x32-10: four uniform 32-bit words for a counter under a key. Matches Random123's known answers.
 TEMPFLOW_HD constexpr philox_words philox4x32(philox_words counter, philox_key key) {
-  detail::philox_lanes<std::uint64_t> lanes{};
-  for (int w = 0; w < 4; ++w) lanes.word[w] = counter.word[w];
-  detail::philox_rounds(key, lanes);
-  for (int w = 0; w < 4; ++w) counter.word[w] = static_cast<std::uint32_t>(lanes.word[w]);
+  detail::philox_rounds(key, counter);
   return counter;
 }
 

@@ -71,6 +71,7 @@ namespace detail {
 
 /// The nearest bf16 to a float's bits, in the upper half of a word; the lower half means nothing. Word:
 /// std::uint32_t, or lanes of it.
+TEMPFLOW_HD_TEMPLATE
 template <class Word>
 TEMPFLOW_INLINE constexpr Word rounded_to_upper_half(const Word& bits) {
   const Word magnitude = bits & 0x7fffffffu;

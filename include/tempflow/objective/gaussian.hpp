@@ -48,18 +48,32 @@ TEMPFLOW_HD constexpr double log_prob_divisor(const transition& step, index_t el
   return convention.reduction == log_prob_reduction::mean ? divisor * static_cast<double>(elements) : divisor;
 }
 
+/// What a log-prob takes beside its sum of squares.
+struct log_prob_scale {
+  double divisor;   ///< of the sum
+  double constant;  ///< log std + log(2 pi) / 2, or 0 where constants are left out
+  double times;     ///< how often it counts
+
+  TEMPFLOW_HD log_prob_scale(const transition& step, index_t elements, log_prob_convention convention)
+      : divisor(log_prob_divisor(step, elements, convention)),
+        constant(convention.terms == log_prob_terms::all
+                     ? std::log(step.std) + 0.5 * std::log(2 * std::numbers::pi)
+                     : 0),
+        times(convention.reduction == log_prob_reduction::mean ? 1 : static_cast<double>(elements)) {}
+
+  /// A quotient and an explicit multiply-add: nothing that a compiler could round differently in rollout and
+  /// training, so equal inputs give equal bits.
+  TEMPFLOW_HD double log_prob(double squared_residual) const {
+    return fused_multiply_add(-constant, times, -(squared_residual / divisor));
+  }
+};
+
 /// Log-prob of a transition whose squared residuals add up to `squared_residual` over `elements` elements.
-///
-/// A quotient and an explicit multiply-add, compiled apart from its callers: nothing that a compiler could
-/// round differently in rollout and training, so equal inputs give equal bits.
+/// Compiled apart from its callers, for the same reason.
 TEMPFLOW_NOINLINE TEMPFLOW_HD inline double gaussian_log_prob(double squared_residual, const transition& step,
                                                               index_t elements,
                                                               log_prob_convention convention = {}) {
-  const double kernel = -(squared_residual / log_prob_divisor(step, elements, convention));
-  if (convention.terms != log_prob_terms::all) return kernel;
-  const double constant = std::log(step.std) + 0.5 * std::log(2 * std::numbers::pi);
-  const double times = convention.reduction == log_prob_reduction::mean ? 1 : static_cast<double>(elements);
-  return fused_multiply_add(-constant, times, kernel);
+  return log_prob_scale(step, elements, convention).log_prob(squared_residual);
 }
 
 /// c with d log p / dv_e = c r_e.

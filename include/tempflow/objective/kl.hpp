@@ -34,10 +34,13 @@ TEMPFLOW_HD constexpr double kl_scale(const transition& step, kl_denominator den
   return squared;
 }
 
-/// KL from the sum of (v - v_ref)^2 over `elements` elements.
+/// KL from the sum of (v - v_ref)^2 over `elements` elements, and that scale.
+TEMPFLOW_HD constexpr double gaussian_kl(double squared_difference, double scale, index_t elements) {
+  return scale * squared_difference / static_cast<double>(elements);
+}
 TEMPFLOW_HD constexpr double gaussian_kl(double squared_difference, const transition& step, index_t elements,
                                          kl_denominator denominator) {
-  return kl_scale(step, denominator) * squared_difference / static_cast<double>(elements);
+  return gaussian_kl(squared_difference, kl_scale(step, denominator), elements);
 }
 
 /// c with dKL/dv_e = c (v_e - v_ref_e).

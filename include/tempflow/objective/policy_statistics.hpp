@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <span>
 
 #include "tempflow/core/index.hpp"
@@ -14,14 +15,15 @@ namespace tempflow {
 
 /// One sample's part in the loss.
 struct policy_row {
-  double log_prob = 0;   ///< of the stored transition under the policy
-  double log_ratio = 0;  ///< log_prob minus the old log_prob; exactly 0 on policy
-  double ratio = 1;      ///< exp(log_ratio)
-  double surrogate = 0;  ///< the objective's loss, weight included
-  double kl = 0;         ///< to the reference policy; 0 without one
-  bool below = false;    ///< ratio below the trust region
-  bool above = false;    ///< ratio above the trust region
-  bool finite = true;    ///< false: the gradient of this row was set to zero
+  double log_prob = 0;            ///< of the stored transition under the policy
+  double log_ratio = 0;           ///< log_prob minus the old log_prob; exactly 0 on policy
+  double ratio = 1;               ///< exp(log_ratio)
+  double surrogate = 0;           ///< the objective's loss, weight included
+  double kl = 0;                  ///< to the reference policy; 0 without one
+  bool below = false;             ///< ratio below the trust region
+  bool above = false;             ///< ratio above the trust region
+  bool finite = true;             ///< false: the gradient of this row was set to zero
+  std::uint8_t reserved[5] = {};  ///< no byte is left unwritten where a device writes rows
 };
 
 /// Summary over rows. Losses are sums over N, the rest means over the rows. Add up batches of an update with

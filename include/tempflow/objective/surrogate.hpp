@@ -25,6 +25,11 @@ struct surrogate {
 /// A policy objective: the surrogate of a sample, and the weight of the KL to the reference policy. A
 /// function without side effects: it is called from any thread, and also for log-ratios that no sample has.
 /// validate() throws value_error for parameters that make no sense.
+///
+/// For CUDA, mark the call operator TEMPFLOW_HD (config.hpp: __host__ __device__), and keep the objective
+/// trivially copyable; it is a compile error otherwise:
+///
+///   TEMPFLOW_HD surrogate operator()(double log_ratio, double advantage, double weight) const;
 template <class O>
 concept policy_objective = requires(const O& objective, double number) {
   { objective(number, number, number) } -> std::same_as<surrogate>;

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// How much each step's loss counts: one weight a step of the chain.
+// How much each step's loss counts: one weight per step of the chain.
 //
 // The gradient of a Gaussian log-prob carries 1 / std, so unweighted training is dominated by the late,
 // nearly deterministic steps. TempFlow-GRPO weights a step by its noise, w_i = std_i / mean(std), the mean
@@ -28,8 +28,8 @@ inline std::vector<double> uniform_weights(const chain& steps) {
   return std::vector<double>(static_cast<std::size_t>(steps.steps()), 1.0);
 }
 
-/// Weights proportional to each step's noise, with mean 1. One entry a step of the chain, also for steps that
-/// are not trained.
+/// Weights proportional to each step's noise, with mean 1. One entry per step of the chain, also for steps
+/// that are not trained.
 /// Throws schedule_error when trained steps are none, do not ascend, or draw no noise.
 inline std::vector<double> noise_aware_weights(
     const chain& steps, std::span<const index_t> trained_steps,

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// How TempFlow-GRPO explores: an ODE trunk a seed, K stochastic branches at chosen steps, each completed by
+// How TempFlow-GRPO explores: an ODE trunk per seed, K stochastic branches at chosen steps, each completed by
 // the ODE, so that the reward of a finished sample credits exactly one step. And what that costs, before it
 // runs. Source: TempFlow-GRPO, arXiv 2508.04324, section 3.2.
 
@@ -18,12 +18,12 @@ namespace tempflow {
 
 /// What to explore. Plain data; every field has the published default.
 struct branch_plan {
-  index_t seeds_per_prompt = 4;            ///< initial noises a prompt
+  index_t seeds_per_prompt = 4;            ///< initial noises per prompt
   index_t explorations = 6;                ///< K branches at each branching step
   std::vector<index_t> branch_steps = {};  ///< ascending; empty: the chain's trainable_steps()
   index_t completion_steps = 0;  ///< Euler steps that finish a branch, at most; 0: all remaining steps
   index_t max_batch = 0;         ///< rows the model takes in a call; 0: any. Never changes a result
-  bool finish_trunk = false;     ///< also carry the trunk to a finished sample a seed
+  bool finish_trunk = false;     ///< also carry the trunk to a finished sample per seed
   log_prob_convention convention = {};
 
   /// The branching steps on a chain.
@@ -70,7 +70,7 @@ struct branch_plan {
     }
   }
 
-  /// Rows of `seeds` trajectories that stand at each step of a chain: a call of the model each.
+  /// Rows of `seeds` trajectories that stand at each step of a chain: one call of the model for each.
   std::vector<index_t> rows_at(const chain& steps, index_t seeds) const {
     const auto branching = steps_on(steps);
     std::vector<index_t> rows(static_cast<std::size_t>(steps.steps()), 0);
@@ -86,7 +86,7 @@ struct branch_plan {
   }
 
   /// Cost for `prompts` prompts of samples of `dimension` elements of `element_size` bytes.
-  /// Full completion takes T_b + K sum_i (T - 1 - i) evaluations a seed. Throws as validate does, and
+  /// Full completion takes T_b + K sum_i (T - 1 - i) evaluations per seed. Throws as validate does, and
   /// value_error for counts that are not positive or overflow.
   rollout_cost cost(const chain& steps, index_t prompts, index_t dimension = 0,
                     index_t element_size = 4) const {

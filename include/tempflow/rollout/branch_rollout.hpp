@@ -13,10 +13,10 @@
 #include <utility>
 #include <vector>
 
-#include "tempflow/detail/rollout.hpp"
 #include "tempflow/ops/branch_step.hpp"
 #include "tempflow/ops/step.hpp"
 #include "tempflow/rollout/branch_plan.hpp"
+#include "tempflow/rollout/detail/rollout.hpp"
 #include "tempflow/rollout/trajectories.hpp"
 #include "tempflow/rollout/velocity_model.hpp"
 
@@ -39,9 +39,9 @@ class wavefront {
   using T = typename M::value_type;
   using buffer = buffer_of<B, T>;
 
-  wavefront(const B& place, M& model, std::span<const index_t> prompts, const chain& steps,
+  wavefront(const B& backend, M& model, std::span<const index_t> prompts, const chain& steps,
             const branch_plan& plan, noise_key key)
-      : place_(place),
+      : backend_(backend),
         model_(model),
         plan_(plan),
         branching_(plan.steps_on(steps)),
@@ -56,19 +56,19 @@ class wavefront {
         prompt_of_.push_back(prompt);
       }
     }
-    result_.states = make_buffer<T>(place, points * (seeds_ + block_rows_), dimension);
-    result_.samples = make_buffer<T>(place, points * block_rows_, dimension);
+    result_.states = make_buffer<T>(backend, points * (seeds_ + block_rows_), dimension);
+    result_.samples = make_buffer<T>(backend, points * block_rows_, dimension);
     result_.log_probs.resize(static_cast<std::size_t>(points * block_rows_));
-    log_probs_.emplace(place, result_.log_probs);
-    trunk_ = make_buffer<T>(place, seeds_, dimension);
+    log_probs_.emplace(backend, result_.log_probs);
+    trunk_ = make_buffer<T>(backend, seeds_, dimension);
     const index_t largest_call = (std::ranges::max)(plan.rows_at(steps, seeds_));
-    x_ = make_buffer<T>(place, largest_call, dimension);
-    v_ = make_buffer<T>(place, largest_call, dimension);
+    x_ = make_buffer<T>(backend, largest_call, dimension);
+    v_ = make_buffer<T>(backend, largest_call, dimension);
     for (index_t b = 0; b < points; ++b) describe_block(b);
   }
 
   trajectories_of<B, M> run() && {
-    fill_noise(place_, result_.key, ids_, trunk_.view());
+    fill_noise(backend_, {result_.key, ids_}, trunk_);
     const index_t steps = result_.steps.steps();
     const index_t trunk_steps = plan_.finish_trunk ? steps : branching_.back() + 1;
     for (index_t j = 0; j < steps; ++j) advance(j, j < trunk_steps);
@@ -109,10 +109,10 @@ class wavefront {
   void advance(index_t j, bool with_trunk) {
     const index_t trunk_rows = with_trunk ? seeds_ : 0;
     index_t rows = trunk_rows;
-    if (with_trunk) copy_rows(place_, trunk_.view(), x_.view().slice(0, seeds_));
+    if (with_trunk) copy_rows(backend_, trunk_, x_.view().slice(0, seeds_));
     for (const auto& block : blocks_) {
       if (!block.stands_at(j)) continue;
-      copy_rows(place_, samples_of(block), x_.view().slice(rows, block_rows_));
+      copy_rows(backend_, samples_of(block), x_.view().slice(rows, block_rows_));
       rows += block_rows_;
     }
     if (rows == 0) return;
@@ -128,7 +128,7 @@ class wavefront {
     for (auto& block : blocks_) {
       if (!block.stands_at(j)) continue;
       const auto step = result_.steps.ode_step(j, block.knots[++block.position]);
-      ode_step(place_, x_.view().slice(row, block_rows_), v_.view().slice(row, block_rows_), step,
+      ode_step(backend_, x_.view().slice(row, block_rows_), v_.view().slice(row, block_rows_), step,
                samples_of(block));
       row += block_rows_;
     }
@@ -139,7 +139,7 @@ class wavefront {
     const auto x = x_.view().slice(0, seeds_), v = v_.view().slice(0, seeds_);
     const auto found = std::ranges::find(branching_, j);
     if (found == branching_.end()) {
-      ode_step(place_, x, v, result_.steps.ode_step(j), trunk_.view());
+      ode_step(backend_, x, v, result_.steps.ode_step(j), trunk_);
       return;
     }
     const index_t b = found - branching_.begin();
@@ -147,13 +147,13 @@ class wavefront {
     for (auto& id : ids) id.step = static_cast<std::uint16_t>(j);
     const auto born = result_.states.view().slice(branch_state(b), block_rows_);
     const auto& block = blocks_[static_cast<std::size_t>(b)];
-    copy_rows(place_, x, result_.states.view().slice(trunk_state(b), seeds_));
-    branch_step(place_, x, v, result_.steps.ode_step(j), result_.steps[j], result_.key, ids, trunk_.view(),
-                born, log_probs_->part(block.first, block_rows_), plan_.convention);
-    copy_rows(place_, born, samples_of(block));
+    copy_rows(backend_, x, result_.states.view().slice(trunk_state(b), seeds_));
+    branch_step(backend_, x, v, result_.steps.ode_step(j), result_.steps[j], {result_.key, ids}, trunk_, born,
+                log_probs_->part(block.first, block_rows_), plan_.convention);
+    copy_rows(backend_, born, samples_of(block));
   }
 
-  const B& place_;
+  const B& backend_;
   M& model_;
   const branch_plan& plan_;
   std::vector<index_t> branching_;
@@ -182,7 +182,7 @@ class wavefront {
 /// sense, before the model is called; exceptions of the model pass through. Source: TempFlow-GRPO, arXiv
 /// 2508.04324, section 3.2; the wavefront order is this library's.
 template <backend B, velocity_model M>
-trajectories_of<B, M> branch_rollout(const B& place, M& model, std::span<const index_t> prompts,
+trajectories_of<B, M> branch_rollout(const B& backend, M& model, std::span<const index_t> prompts,
                                      const chain& steps, const branch_plan& plan, noise_key key) {
   plan.validate(steps);
   detail::check_prompts("branch_rollout", prompts);
@@ -190,7 +190,7 @@ trajectories_of<B, M> branch_rollout(const B& place, M& model, std::span<const i
   static_cast<void>(plan.cost(steps, static_cast<index_t>(prompts.size()), model.dimension(),
                               sizeof(typename M::value_type)));
   detail::check_chain_length("branch_rollout", steps.steps());
-  return detail::wavefront<B, M>(place, model, prompts, steps, plan, key).run();
+  return detail::wavefront<B, M>(backend, model, prompts, steps, plan, key).run();
 }
 
 }  // namespace tempflow

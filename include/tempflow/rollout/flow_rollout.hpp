@@ -10,8 +10,8 @@
 #include <span>
 #include <vector>
 
-#include "tempflow/detail/rollout.hpp"
 #include "tempflow/ops/step.hpp"
+#include "tempflow/rollout/detail/rollout.hpp"
 #include "tempflow/rollout/rollout_cost.hpp"
 #include "tempflow/rollout/trajectories.hpp"
 #include "tempflow/rollout/velocity_model.hpp"
@@ -76,7 +76,7 @@ struct flow_plan {
 /// Throws value_error, schedule_error, shape_error or group_error for a plan, model or prompts that make no
 /// sense, before the model is called; exceptions of the model pass through.
 template <backend B, velocity_model M>
-trajectories_of<B, M> flow_rollout(const B& place, M& model, std::span<const index_t> prompts,
+trajectories_of<B, M> flow_rollout(const B& backend, M& model, std::span<const index_t> prompts,
                                    const chain& steps, const flow_plan& plan, noise_key key) {
   using T = typename M::value_type;
   plan.validate(steps);
@@ -98,13 +98,13 @@ trajectories_of<B, M> flow_rollout(const B& place, M& model, std::span<const ind
       result.identities.push_back({.prompt = prompt, .seed = seed});
     }
   }
-  result.states = make_buffer<T>(place, 2 * static_cast<index_t>(trained.size()) * samples, dimension);
+  result.states = make_buffer<T>(backend, 2 * static_cast<index_t>(trained.size()) * samples, dimension);
   result.log_probs.resize(trained.size() * ids.size());
-  detail::log_prob_store<B> log_probs(place, result.log_probs);
-  auto x = make_buffer<T>(place, samples, dimension), v = x.like(samples, dimension),
+  detail::log_prob_store<B> log_probs(backend, result.log_probs);
+  auto x = make_buffer<T>(backend, samples, dimension), v = x.like(samples, dimension),
        y = x.like(samples, dimension);
   std::vector<double> sigmas(ids.size());
-  fill_noise(place, key, ids, x.view());
+  fill_noise(backend, {key, ids}, x);
 
   for (index_t j = 0; j < steps.steps(); ++j) {
     std::ranges::fill(sigmas, steps[j].sigma);
@@ -112,17 +112,17 @@ trajectories_of<B, M> flow_rollout(const B& place, M& model, std::span<const ind
     const bool is_trained = std::ranges::binary_search(trained, j);
     if (steps[j].stochastic()) {
       for (auto& id : ids) id.step = static_cast<std::uint16_t>(j);
-      step(place, x.view(), v, steps[j], key, ids, y,
+      step(backend, x, v, steps[j], {key, ids}, y,
            is_trained ? log_probs.part(static_cast<index_t>(result.table.size()), samples)
                       : std::span<double>(),
            plan.convention);
     } else {
-      ode_step(place, x.view(), v, steps[j], y);
+      ode_step(backend, x, v, steps[j], y);
     }
     if (is_trained) {
       const auto first = 2 * static_cast<index_t>(result.table.size());  // x and y of each row so far
-      copy_rows(place, x.view(), result.states.view().slice(first, samples));
-      copy_rows(place, y.view(), result.states.view().slice(first + samples, samples));
+      copy_rows(backend, x, result.states.view().slice(first, samples));
+      copy_rows(backend, y, result.states.view().slice(first + samples, samples));
       for (index_t i = 0; i < samples; ++i) {
         result.table.push_back({.x = first + i, .y = first + samples + i, .step = j, .sample = i});
       }

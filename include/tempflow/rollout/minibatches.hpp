@@ -15,8 +15,8 @@
 #include <vector>
 
 #include "tempflow/core/noise.hpp"
-#include "tempflow/detail/rollout.hpp"
 #include "tempflow/ops/policy_loss.hpp"
+#include "tempflow/rollout/detail/rollout.hpp"
 #include "tempflow/rollout/trajectories.hpp"
 
 namespace tempflow {
@@ -34,7 +34,7 @@ struct minibatch : policy_batch<T> {
 
 /// How a rollout is cut.
 struct minibatch_options {
-  index_t size = 64;  ///< rows a batch, at most
+  index_t size = 64;  ///< rows per batch, at most
   /// Optimiser steps. Rows are split evenly and each loss is a mean over its share. More than one needs
   /// `shuffle`: rows come step after step, so each update would see other steps than the next.
   index_t updates = 1;
@@ -173,7 +173,7 @@ class minibatch_range {
 
 /// Cuts a rollout into batches of at most `options.size` rows.
 ///
-/// advantages: one a sample of the rollout. weights: one a step of its chain (noise_aware_weights,
+/// advantages: one per sample of the rollout. weights: one per step of its chain (noise_aware_weights,
 /// uniform_weights or your own). Each row is in exactly one batch. Losses of the batches of one update add up
 /// to a mean over the update's rows, so gradients are accumulated by adding them; step the optimiser when
 /// `completes_update` says so.

@@ -27,10 +27,10 @@ struct rescore_drift {
 /// One pass of the model over the batches, in their order and composition, that replaces the rollout's
 /// log-probs. Afterwards, and before the first update, every log-ratio is exactly 0 for these batches.
 ///
-/// Costs one model evaluation a row. Throws value_error, naming the row, for a log-prob that is not finite;
+/// Costs one model evaluation per row. Throws value_error, naming the row, for a log-prob that is not finite;
 /// exceptions of the model pass through. Batches before the failing one keep their new log-probs.
 template <backend B, velocity_model M, class Buffer>
-rescore_drift rescore(const B& place, M& model, minibatch_range<typename M::value_type, Buffer>& batches) {
+rescore_drift rescore(const B& backend, M& model, minibatch_range<typename M::value_type, Buffer>& batches) {
   rescore_drift drift;
   const auto old = batches.rollout().log_probs();
   buffer_of<B, typename M::value_type> velocity;
@@ -38,11 +38,11 @@ rescore_drift rescore(const B& place, M& model, minibatch_range<typename M::valu
   for (const auto& batch : batches) {
     const index_t count = batch.x.rows();
     if (velocity.rows() < count)
-      velocity = make_buffer<typename M::value_type>(place, count, batch.x.columns());
+      velocity = make_buffer<typename M::value_type>(backend, count, batch.x.columns());
     const auto v = velocity.view().slice(0, count);
     fresh.resize(static_cast<std::size_t>(count));
     model.velocity(batch.x, batch.sigma, batch.prompt, v);
-    log_prob(place, batch.x, v, batch.y, batch.transitions, fresh, batch.convention);
+    log_prob(backend, batch.x, v, batch.y, batch.transitions, fresh, batch.convention);
     for (std::size_t i = 0; i < fresh.size(); ++i) {
       if (!is_finite(fresh[i])) {
         throw value_error(detail::message("rescore: log-prob of row ", batch.rows[i], " is ", fresh[i]));

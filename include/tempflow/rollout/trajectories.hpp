@@ -69,7 +69,7 @@ class trajectories {
   batch_view<const T> samples() const& { return data_.samples.view(); }
   std::span<const sample_identity> identities() const& { return data_.identities; }
 
-  /// Finished trunk samples, one a prompt and seed in that order; empty unless the plan asked for them.
+  /// Finished trunk samples, one per prompt and seed in that order; empty unless the plan asked for them.
   batch_view<const T> trunk_samples() const& { return data_.trunk_samples.view(); }
 
   /// Every stored state; trajectory_row::x and ::y are rows of it.
@@ -105,14 +105,14 @@ class trajectories {
     return found;
   }
 
-  /// A group id a sample: samples of one prompt and step.
+  /// A group id per sample: samples of one prompt and step.
   std::vector<std::int64_t> prompt_groups() const { return groups(true, false); }
 
-  /// A group id a sample: siblings, which share prompt, seed and step, and hence the state they branched
+  /// A group id per sample: siblings, which share prompt, seed and step, and hence the state they branched
   /// from.
   std::vector<std::int64_t> seed_groups() const { return groups(true, true); }
 
-  /// A group id a sample: samples of one step, whatever the prompt.
+  /// A group id per sample: samples of one step, whatever the prompt.
   std::vector<std::int64_t> step_groups() const { return groups(false, false); }
 
   /// The noise of a row, to draw it again.

@@ -62,7 +62,7 @@ class chain {
       throw schedule_error(detail::message("chain: no ODE step from knot ", from, " to knot ", to));
     }
     const double sigma = sigmas_[checked(from, steps())], sigma_next = sigmas_[checked(to, steps() + 1)];
-    return ode{}({.sigma = sigma, .sigma_next = sigma_next, .second_sigma = sigmas_[1]});
+    return ode{}({.sigma = sigma, .sigma_next = sigma_next});
   }
 
   /// Steps that draw noise.
@@ -101,7 +101,7 @@ chain make_chain(std::vector<double> sigmas, const Rule& rule, std::span<const i
   check_step_list(stochastic_steps, steps);
   std::vector<transition> transitions;
   for (std::size_t i = 0; i + 1 < sigmas.size(); ++i) {
-    const sigma_step at{.sigma = sigmas[i], .sigma_next = sigmas[i + 1], .second_sigma = sigmas[1]};
+    const sigma_step at{.sigma = sigmas[i], .sigma_next = sigmas[i + 1]};
     const bool chosen = std::ranges::binary_search(stochastic_steps, static_cast<index_t>(i));
     transitions.push_back(chosen ? rule(at) : ode{}(at));
   }

@@ -22,12 +22,10 @@
 
 namespace tempflow {
 
-/// What dynamics may look at: the step's two noise levels, and the grid's second one for Flow-GRPO's first
-/// step.
+/// What dynamics look at: the step's two noise levels, 1 >= sigma > sigma_next >= 0.
 struct sigma_step {
   double sigma;
   double sigma_next;
-  double second_sigma;  ///< sigmas[1] of the grid
 };
 
 /// A rule that turns a step of the sigma grid into a transition. For a chain it need only fill alpha, beta
@@ -76,8 +74,8 @@ struct ode {
   transition operator()(const sigma_step& at) const { return detail::langevin_euler(at, 0); }
 };
 
-/// Flow-GRPO's SDE, g = a sqrt(sigma / (1 - sigma)). At sigma == 1 exactly, the denominator takes the grid's
-/// second sigma instead. Keeps the ODE's marginals as steps grow.
+/// Flow-GRPO's SDE, g = a sqrt(sigma / (1 - sigma)). At sigma == 1 exactly, a grid's first step, the
+/// denominator takes sigma_next instead. Keeps the ODE's marginals as steps grow.
 /// Source: Flow-GRPO, arXiv 2505.05470; flow_grpo/diffusers_patch/sd3_sde_with_logprob.py.
 struct flow_sde {
   double noise_level = 0.7;  ///< a >= 0
@@ -86,10 +84,9 @@ struct flow_sde {
   /// almost, but not exactly, 1.
   transition operator()(const sigma_step& at) const {
     detail::check_level("flow_sde: noise_level", noise_level, 1e6);
-    const double reference = at.sigma == 1 ? at.second_sigma : at.sigma;
+    const double reference = at.sigma == 1 ? at.sigma_next : at.sigma;
     if (1 - reference < 1e-6) {
-      throw schedule_error(detail::message("flow_sde: sigma = ", at.sigma,
-                                           ", second_sigma = ", at.second_sigma,
+      throw schedule_error(detail::message("flow_sde: sigma = ", at.sigma, ", sigma_next = ", at.sigma_next,
                                            ": noise grows without bound; start the grid at exactly 1"));
     }
     return detail::langevin_euler(at, noise_level * std::sqrt(at.sigma / (1 - reference)));

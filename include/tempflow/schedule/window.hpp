@@ -47,7 +47,7 @@ struct sliding_window {
   std::vector<index_t> at(index_t update, index_t chain_steps) const {
     if (size < 1 || size > chain_steps || stride < 1 || iterations_per_window < 1 || update < 0) {
       throw schedule_error(detail::message("sliding_window: size ", size, ", stride ", stride, ", ",
-                                           iterations_per_window, " updates a window, at update ", update,
+                                           iterations_per_window, " updates per window, at update ", update,
                                            " of a chain of ", chain_steps, " steps"));
     }
     const index_t positions = (chain_steps - size) / stride + 1;
@@ -74,8 +74,8 @@ struct random_window {
   }
 };
 
-/// `count` different steps, drawn one after another with probabilities proportional to `weights` (one a step
-/// of the chain; a step of weight 0 is never drawn), ascending. Throws value_error for a weight that is
+/// `count` different steps, drawn one after another with probabilities proportional to `weights` (one per
+/// step of the chain; a step of weight 0 is never drawn), ascending. Throws value_error for a weight that is
 /// negative or not finite, or fewer positive weights than `count`.
 inline std::vector<index_t> draw_steps(std::span<const double> weights, index_t count, noise_key key) {
   index_t positive = 0;

@@ -35,10 +35,10 @@ struct preset {
   double noise_level;        ///< a of flow_sde
 
   // Branching and groups
-  index_t explorations = 6;      ///< K stochastic branches a step
-  index_t seeds_per_prompt = 4;  ///< initial noises a prompt
-  index_t group_size = 24;       ///< seeds_per_prompt * explorations samples a prompt and step
-  index_t groups = 48;           ///< prompts an update
+  index_t explorations = 6;      ///< K stochastic branches per step
+  index_t seeds_per_prompt = 4;  ///< initial noises per prompt
+  index_t group_size = 24;       ///< seeds_per_prompt * explorations samples per prompt and step
+  index_t groups = 48;           ///< prompts per update
 
   // Objective
   double clip = 1e-4;

@@ -16,8 +16,8 @@ int main() {
     return 0;
   }
   const tf::cuda_backend gpu{cudaStreamLegacy};
-  const auto x = gpu.make_buffer<float>(2, 1000), v = gpu.make_buffer<float>(2, 1000),
-             y = gpu.make_buffer<float>(2, 1000);
+  const auto x = gpu.make_zeros<float>(2, 1000), v = gpu.make_zeros<float>(2, 1000),
+             y = gpu.make_zeros<float>(2, 1000);
   const tf::transition step{.beta = -0.1, .std = 0.5};
   std::vector<double> through(2), directly(2);
   score(gpu, x, v, y, step, through);

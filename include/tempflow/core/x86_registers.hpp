@@ -1,0 +1,115 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// AVX2 and AVX-512 registers, in the compilers' vector types, and what these types have no operator for: from
+// the compilers' builtins, because <immintrin.h> would double the time that the library takes to compile.
+//
+// These functions take references, so that no vector is ever passed in a register that one side of a call
+// does not know.
+
+#include <cstdint>
+
+#include "tempflow/config.hpp"
+
+#if TEMPFLOW_VECTOR_TYPES
+
+namespace tempflow::detail {
+
+template <class T, int Width>
+struct vector_type {
+  typedef T type [[gnu::vector_size(Width * sizeof(T))]];
+};
+template <class T, int Width>
+using vector = typename vector_type<T, Width>::type;
+
+namespace registers {
+
+template <class T>
+TEMPFLOW_AVX2 inline void broadcast(vector<T, 32 / sizeof(T)>& out, T a) {
+  out = a - vector<T, 32 / sizeof(T)>{};
+}
+template <class T>
+TEMPFLOW_AVX512 inline void broadcast(vector<T, 64 / sizeof(T)>& out, T a) {
+  out = a - vector<T, 64 / sizeof(T)>{};
+}
+
+TEMPFLOW_AVX2 inline void fused_multiply_add(vector<float, 8>& out, const vector<float, 8>& a,
+                                             const vector<float, 8>& b, const vector<float, 8>& c) {
+#if __has_builtin(__builtin_elementwise_fma)
+  out = __builtin_elementwise_fma(a, b, c);
+#else
+  out = __builtin_ia32_vfmaddps256(a, b, c);
+#endif
+}
+TEMPFLOW_AVX512 inline void fused_multiply_add(vector<float, 16>& out, const vector<float, 16>& a,
+                                               const vector<float, 16>& b, const vector<float, 16>& c) {
+#if __has_builtin(__builtin_elementwise_fma)
+  out = __builtin_elementwise_fma(a, b, c);
+#else
+  constexpr int all_lanes = -1, current_rounding = 4;
+  out = __builtin_ia32_vfmaddps512_mask(a, b, c, all_lanes, current_rounding);
+#endif
+}
+
+TEMPFLOW_AVX2 inline void square_root(vector<float, 8>& out, const vector<float, 8>& a) {
+#if __has_builtin(__builtin_elementwise_sqrt)
+  out = __builtin_elementwise_sqrt(a);
+#else
+  out = __builtin_ia32_sqrtps256(a);
+#endif
+}
+TEMPFLOW_AVX512 inline void square_root(vector<float, 16>& out, const vector<float, 16>& a) {
+  [[maybe_unused]] constexpr int current_rounding = 4;
+#if __has_builtin(__builtin_elementwise_sqrt)
+  out = __builtin_elementwise_sqrt(a);
+#elif defined(__clang__)
+  out = __builtin_ia32_sqrtps512(a, current_rounding);
+#else
+  out = __builtin_ia32_sqrtps512_mask(a, a, -1, current_rounding);
+#endif
+}
+
+TEMPFLOW_AVX2 inline void multiply_low_halves(vector<std::uint64_t, 4>& out,
+                                              const vector<std::uint64_t, 4>& a,
+                                              const vector<std::uint64_t, 4>& b) {
+  using words = vector<int, 8>;
+  out = reinterpret_cast<vector<std::uint64_t, 4>>(
+      __builtin_ia32_pmuludq256(reinterpret_cast<words>(a), reinterpret_cast<words>(b)));
+}
+TEMPFLOW_AVX512 inline void multiply_low_halves(vector<std::uint64_t, 8>& out,
+                                                const vector<std::uint64_t, 8>& a,
+                                                const vector<std::uint64_t, 8>& b) {
+  using words = vector<int, 16>;
+#if defined(__clang__)
+  out = reinterpret_cast<vector<std::uint64_t, 8>>(
+      __builtin_ia32_pmuludq512(reinterpret_cast<words>(a), reinterpret_cast<words>(b)));
+#else
+  constexpr unsigned char all_lanes = 0xff;
+  out = reinterpret_cast<vector<std::uint64_t, 8>>(
+      __builtin_ia32_pmuludq512_mask(reinterpret_cast<words>(a), reinterpret_cast<words>(b),
+                                     reinterpret_cast<vector<long long, 8>>(a), all_lanes));
+#endif
+}
+
+// Stores past the caches, to memory that is aligned to the register.
+TEMPFLOW_AVX2 inline void stream(void* out, const vector<long long, 4>& a) {
+#if defined(__clang__)
+  __builtin_nontemporal_store(a, static_cast<vector<long long, 4>*>(out));
+#else
+  __builtin_ia32_movntdq256(static_cast<vector<long long, 4>*>(out), a);
+#endif
+}
+TEMPFLOW_AVX512 inline void stream(void* out, const vector<long long, 8>& a) {
+#if defined(__clang__)
+  __builtin_nontemporal_store(a, static_cast<vector<long long, 8>*>(out));
+#else
+  __builtin_ia32_movntdq512(static_cast<vector<long long, 8>*>(out), a);
+#endif
+}
+
+}  // namespace registers
+
+}  // namespace tempflow::detail
+
+#endif

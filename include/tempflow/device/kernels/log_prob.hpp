@@ -1,0 +1,77 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// log_prob on a device: a warp per tile.
+
+#include "tempflow/device/kernels/row_reduction.hpp"
+#include "tempflow/ops/detail/operations.hpp"
+#include "tempflow/ops/detail/row_coefficients.hpp"
+
+namespace tempflow::detail {
+
+template <storage_scalar T>
+struct log_prob_kernel {
+  static constexpr int most_warps = tile_warps<T>;
+  static constexpr int least_blocks = 4;
+
+  batch_view<const T> x, v, y;
+  row_table<transition> steps;
+  double* log_probs;
+  log_prob_convention convention;
+  row_reduction reduction;
+  table_block tables;
+
+  template <class Thread>
+  TEMPFLOW_DEVICE void operator()(const Thread& thread) const {
+    const auto tile = reduction.tile_of<T>(thread, x.columns());
+    const index_t i = tile.row;
+    if (tile.count > 0) reduction.store_partial(thread, tile, 0, squared_residual(thread, tile));
+    if (!reduction.is_last(thread, tile)) return;
+    const double squared = reduction.reduce(thread, i, 0);
+    if (thread.lane() == 0) log_probs[i] = gaussian_log_prob(squared, steps[i], x.columns(), convention);
+  }
+
+ private:
+  template <class Thread>
+  TEMPFLOW_INLINE_DEVICE double squared_residual(const Thread& thread, const warp_tile<T>& tile) const {
+    constexpr int width = warp_tile<T>::width;
+    const row_coefficients<compute_t<T>> step(steps[tile.row]);
+    const warp_slab<T> slab(thread, thread.warp_in_block());
+    const T* const rows[] = {tile.of(x.row(tile.row)), tile.of(v.row(tile.row)), tile.of(y.row(tile.row))};
+    double squared = 0;
+    dispatch_bool(tile.whole(rows[0], rows[1], rows[2]), [&](auto whole) {
+      tile.template each_read<whole>(thread, rows, [&](int access, const auto& at) {
+        compute_t<T> at_x[width], at_v[width], r[width];
+        thread.template load<T>(at[0], at_x);
+        thread.template load<T>(at[1], at_v);
+        thread.template load<T>(at[2], r);
+        for (int j = 0; j < width; ++j) r[j] = step.residual(at_x[j], at_v[j], r[j]);
+        slab.store(thread, access, r);
+      });
+      squared = slab.template sum_of_squares<whole>(thread, tile.count);
+    });
+    return squared;
+  }
+};
+
+template <class Device, storage_scalar T>
+void run(const device_arguments<Device>& arguments, const log_prob_op<T>& op) {
+  const index_t rows = op.x.rows(), elements = op.x.columns();
+  if (rows < 1) return;
+  device_call call(arguments, "log_prob");
+  call.expects("x", op.x, "v", op.v, "y", op.y);
+  log_prob_kernel<T> kernel{.x = op.x,
+                            .v = op.v,
+                            .y = op.y,
+                            .steps = op.steps,
+                            .log_probs = call.output("log_probs", op.log_probs),
+                            .convention = op.convention,
+                            .reduction = make_row_reduction<T>(call, rows, elements, 1),
+                            .tables = {}};
+  call.place(kernel.tables, rows, kernel.steps);
+  call.launch(kernel, reduction_shape<T>(rows, elements));
+  call.finish();
+}
+
+}  // namespace tempflow::detail

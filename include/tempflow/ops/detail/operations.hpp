@@ -1,0 +1,139 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// What each operation asks of a backend: its arguments, checked. Host backends answer with run(backend,
+// operation) of ops/host/, devices with run(arguments, operation) of device/kernels/.
+
+#include <concepts>
+#include <cstdint>
+#include <span>
+
+#include "tempflow/advantage/group_advantages.hpp"
+#include "tempflow/advantage/weighted_reward.hpp"
+#include "tempflow/backend/backend.hpp"
+#include "tempflow/core/batch_view.hpp"
+#include "tempflow/core/noise_source.hpp"
+#include "tempflow/core/per_row.hpp"
+#include "tempflow/core/stream_value.hpp"
+#include "tempflow/objective/gaussian.hpp"
+#include "tempflow/ops/detail/operation_arguments.hpp"
+#include "tempflow/ops/detail/policy_terms.hpp"
+
+namespace tempflow::detail {
+
+template <storage_scalar T>
+struct step_op {
+  batch_view<const T> x, v;
+  batch_view<T> y;
+  per_row<transition> steps;
+  noise_source noise;
+  std::span<double> log_probs;  ///< or empty
+  log_prob_convention convention;
+};
+
+template <storage_scalar T>
+struct ode_step_op {
+  batch_view<const T> x, v;
+  batch_view<T> y;
+  per_row<transition> steps;
+};
+
+template <storage_scalar T>
+struct branch_step_op {
+  batch_view<const T> x, v;
+  per_row<transition> trunk_steps, branch_steps;
+  noise_source noise;
+  batch_view<T> trunk, branches;
+  std::span<double> log_probs;
+  log_prob_convention convention;
+
+  index_t explorations() const { return branches.rows() / x.rows(); }
+};
+
+template <storage_scalar T>
+struct fill_noise_op {
+  batch_view<T> out;
+  noise_source noise;
+};
+
+template <storage_scalar T>
+struct log_prob_op {
+  batch_view<const T> x, v, y;
+  per_row<transition> steps;
+  std::span<double> log_probs;
+  log_prob_convention convention;
+};
+
+template <storage_scalar T, storage_scalar G, class Objective>
+struct policy_loss_op {
+  batch_view<const T> x, y, v, v_ref;  ///< v_ref: or empty
+  policy_terms<Objective> terms;
+  batch_view<G> gradient;  ///< or empty
+  std::span<policy_row> rows;
+};
+
+template <storage_scalar T>
+struct ema_update_op {
+  std::span<T> average;
+  std::span<const T> weights;
+  stream_value<double> decay;
+};
+
+struct group_advantages_op {
+  std::span<const weighted_reward> rewards;
+  std::span<const std::int64_t> groups;
+  advantage_options options;
+  std::span<double> advantages;
+};
+
+template <storage_scalar T>
+struct copy_rows_op {
+  batch_view<const T> from;
+  batch_view<T> to;
+};
+template <storage_scalar T>
+struct copy_from_host_op {
+  batch_view<const T> from;
+  batch_view<T> to;
+};
+template <storage_scalar T>
+struct copy_to_host_op {
+  batch_view<const T> from;
+  batch_view<T> to;
+};
+template <storage_scalar T>
+struct gather_rows_op {
+  batch_view<const T> from;
+  std::span<const index_t> rows;
+  batch_view<T> to;
+};
+
+/// Whether a backend has an implementation of an operation, among all that is included: of a host backend, or
+/// of the arguments on a device.
+template <class Runner, class Operation>
+concept runs_operation = requires(const Runner& runner, const Operation& op) {
+  run(runner, op);
+};
+
+/// Runs an operation where its backend has it.
+template <class B, class Operation>
+void execute(const operation_arguments<B>& arguments, const Operation& op) {
+  if constexpr (runs_operation<B, Operation>) {
+    run(arguments.on(), op);
+  } else if constexpr (runs_operation<operation_arguments<B>, Operation>) {
+    run(arguments, op);
+  } else {
+    static_assert(!std::same_as<B, B>,
+                  "tempflow: no kernel of this operation for this backend is included; for a device include "
+                  "tempflow/cuda.cuh (in C++ sources tempflow/cuda.hpp), for group advantages "
+                  "tempflow/cuda/group_advantages.cuh (.hpp), or the operation's header in "
+                  "tempflow/device/kernels/");
+  }
+}
+template <backend B, class Operation>
+void execute(const B& backend, const Operation& op) {
+  execute(operation_arguments<B>(backend), op);
+}
+
+}  // namespace tempflow::detail

@@ -1,0 +1,61 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// The arithmetic of an element, written once for every backend: what is added up for a log-prob, what is
+// drawn, and dL/dv. Value: a number, or a register of neighbours.
+
+#include "tempflow/config.hpp"
+#include "tempflow/core/numeric.hpp"
+#include "tempflow/schedule/transition.hpp"
+
+namespace tempflow::detail {
+
+/// A transition's coefficients in the type a row is computed in.
+template <class Real>
+struct row_coefficients {
+  Real alpha;
+  Real beta;
+  Real std;
+
+  TEMPFLOW_HD explicit row_coefficients(const transition& step)
+      : alpha(static_cast<Real>(step.alpha)),
+        beta(static_cast<Real>(step.beta)),
+        std(static_cast<Real>(step.std)) {}
+
+  /// alpha x + beta v.
+  TEMPFLOW_HD_TEMPLATE
+  template <class Value>
+  TEMPFLOW_INLINE Value mean(const Value& x, const Value& v) const {
+    return fused_multiply_add(beta, v, alpha * x);
+  }
+
+  /// alpha x + beta v + std z.
+  TEMPFLOW_HD_TEMPLATE
+  template <class Value>
+  TEMPFLOW_INLINE Value draw(const Value& x, const Value& v, const Value& z) const {
+    return fused_multiply_add(std, z, mean(x, v));
+  }
+
+  /// y - alpha x - beta v.
+  TEMPFLOW_HD_TEMPLATE
+  template <class Value>
+  TEMPFLOW_INLINE Value residual(const Value& x, const Value& v, const Value& y) const {
+    return fused_multiply_add(-beta, v, fused_multiply_add(-alpha, x, y));
+  }
+};
+
+/// An element of dL/dv: slope r, and with a reference velocity slope r + reference_slope (v - v_ref).
+TEMPFLOW_HD_TEMPLATE
+template <class Real, class Value>
+TEMPFLOW_INLINE Value policy_gradient(Real slope, const Value& r) {
+  return slope * r;
+}
+TEMPFLOW_HD_TEMPLATE
+template <class Real, class Value>
+TEMPFLOW_INLINE Value policy_gradient(Real slope, const Value& r, Real reference_slope,
+                                      const Value& difference) {
+  return fused_multiply_add(reference_slope, difference, slope * r);
+}
+
+}  // namespace tempflow::detail

@@ -1,0 +1,39 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// fill_noise on host backends.
+
+#include "tempflow/ops/detail/operations.hpp"
+#include "tempflow/ops/host/row.hpp"
+#include "tempflow/ops/host/run_rows.hpp"
+
+namespace tempflow::detail {
+
+template <class Arithmetic, storage_scalar T>
+struct fill_noise_row {
+  using arithmetic = Arithmetic;
+
+  const fill_noise_op<T>& op;
+  noise_key key;
+
+  index_t elements() const { return op.out.columns(); }
+  index_t sums() const { return 0; }
+  double nanoseconds() const { return 0.9; }
+
+  template <class Instructions>
+  TEMPFLOW_INLINE_HOST void tile(index_t i, index_t first, index_t last, double*, Instructions) const {
+    write_with_noise<compute_t<T>, Instructions::value>(op.out.row(i), key, op.noise.ids[i], first, last,
+                                                        [](auto, auto z)
+                                                            TEMPFLOW_INLINE_LAMBDA { return z; });
+  }
+
+  void conclude(index_t, const double*) const {}
+};
+
+template <host_backend B, storage_scalar T>
+void run(const B& backend, const fill_noise_op<T>& op) {
+  run_rows(backend, op.out.rows(), fill_noise_row<typename B::arithmetic, T>{op, *op.noise.key});
+}
+
+}  // namespace tempflow::detail

@@ -1,0 +1,42 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// log_prob on host backends.
+
+#include "tempflow/ops/detail/operations.hpp"
+#include "tempflow/ops/host/row.hpp"
+#include "tempflow/ops/host/run_rows.hpp"
+
+namespace tempflow::detail {
+
+template <class Arithmetic, storage_scalar T>
+struct log_prob_row {
+  using arithmetic = Arithmetic;
+
+  const log_prob_op<T>& op;
+
+  index_t elements() const { return op.x.columns(); }
+  index_t sums() const { return 1; }
+  double nanoseconds() const { return 0.3; }
+
+  template <class Instructions>
+  TEMPFLOW_INLINE_HOST void tile(index_t i, index_t first, index_t last, double* squared,
+                                 Instructions) const {
+    const row_coefficients<typename arithmetic::template real<T>> coefficients(op.steps[i]);
+    *squared += squared_residual<arithmetic, Instructions::value>(op.x.row(i), op.v.row(i), op.y.row(i),
+                                                                  coefficients, first, last);
+  }
+
+  void conclude(index_t i, const double* squared) const {
+    op.log_probs[static_cast<std::size_t>(i)] =
+        gaussian_log_prob(*squared, op.steps[i], elements(), op.convention);
+  }
+};
+
+template <host_backend B, storage_scalar T>
+void run(const B& backend, const log_prob_op<T>& op) {
+  run_rows(backend, op.x.rows(), log_prob_row<typename B::arithmetic, T>{op});
+}
+
+}  // namespace tempflow::detail

@@ -1,0 +1,121 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// Loops over the elements of a row on a host, written once for every instruction set, storage type and
+// operation.
+//
+// A log-prob is always taken of the *stored* state: sampling rounds y first and then scores what it wrote
+// with the same function, in the same order, as training does. So before the first update a log-ratio is
+// exactly 0.
+
+#include <concepts>
+
+#include "tempflow/config.hpp"
+#include "tempflow/core/arithmetic.hpp"
+#include "tempflow/core/noise.hpp"
+#include "tempflow/core/noise_lanes.hpp"
+#include "tempflow/core/scalar.hpp"
+#include "tempflow/ops/detail/row_coefficients.hpp"
+#include "tempflow/ops/host/stream.hpp"
+
+namespace tempflow::detail {
+
+/// Sum of squared residuals of a tile.
+template <class Arithmetic, instruction_set Instructions, storage_scalar T, class Meanwhile = nothing>
+TEMPFLOW_INLINE_HOST double squared_residual(
+    const T* x, const T* v, const T* y, const row_coefficients<typename Arithmetic::template real<T>>& step,
+    index_t first, index_t last, const Meanwhile& meanwhile = {}) {
+  const auto add = [=](auto at, auto& partial) TEMPFLOW_INLINE_LAMBDA {
+    const auto r = step.residual(at(x), at(v), at(y));
+    partial[0] = fused_multiply_add(r, r, partial[0]);
+  };
+  return Arithmetic::template sum<T, 1, Instructions>(first, last, add, meanwhile).value[0];
+}
+
+/// Sums of squared residuals and of squared differences to a reference velocity.
+template <class Arithmetic, instruction_set Instructions, storage_scalar T, class Meanwhile = nothing>
+TEMPFLOW_INLINE_HOST tile_sums<2> squared_residual_and_difference(
+    const T* x, const T* v, const T* y, const T* v_ref,
+    const row_coefficients<typename Arithmetic::template real<T>>& step, index_t first, index_t last,
+    const Meanwhile& meanwhile = {}) {
+  const auto add = [=](auto at, auto& partial) TEMPFLOW_INLINE_LAMBDA {
+    const auto r = step.residual(at(x), at(v), at(y));
+    const auto d = at(v) - at(v_ref);
+    partial[0] = fused_multiply_add(r, r, partial[0]);
+    partial[1] = fused_multiply_add(d, d, partial[1]);
+  };
+  return Arithmetic::template sum<T, 2, Instructions>(first, last, add, meanwhile);
+}
+
+/// value[i] = compute(at) for visit i of a group. Not a lambda: nvcc drops the attribute that inlines one,
+/// and GCC then does not inline it into what is compiled for another instruction set.
+template <class Value, class Compute>
+struct compute_group {
+  Value* value;
+  const Compute& compute;
+
+  template <class At>
+  TEMPFLOW_INLINE_HOST void operator()(At at, int i) const {
+    value[i] = compute(at);
+  }
+};
+
+/// out[e] = compute(at e) for e in [first, last), rounded to storage: a group at a time into registers, so
+/// that a compiler need not know whether out overlaps the inputs. Streamed stores go past the caches. T: what
+/// is read.
+template <storage_scalar T, class Real, instruction_set Instructions, bool Streamed = false, storage_scalar G,
+          class Compute>
+TEMPFLOW_INLINE_HOST void write_elements(G* out, index_t first, index_t last, const Compute& compute) {
+  using plan = visit_plan<Real, T, G, Instructions>;
+  index_t e = first;
+  for (; e + group <= last; e += group) {
+    typename plan::value value[plan::visits];
+    plan::group_from(e, compute_group<typename plan::value, Compute>{value, compute});
+    store_group<plan, Streamed>(value, out + e);
+  }
+  for (; e < last; ++e) out[e] = store<G>(compute(element_at<Real>{e}));
+}
+
+/// y = alpha x + beta v over a tile.
+template <class Arithmetic, instruction_set Instructions, storage_scalar T>
+TEMPFLOW_INLINE_HOST void advance(const T* x, const T* v, T* y,
+                                  const row_coefficients<typename Arithmetic::template real<T>>& step,
+                                  index_t first, index_t last) {
+  using real = typename Arithmetic::template real<T>;
+  write_elements<T, real, Instructions>(
+      y, first, last, [=](auto at) TEMPFLOW_INLINE_LAMBDA { return step.mean(at(x), at(v)); });
+}
+
+/// out[e] = compute(at e, z_e) for e in [first, last), z the noise of a row; `first` is a multiple of 4.
+template <class Real, instruction_set Instructions, storage_scalar T, class Compute>
+TEMPFLOW_INLINE_HOST void write_with_noise(T* out, noise_key key, noise_id id, index_t first, index_t last,
+                                           const Compute& compute) {
+  for (index_t e = first; e < last; e += noise_chunk) {
+    const index_t end = last - e < noise_chunk ? last : e + noise_chunk;
+    float noise[noise_chunk];
+    write_noise<Instructions>(key, id, e, end - e, noise);
+    if constexpr (std::same_as<T, float>) {
+      write_elements<T, Real, Instructions>(out, e, end, [&](auto at) TEMPFLOW_INLINE_LAMBDA {
+        return compute(at, decltype(at){at.index - e}(noise));
+      });
+    } else {
+      const auto with_noise = [&](auto at)
+                                  TEMPFLOW_INLINE_LAMBDA { return compute(at, Real{noise[at.index - e]}); };
+      write_elements<T, Real, instruction_set::portable>(out, e, end, with_noise);
+    }
+  }
+}
+
+/// y = alpha x + beta v + std z over a tile that starts at a multiple of 4.
+template <class Arithmetic, instruction_set Instructions, storage_scalar T>
+TEMPFLOW_INLINE_HOST void sample(const T* x, const T* v, T* y,
+                                 const row_coefficients<typename Arithmetic::template real<T>>& step,
+                                 noise_key key, noise_id id, index_t first, index_t last) {
+  using real = typename Arithmetic::template real<T>;
+  write_with_noise<real, Instructions>(y, key, id, first, last, [=](auto at, auto z) TEMPFLOW_INLINE_LAMBDA {
+    return step.draw(at(x), at(v), z);
+  });
+}
+
+}  // namespace tempflow::detail

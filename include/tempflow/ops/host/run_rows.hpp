@@ -1,0 +1,176 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// How a row kernel meets a backend: a row for each index, or, for rows too few to keep all threads busy, a
+// part of a row for each. Both add the sums of a row's tiles in the order of the tiles, so the bits are the
+// same.
+//
+// A row kernel has
+//   elements()                            of a row
+//   nanoseconds()                         of an element, roughly
+//   sums()                                doubles that a tile adds to its row's
+//   tile(i, first, last, sums, isa)       the first pass over elements [first, last) of row i; adds to sums
+//   conclude(i, sums)                     once the sums of row i are complete
+// and, where the elements have to be visited again, conclude returns whether, and
+//   second_pass(i, first, last, isa)      follows
+//   finish(i)                             ends the row, and
+//   fence()                               makes what this thread wrote visible to others.
+
+#include <algorithm>
+#include <span>
+#include <vector>
+
+#include "tempflow/backend/backend.hpp"
+#include "tempflow/backend/dispatch.hpp"
+#include "tempflow/config.hpp"
+#include "tempflow/core/index.hpp"
+#include "tempflow/core/instruction_set.hpp"
+
+namespace tempflow::detail {
+
+template <class Kernel>
+concept has_second_pass = requires(const Kernel& kernel) {
+  kernel.finish(index_t{});
+};
+
+/// The tiles of a row.
+template <class Arithmetic>
+struct row_tiles {
+  index_t elements;
+
+  TEMPFLOW_INLINE_HOST index_t count() const {
+    return elements > 0 ? (elements - 1) / Arithmetic::tile + 1 : 0;
+  }
+  TEMPFLOW_INLINE_HOST index_t first(index_t tile) const { return tile * Arithmetic::tile; }
+  TEMPFLOW_INLINE_HOST index_t last(index_t tile) const {
+    return elements - first(tile) > Arithmetic::tile ? first(tile) + Arithmetic::tile : elements;
+  }
+};
+
+/// The sums of a row's tiles are added up in lanes, tile t in lane t mod 32, which a fixed tree then folds,
+/// as a warp of a GPU does it.
+inline constexpr index_t tile_lanes = 32;
+
+/// Adds up the sums that the tiles of a row left in its lanes, into the first of them.
+inline void fold_tile_lanes(double* lanes, index_t count, index_t width) {
+  for (index_t half = tile_lanes / 2; half > 0; half /= 2) {
+    for (index_t l = 0; l < half && l + half < count; ++l) {
+      for (index_t s = 0; s < width; ++s) lanes[l * width + s] += lanes[(l + half) * width + s];
+    }
+  }
+}
+
+/// Whole rows: both passes of a row follow each other while it is in the cache.
+template <class Kernel>
+struct whole_row {
+  using kernel_tag = kernel;
+
+  const Kernel& rows;
+  std::span<double> sums;  ///< rows x lanes x rows.sums()
+  index_t lanes;
+
+  double nanoseconds() const { return rows.nanoseconds() * static_cast<double>(rows.elements()); }
+
+  template <class Instructions = compiled_for_any>
+  TEMPFLOW_INLINE_HOST void operator()(index_t i, Instructions isa = {}) const {
+    const row_tiles<typename Kernel::arithmetic> tiles{rows.elements()};
+    double* const row_sums = sums.data() + i * lanes * rows.sums();
+    for (index_t t = 0; t < tiles.count(); ++t) {
+      rows.tile(i, tiles.first(t), tiles.last(t), row_sums + t % tile_lanes * rows.sums(), isa);
+    }
+    fold_tile_lanes(row_sums, lanes, rows.sums());
+    if constexpr (has_second_pass<Kernel>) {
+      if (rows.conclude(i, row_sums)) {  // from the last tile to the first: the last are still in the cache
+        for (index_t t = tiles.count() - 1; t >= 0; --t)
+          rows.second_pass(i, tiles.first(t), tiles.last(t), isa);
+      }
+      rows.finish(i);
+      rows.fence();
+    } else {
+      rows.conclude(i, row_sums);
+    }
+  }
+};
+
+/// Parts of rows: index = row * parts + part.
+template <class Kernel, bool Second>
+struct row_part {
+  using kernel_tag = kernel;
+
+  const Kernel& rows;
+  index_t parts;
+  std::span<double> tile_sums;  ///< rows x tiles x rows.sums()
+  const std::vector<char>& revisited;
+
+  double nanoseconds() const {
+    return rows.nanoseconds() * static_cast<double>(rows.elements()) / static_cast<double>(parts);
+  }
+
+  template <class Instructions = compiled_for_any>
+  TEMPFLOW_INLINE_HOST void operator()(index_t index, Instructions isa = {}) const {
+    const row_tiles<typename Kernel::arithmetic> tiles{rows.elements()};
+    const index_t i = index / parts, part = index % parts, count = tiles.count();
+    for (index_t t = count * part / parts; t < count * (part + 1) / parts; ++t) {
+      if constexpr (Second) {
+        if (revisited[static_cast<std::size_t>(i)] != 0)
+          rows.second_pass(i, tiles.first(t), tiles.last(t), isa);
+      } else {
+        rows.tile(i, tiles.first(t), tiles.last(t), tile_sums.data() + (i * count + t) * rows.sums(), isa);
+      }
+    }
+    if constexpr (has_second_pass<Kernel>) rows.fence();
+  }
+};
+
+/// Parts that each of `rows` rows is cut into: 1 unless threads would idle for a fifth of the time or more.
+template <host_backend B>
+index_t row_parts(const B& backend, index_t rows, index_t tiles) {
+  if constexpr (parallel_backend<B>) {
+    const auto threads = (std::max)(index_t{1}, static_cast<index_t>(backend.threads()));
+    const index_t rounds = (rows - 1) / threads + 1;
+    constexpr index_t tiles_worth_a_part = 16;
+    if (rows * 5 > threads * rounds * 4) return 1;
+    return std::clamp(tiles / tiles_worth_a_part, index_t{1}, threads);
+  }
+  return 1;
+}
+
+/// Runs a kernel over `rows` rows.
+template <host_backend B, class Kernel>
+void run_rows(const B& backend, index_t rows, const Kernel& kernel) {
+  if (rows < 1) return;
+  const index_t tiles = row_tiles<typename Kernel::arithmetic>{kernel.elements()}.count(),
+                width = kernel.sums();
+  const index_t parts = row_parts(backend, rows, tiles), lanes = std::clamp(tiles, index_t{1}, tile_lanes);
+  std::vector<double> sums(static_cast<std::size_t>(rows * width * (parts == 1 ? lanes : lanes + tiles)));
+  if (parts == 1) return backend.for_each_index(rows, whole_row<Kernel>{kernel, sums, lanes});
+
+  const std::span<double> lane_sums(sums.data(), static_cast<std::size_t>(rows * width * lanes));
+  const std::span<double> tile_sums = std::span(sums).subspan(lane_sums.size());
+  std::vector<char> revisited(static_cast<std::size_t>(rows));
+  backend.for_each_index(rows * parts, row_part<Kernel, false>{kernel, parts, tile_sums, revisited});
+  for (index_t i = 0; i < rows; ++i) {
+    double* const of_row = lane_sums.data() + i * lanes * width;
+    for (index_t t = 0; t < tiles; ++t) {
+      for (index_t s = 0; s < width; ++s) {
+        of_row[t % tile_lanes * width + s] +=
+            tile_sums[static_cast<std::size_t>((i * tiles + t) * width + s)];
+      }
+    }
+    fold_tile_lanes(of_row, lanes, width);
+    if constexpr (has_second_pass<Kernel>) {
+      revisited[static_cast<std::size_t>(i)] = kernel.conclude(i, of_row) ? 1 : 0;
+    } else {
+      kernel.conclude(i, of_row);
+    }
+  }
+  if constexpr (has_second_pass<Kernel>) {
+    if (std::find(revisited.begin(), revisited.end(), 1) != revisited.end()) {
+      backend.for_each_index(rows * parts, row_part<Kernel, true>{kernel, parts, tile_sums, revisited});
+    }
+    for (index_t i = 0; i < rows; ++i) kernel.finish(i);
+  }
+}
+
+}  // namespace tempflow::detail

@@ -1,0 +1,10 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+#include "support/device_place.hpp"
+
+namespace tempflow::detail {
+
+TEMPFLOW_TEST_DEVICE_KERNELS(template, float);
+TEMPFLOW_TEST_DEVICE_KERNELS(template, double);
+
+}  // namespace tempflow::detail
