@@ -72,8 +72,8 @@ problem::problem(const group& g) {
   task_.rows = g.rows;
   task_.columns = g.columns;
   task_.threads = g.threads;
-  task_.for_each_row = [place = threads(g.threads)](index count, const std::function<void(index)>& body) {
-    place.for_each_index(count, body);
+  task_.for_each_row = [backend = threads(g.threads)](index count, const std::function<void(index)>& body) {
+    backend.for_each_index(count, body);
   };
   const tf::transition step = tf::flow_sde{.noise_level = 0.7}({.sigma = 0.8, .sigma_next = 0.7});
   task_.step = {step.alpha, step.beta, step.std, step.dt};

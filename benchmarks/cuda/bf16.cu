@@ -9,8 +9,8 @@ namespace bench {
 
 template <>
 std::unique_ptr<problem> make_problem<tempflow::bfloat16>(const task& t,
-                                                          const tempflow::cuda_backend& place) {
-  return std::make_unique<device_problem<tempflow::bfloat16, tempflow::cuda_device>>(t, place);
+                                                          const tempflow::cuda_backend& backend) {
+  return std::make_unique<device_problem<tempflow::bfloat16, tempflow::cuda_device>>(t, backend);
 }
 
 }  // namespace bench

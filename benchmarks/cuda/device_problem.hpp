@@ -18,8 +18,9 @@ namespace bench {
 template <class T, class Device>
 class device_problem final : public problem {
  public:
-  device_problem(const task& t, const tf::device_backend<Device>& place) : task_(t), place_(place), host_(t) {
-    place.reserve(t.rows, t.columns, explorations);
+  device_problem(const task& t, const tf::device_backend<Device>& backend)
+      : task_(t), backend_(backend), host_(t) {
+    backend.reserve(t.rows, t.columns, explorations);
     device_.x = batch<const T>(host_.x);
     device_.v = batch<const T>(host_.v);
     device_.y = batch<const T>(host_.y);
@@ -44,9 +45,9 @@ class device_problem final : public problem {
 
   void enqueue() override {
     if (task_.what == kernel::group_advantages) {
-      tf::group_advantages(place_, device_.rewards, device_.groups, {}, device_.numbers);
+      tf::group_advantages(backend_, device_.rewards, device_.groups, {}, device_.numbers);
     } else {
-      call(place_, task_, device_);
+      call(backend_, task_, device_);
     }
   }
 
@@ -60,7 +61,7 @@ class device_problem final : public problem {
     download(device_.branches.data(), branches.view().data(), branches.rows() * branches.columns());
     download(device_.numbers.data(), numbers.data(), static_cast<tf::index_t>(numbers.size()));
     download(device_.rows.data(), rows.data(), static_cast<tf::index_t>(rows.size()));
-    place_.synchronize();
+    backend_.synchronize();
     error_ = error_against_double(task_, host_, out, branches, numbers);
     return host_.compare(out, branches, numbers, rows);
   }
@@ -85,7 +86,7 @@ class device_problem final : public problem {
   template <class E>
   E* upload(const E* from, tf::index_t count) {
     if (count == 0) return nullptr;
-    const Device device = place_.device();
+    const Device device = backend_.device();
     memory_.emplace_back(device.allocate(bytes<E>(count)),
                          [device, size = bytes<E>(count)](void* memory) { device.release(memory, size); });
     device.copy(memory_.back().get(), from, bytes<E>(count));
@@ -105,16 +106,16 @@ class device_problem final : public problem {
   template <class E>
   void poison(E* to, tf::index_t count) {
     const std::vector<std::byte> wrong(bytes<E>(count), std::byte{0xff});
-    if (count > 0) place_.device().copy(to, wrong.data(), wrong.size());
-    place_.synchronize();  // before `wrong` goes
+    if (count > 0) backend_.device().copy(to, wrong.data(), wrong.size());
+    backend_.synchronize();  // before `wrong` goes
   }
   template <class E>
   void download(const E* from, E* to, tf::index_t count) {
-    if (count > 0) place_.device().copy(to, from, bytes<E>(count));
+    if (count > 0) backend_.device().copy(to, from, bytes<E>(count));
   }
 
   task task_;
-  tf::device_backend<Device> place_;
+  tf::device_backend<Device> backend_;
   host_data<T> host_;
   arguments<T> device_;
   double error_ = 0;

@@ -33,8 +33,8 @@ double rounding(const task& t) {
 template <class T>
 void run(const task& t) {
   const support::emulated_device device;
-  const support::emulated_backend place(device);
-  device_problem<T, support::emulated_device> timed(t, place);
+  const support::emulated_backend backend(device);
+  device_problem<T, support::emulated_device> timed(t, backend);
   const std::string wrong = timed.check();
   expect(wrong.empty(), t, wrong);
   expect(timed.error() <= rounding(t), t, "is off by more than rounding: " + std::to_string(timed.error()));

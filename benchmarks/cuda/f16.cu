@@ -8,8 +8,9 @@
 namespace bench {
 
 template <>
-std::unique_ptr<problem> make_problem<tempflow::float16>(const task& t, const tempflow::cuda_backend& place) {
-  return std::make_unique<device_problem<tempflow::float16, tempflow::cuda_device>>(t, place);
+std::unique_ptr<problem> make_problem<tempflow::float16>(const task& t,
+                                                         const tempflow::cuda_backend& backend) {
+  return std::make_unique<device_problem<tempflow::float16, tempflow::cuda_device>>(t, backend);
 }
 
 }  // namespace bench

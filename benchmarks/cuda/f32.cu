@@ -9,8 +9,8 @@
 namespace bench {
 
 template <>
-std::unique_ptr<problem> make_problem<float>(const task& t, const tempflow::cuda_backend& place) {
-  return std::make_unique<device_problem<float, tempflow::cuda_device>>(t, place);
+std::unique_ptr<problem> make_problem<float>(const task& t, const tempflow::cuda_backend& backend) {
+  return std::make_unique<device_problem<float, tempflow::cuda_device>>(t, backend);
 }
 
 }  // namespace bench

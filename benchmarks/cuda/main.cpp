@@ -59,7 +59,7 @@ std::vector<std::pair<std::string, measurement>> all_measurements() {
 /// The problem that was last asked for; only one is kept.
 class problems {
  public:
-  explicit problems(const tf::cuda_backend& place) : place_(place) {}
+  explicit problems(const tf::cuda_backend& backend) : backend_(backend) {}
 
   /// What was last asked for; check() has been called.
   const problem& current() const { return *problem_; }
@@ -83,19 +83,19 @@ class problems {
     of_ = t;
     half_ = t.bytes() / 2;
     const auto floats = static_cast<tf::index_t>(half_ / 4 + 1);
-    from_ = place_.make_buffer<float>(1, floats), to_ = place_.make_buffer<float>(1, floats);
+    from_ = backend_.make_buffer<float>(1, floats), to_ = backend_.make_buffer<float>(1, floats);
     if (t.type == storage::bf16) {
-      problem_ = make_problem<tf::bfloat16>(t, place_);
+      problem_ = make_problem<tf::bfloat16>(t, backend_);
     } else if (t.type == storage::f16) {
-      problem_ = make_problem<tf::float16>(t, place_);
+      problem_ = make_problem<tf::float16>(t, backend_);
     } else {
-      problem_ = make_problem<float>(t, place_);
+      problem_ = make_problem<float>(t, backend_);
     }
     wrong_ = problem_->check();
   }
 
   void copy(who by) {
-    const cudaStream_t stream = place_.device().stream();
+    const cudaStream_t stream = backend_.device().stream();
     if (by == who::copy_kernel) {
       copy_by_kernel(stream, to_.view().data(), from_.view().data(), half_);
     } else {
@@ -105,7 +105,7 @@ class problems {
     }
   }
 
-  tf::cuda_backend place_;
+  tf::cuda_backend backend_;
   task of_{};
   std::unique_ptr<problem> problem_;
   std::string wrong_;
@@ -154,9 +154,9 @@ int answer(int repetitions) {
   const std::map<std::string, measurement> known(all.begin(), all.end());
   cudaStream_t stream = nullptr;
   tf::check_cuda(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
-  const tf::cuda_backend place(stream);
-  timer clock(place);
-  problems data(place);
+  const tf::cuda_backend backend(stream);
+  timer clock(backend);
+  problems data(backend);
   print_context();
   bool failed = false;
   for (std::string name; std::getline(std::cin, name);) {

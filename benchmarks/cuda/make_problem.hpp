@@ -13,13 +13,15 @@
 namespace bench {
 
 template <class T>
-std::unique_ptr<problem> make_problem(const task& t, const tempflow::cuda_backend& place);
+std::unique_ptr<problem> make_problem(const task& t, const tempflow::cuda_backend& backend);
 
 template <>
-std::unique_ptr<problem> make_problem<float>(const task& t, const tempflow::cuda_backend& place);
+std::unique_ptr<problem> make_problem<float>(const task& t, const tempflow::cuda_backend& backend);
 template <>
-std::unique_ptr<problem> make_problem<tempflow::bfloat16>(const task& t, const tempflow::cuda_backend& place);
+std::unique_ptr<problem> make_problem<tempflow::bfloat16>(const task& t,
+                                                          const tempflow::cuda_backend& backend);
 template <>
-std::unique_ptr<problem> make_problem<tempflow::float16>(const task& t, const tempflow::cuda_backend& place);
+std::unique_ptr<problem> make_problem<tempflow::float16>(const task& t,
+                                                         const tempflow::cuda_backend& backend);
 
 }  // namespace bench

@@ -84,9 +84,9 @@ inline constexpr tf::noise_key key{.seed = 2024};
 
 /// Calls the kernel once: all of them but group_advantages, which has another form on the host.
 template <class Place, class T>
-void call(const Place& place, const task& t, const arguments<T>& a) {
+void call(const Place& backend, const task& t, const arguments<T>& a) {
   switch (t.what) {
-    case kernel::log_prob: return tf::log_prob(place, a.x, a.v, a.y, a.steps, a.numbers);
+    case kernel::log_prob: return tf::log_prob(backend, a.x, a.v, a.y, a.steps, a.numbers);
     case kernel::policy_loss:
     case kernel::policy_loss_kl: {
       const tf::policy_batch<T> batch{.x = a.x,
@@ -95,15 +95,15 @@ void call(const Place& place, const task& t, const arguments<T>& a) {
                                       .old_log_probs = a.old_log_probs,
                                       .advantages = a.advantages,
                                       .gradient_scale = t.gradient_scale()};
-      return tf::policy_loss_rows(place, batch, a.v, a.v_ref, t.objective(), a.out, a.rows);
+      return tf::policy_loss_rows(backend, batch, a.v, a.v_ref, t.objective(), a.out, a.rows);
     }
-    case kernel::step: return tf::step(place, a.x, a.v, a.steps, {key, a.ids}, a.out, a.numbers);
+    case kernel::step: return tf::step(backend, a.x, a.v, a.steps, {key, a.ids}, a.out, a.numbers);
     case kernel::branch_step:
-      return tf::branch_step(place, a.x, a.v, a.trunk_steps, a.steps, {key, a.ids}, a.out, a.branches,
+      return tf::branch_step(backend, a.x, a.v, a.trunk_steps, a.steps, {key, a.ids}, a.out, a.branches,
                              a.numbers);
     case kernel::ema: {
       const auto size = static_cast<std::size_t>(t.elements());
-      return tf::ema_update(place, std::span<T>(a.out.data(), size), std::span<const T>(a.v.data(), size),
+      return tf::ema_update(backend, std::span<T>(a.out.data(), size), std::span<const T>(a.v.data(), size),
                             ema_decay);
     }
     case kernel::group_advantages: return;

@@ -26,8 +26,10 @@ tempflow::index_t flushed_size() {
 
 }  // namespace
 
-timer::timer(const tempflow::cuda_backend& place)
-    : place_(place), stream_(place.device().stream()), flushed_(place.make_buffer<float>(1, flushed_size())) {
+timer::timer(const tempflow::cuda_backend& backend)
+    : backend_(backend),
+      stream_(backend.device().stream()),
+      flushed_(backend.make_buffer<float>(1, flushed_size())) {
   for (cudaEvent_t& event : events_) check_cuda(cudaEventCreate(&event), "cudaEventCreate");
 }
 
@@ -52,7 +54,7 @@ double timer::repeat(int count, double ahead, const std::function<void()>& call)
   check_cuda(cudaEventRecord(events_[0], stream_), "cudaEventRecord");
   for (int i = 0; i < count; ++i) call();
   check_cuda(cudaEventRecord(events_[1], stream_), "cudaEventRecord");
-  place_.synchronize();
+  backend_.synchronize();
   return between(0) / count;
 }
 
@@ -64,7 +66,7 @@ double timer::cold(double ahead, const std::function<void()>& call) {
     call();
     check_cuda(cudaEventRecord(events_[2 * i + 1], stream_), "cudaEventRecord");
   }
-  place_.synchronize();
+  backend_.synchronize();
   double times[samples];
   for (int i = 0; i < samples; ++i) times[i] = between(2 * i);
   std::nth_element(times, times + samples / 2, times + samples);
@@ -97,7 +99,7 @@ std::vector<double> timer::measure(state how, const std::function<void()>& call,
   const auto start = clock::now();
   do {
     for (int i = 0; i < calls; ++i) call();
-    place_.synchronize();
+    backend_.synchronize();
   } while (microseconds_since(start) < 20'000);
   if (how == state::graph) return graph(call, repetitions);
 
@@ -106,7 +108,7 @@ std::vector<double> timer::measure(state how, const std::function<void()>& call,
   const auto first = clock::now();
   for (int i = 0; i < calls; ++i) call();
   const double host = microseconds_since(first);
-  place_.synchronize();
+  backend_.synchronize();
   const double ahead = 100 + 2 * std::min(host, 2000.0);
 
   std::vector<double> times;

@@ -28,7 +28,7 @@ inline constexpr std::string_view state_names[] = {"cold", "hot", "stream", "gra
 
 class timer {
  public:
-  explicit timer(const tempflow::cuda_backend& place);
+  explicit timer(const tempflow::cuda_backend& backend);
   timer(const timer&) = delete;
   timer& operator=(const timer&) = delete;
   ~timer();
@@ -46,7 +46,7 @@ class timer {
   static constexpr int samples = 5;  ///< of a cold repetition, whose median counts
   static constexpr int calls = 20;   ///< of the others
 
-  tempflow::cuda_backend place_;
+  tempflow::cuda_backend backend_;
   cudaStream_t stream_;
   tempflow::device_buffer<float, tempflow::cuda_device> flushed_;
   cudaEvent_t events_[2 * samples];

@@ -50,17 +50,17 @@ tf::batch_view<T> write(const task& t, void* batch, index times = 1) {
 
 template <class Place, class T>
 operation step(const task& t) {
-  return [&t, place = place_of<Place>(t), ids = noise_ids(t)](const buffers& b, results& r) {
-    tf::step(place, read<T>(t, b.x), read<T>(t, b.v), transition_of(t), {key, ids}, write<T>(t, b.out),
+  return [&t, backend = place_of<Place>(t), ids = noise_ids(t)](const buffers& b, results& r) {
+    tf::step(backend, read<T>(t, b.x), read<T>(t, b.v), transition_of(t), {key, ids}, write<T>(t, b.out),
              r.log_probs);
   };
 }
 
 template <class Place, class T>
 operation branch_step(const task& t) {
-  return [&t, place = place_of<Place>(t), ids = noise_ids(t)](const buffers& b, results& r) {
+  return [&t, backend = place_of<Place>(t), ids = noise_ids(t)](const buffers& b, results& r) {
     const tf::transition along{.alpha = 1, .beta = -t.step.dt};
-    tf::branch_step(place, read<T>(t, b.x), read<T>(t, b.v), along, transition_of(t), {key, ids},
+    tf::branch_step(backend, read<T>(t, b.x), read<T>(t, b.v), along, transition_of(t), {key, ids},
                     write<T>(t, b.out), write<T>(t, b.branches, explorations), r.log_probs);
   };
 }
@@ -68,16 +68,16 @@ operation branch_step(const task& t) {
 /// branch_step's work by the operations that it fuses: each reads x and v again.
 template <class Place, class T>
 operation separate_steps(const task& t) {
-  return [&t, place = place_of<Place>(t), ids = noise_ids(t),
+  return [&t, backend = place_of<Place>(t), ids = noise_ids(t),
           log_probs = std::vector<double>(static_cast<std::size_t>(t.rows))](const buffers& b,
                                                                              results& r) mutable {
     const auto x = read<T>(t, b.x), v = read<T>(t, b.v);
     const auto branches = write<T>(t, b.branches, explorations);
-    tf::ode_step(place, x, v, tf::transition{.alpha = 1, .beta = -t.step.dt}, write<T>(t, b.out));
+    tf::ode_step(backend, x, v, tf::transition{.alpha = 1, .beta = -t.step.dt}, write<T>(t, b.out));
     for (index k = 0; k < explorations; ++k) {
       for (auto& id : ids) id.branch = static_cast<std::uint16_t>(k);
       const tf::batch_view<T> kth_of_each(branches.row(k), t.rows, t.columns, explorations * t.columns);
-      tf::step(place, x, v, transition_of(t), {key, ids}, kth_of_each, log_probs);
+      tf::step(backend, x, v, transition_of(t), {key, ids}, kth_of_each, log_probs);
       for (index i = 0; i < t.rows; ++i)
         r.log_probs[static_cast<std::size_t>(i * explorations + k)] = log_probs[static_cast<std::size_t>(i)];
     }
@@ -86,8 +86,8 @@ operation separate_steps(const task& t) {
 
 template <class Place, class T>
 operation log_prob(const task& t) {
-  return [&t, place = place_of<Place>(t)](const buffers& b, results& r) {
-    tf::log_prob(place, read<T>(t, b.x), read<T>(t, b.v), read<T>(t, b.y), transition_of(t), r.log_probs);
+  return [&t, backend = place_of<Place>(t)](const buffers& b, results& r) {
+    tf::log_prob(backend, read<T>(t, b.x), read<T>(t, b.v), read<T>(t, b.y), transition_of(t), r.log_probs);
   };
 }
 
@@ -95,7 +95,7 @@ template <class Place, class T>
 operation policy_loss(const task& t) {
   const tf::clipped_grpo objective{
       .clip = {t.clip, t.clip}, .advantage_clip = t.advantage_clip, .kl_beta = t.kl_beta};
-  return [&t, objective, place = place_of<Place>(t),
+  return [&t, objective, backend = place_of<Place>(t),
           rows = std::vector<tf::policy_row>(static_cast<std::size_t>(t.rows))](const buffers& b,
                                                                                 results& r) mutable {
     const tf::policy_batch<T> batch{.x = read<T>(t, b.x),
@@ -104,7 +104,7 @@ operation policy_loss(const task& t) {
                                     .old_log_probs = t.old_log_probs,
                                     .advantages = t.advantages,
                                     .gradient_scale = t.gradient_scale};
-    r.loss = tf::policy_loss(place, batch, read<T>(t, b.v), read<T>(t, b.v_ref), objective,
+    r.loss = tf::policy_loss(backend, batch, read<T>(t, b.v), read<T>(t, b.v_ref), objective,
                              write<T>(t, b.out), std::span(rows))
                  .loss;
     std::transform(rows.begin(), rows.end(), r.log_probs.begin(),
@@ -114,8 +114,8 @@ operation policy_loss(const task& t) {
 
 template <class Place, class T>
 operation normals(const task& t) {
-  return [&t, place = place_of<Place>(t), ids = noise_ids(t)](const buffers& b, results&) {
-    tf::fill_noise(place, {key, ids}, write<T>(t, b.out));
+  return [&t, backend = place_of<Place>(t), ids = noise_ids(t)](const buffers& b, results&) {
+    tf::fill_noise(backend, {key, ids}, write<T>(t, b.out));
   };
 }
 

@@ -52,11 +52,11 @@ struct move_weight {
 template <class Device>
 class device_adamw {
  public:
-  device_adamw(const tempflow::device_backend<Device>& place, tempflow::index_t parameters)
-      : place_{place},
-        mean_{tempflow::make_zeros<float>(place, 1, parameters)},
-        square_{tempflow::make_zeros<float>(place, 1, parameters)},
-        sums_{place, 1, (parameters - 1) / sum_squares::block + 1} {}
+  device_adamw(const tempflow::device_backend<Device>& backend, tempflow::index_t parameters)
+      : backend_{backend},
+        mean_{tempflow::make_zeros<float>(backend, 1, parameters)},
+        square_{tempflow::make_zeros<float>(backend, 1, parameters)},
+        sums_{backend, 1, (parameters - 1) / sum_squares::block + 1} {}
 
   tempflow::index_t steps() const { return steps_; }
 
@@ -64,22 +64,22 @@ class device_adamw {
   /// std::runtime_error when it is not finite.
   double step(const adamw_settings& settings, const_states gradient, states weights) {
     using partial = each_row<sum_squares>;
-    place_.device().launch(
+    backend_.device().launch(
         partial{{gradient, sums_.view()}},
         {.blocks = (sums_.columns() - 1) / partial::most_warps + 1, .warps = partial::most_warps});
-    const auto sums = tempflow::to_host(place_, sums_.view());
+    const auto sums = tempflow::to_host(backend_, sums_.view());
     double norm = 0;
     for (tempflow::index_t i = 0; i < sums.columns(); ++i) norm += sums.view().data()[i];
     norm = std::sqrt(norm);
     const adamw_rule rule(settings, steps_ + 1, norm);
     ++steps_;
-    place_.for_each_index(weights.columns(), move_weight{rule, gradient.data(), mean_.view().data(),
-                                                         square_.view().data(), weights.data()});
+    backend_.for_each_index(weights.columns(), move_weight{rule, gradient.data(), mean_.view().data(),
+                                                           square_.view().data(), weights.data()});
     return norm;
   }
 
  private:
-  const tempflow::device_backend<Device>& place_;
+  const tempflow::device_backend<Device>& backend_;
   tempflow::device_buffer<float, Device> mean_, square_;
   tempflow::device_buffer<double, Device> sums_;
   tempflow::index_t steps_ = 0;

@@ -21,12 +21,12 @@ namespace fashion {
 template <class Device, gemm Gemm>
 class device_network {
  public:
-  using backend = tempflow::device_backend<Device>;
+  using backend_type = tempflow::device_backend<Device>;
   using sigmas = std::span<const double>;
   using labels = std::span<const tempflow::index_t>;
 
-  device_network(const backend& place, const Gemm& multiply, network_shape shape)
-      : place_{place}, multiply_{multiply}, shape_{shape}, layers_{shape.layers()} {}
+  device_network(const backend_type& backend, const Gemm& multiply, network_shape shape)
+      : backend_{backend}, multiply_{multiply}, shape_{shape}, layers_{shape.layers()} {}
 
   tempflow::index_t dimension() const { return shape_.latents; }
   tempflow::index_t parameters() const { return parameters_of(layers_); }
@@ -47,7 +47,7 @@ class device_network {
   /// v for each row of x, at its own noise level and class.
   void forward(const_states weights, const_states x, sigmas sigma, labels label, states v, tape& t) const {
     begin(x.rows(), sigma, label, t);
-    const auto rows = t.rows.rows(place_, t.batch, 2);
+    const auto rows = t.rows.rows(backend_, t.batch, 2);
     const auto stream = matrix(t.stream, t, shape_.width), output = matrix(t.output, t, shape_.latents);
     each(t, conditions, write_condition{rows, t.condition.values()});
     each(t, shape_.latents, scale_state{rows, x, t.input.values()});
@@ -73,7 +73,7 @@ class device_network {
   /// Adds to `gradient` a loss's gradient with respect to the weights, from its gradient with respect to v of
   /// the batch that the tape has seen.
   void backward(const_states weights, const_states v_gradient, tape& t, states gradient) const {
-    const auto rows = t.rows.rows(place_, t.batch, 2);
+    const auto rows = t.rows.rows(backend_, t.batch, 2);
     const auto dv = matrix(t.output_gradient, t, shape_.latents),
                dh = matrix(t.stream_gradient, t, shape_.width), d = matrix(t.gradient, t, shape_.width),
                dfilm = matrix(t.film_gradient, t, 2 * shape_.width),
@@ -130,33 +130,33 @@ class device_network {
 
   template <class Body>
   void each(const tape& t, tempflow::index_t columns, const Body& body) const {
-    place_.for_each_index(t.batch * columns, each_element<Body>{columns, body});
+    backend_.for_each_index(t.batch * columns, each_element<Body>{columns, body});
   }
   template <class Row>
   void each_row_of(const tape& t, const Row& body) const {
     constexpr int warps = each_row<Row>::most_warps;
-    place_.device().launch(each_row<Row>{body}, {.blocks = (t.batch - 1) / warps + 1, .warps = warps});
+    backend_.device().launch(each_row<Row>{body}, {.blocks = (t.batch - 1) / warps + 1, .warps = warps});
   }
   void clear(states x) const {
-    place_.device().clear(x.data(), sizeof(float) * static_cast<std::size_t>(x.rows() * x.columns()));
+    backend_.device().clear(x.data(), sizeof(float) * static_cast<std::size_t>(x.rows() * x.columns()));
   }
 
   states matrix(grown_matrix<Device>& from, const tape& t, tempflow::index_t columns) const {
-    return from.rows(place_, t.batch, columns);
+    return from.rows(backend_, t.batch, columns);
   }
 
   void begin(tempflow::index_t batch, sigmas sigma, labels label, tape& t) const {
     t.batch = batch;
     t.blocks.resize(static_cast<std::size_t>(shape_.blocks));
-    t.condition.resize(place_, batch, conditions);
-    t.input.resize(place_, batch, shape_.latents);
-    t.embedded.resize(place_, batch, embedding);
-    t.last.resize(place_, batch, shape_.width);
+    t.condition.resize(backend_, batch, conditions);
+    t.input.resize(backend_, batch, shape_.latents);
+    t.embedded.resize(backend_, batch, embedding);
+    t.last.resize(backend_, batch, shape_.width);
     for (auto& block : t.blocks) {
-      block.up.resize(place_, batch, shape_.width);
-      block.down.resize(place_, batch, shape_.width);
+      block.up.resize(backend_, batch, shape_.width);
+      block.down.resize(backend_, batch, shape_.width);
     }
-    const auto rows = t.rows.rows(place_, batch, 2);
+    const auto rows = t.rows.rows(backend_, batch, 2);
     for (tempflow::index_t first = 0; first < batch; first += upload_rows::most) {
       const tempflow::index_t count = std::min(upload_rows::most, batch - first);
       upload_rows part{.to = rows.slice(first, count), .sigma = {}, .label = {}};
@@ -164,11 +164,11 @@ class device_network {
         part.sigma[i] = static_cast<float>(sigma[static_cast<std::size_t>(first + i)]);
         part.label[i] = static_cast<float>(label[static_cast<std::size_t>(first + i)]);
       }
-      place_.for_each_index(count, part);
+      backend_.for_each_index(count, part);
     }
   }
 
-  const backend& place_;
+  const backend_type& backend_;
   const Gemm& multiply_;
   network_shape shape_;
   std::vector<linear> layers_;

@@ -41,9 +41,9 @@ struct update_cost {
 template <class Device, gemm Gemm>
 class finetuner {
  public:
-  using backend = tempflow::device_backend<Device>;
+  using backend_type = tempflow::device_backend<Device>;
 
-  finetuner(const backend& place, const Gemm& multiply, const options& settings,
+  finetuner(const backend_type& backend, const Gemm& multiply, const options& settings,
             std::span<const float> pretrained, latent_reward reward);
 
   /// One update: explore, score, credit, descend. Returns when the device is done.
@@ -72,7 +72,7 @@ class finetuner {
   template <class Work>
   auto timed(double& spent, const Work& work);
 
-  const backend& place_;
+  const backend_type& backend_;
   recipe recipe_;
   network network_;
   latent_reward reward_;

@@ -12,23 +12,24 @@
 namespace fashion {
 
 template <class Device, gemm Gemm>
-finetuner<Device, Gemm>::finetuner(const backend& place, const Gemm& multiply, const options& settings,
+finetuner<Device, Gemm>::finetuner(const backend_type& backend, const Gemm& multiply, const options& settings,
                                    std::span<const float> pretrained, latent_reward reward)
-    : place_{place},
+    : backend_{backend},
       recipe_{settings},
-      network_{
-          place, multiply, {.latents = settings.latents, .width = settings.width, .blocks = settings.blocks}},
+      network_{backend,
+               multiply,
+               {.latents = settings.latents, .width = settings.width, .blocks = settings.blocks}},
       reward_{std::move(reward)},
-      gradient_{tempflow::make_zeros<float>(place, 1, network_.parameters())},
-      optimiser_{place, network_.parameters()} {
+      gradient_{tempflow::make_zeros<float>(backend, 1, network_.parameters())},
+      optimiser_{backend, network_.parameters()} {
   const const_states weights(pretrained.data(), 1, network_.parameters());
-  for (buffer* const copy : {&start_, &weights_, &average_}) *copy = tempflow::from_host(place, weights);
+  for (buffer* const copy : {&start_, &weights_, &average_}) *copy = tempflow::from_host(backend, weights);
 }
 
 template <class Device, gemm Gemm>
 std::vector<float> finetuner<Device, Gemm>::average() const {
   std::vector<float> copy(static_cast<std::size_t>(average_.columns()));
-  tempflow::copy_to_host(place_, average_.view(), states(copy.data(), 1, average_.columns()));
+  tempflow::copy_to_host(backend_, average_.view(), states(copy.data(), 1, average_.columns()));
   return copy;
 }
 
@@ -56,7 +57,7 @@ template <class Work>
 auto finetuner<Device, Gemm>::timed(double& spent, const Work& work) {
   const auto begin = std::chrono::steady_clock::now();
   auto result = work();
-  place_.synchronize();
+  backend_.synchronize();
   spent = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   return result;
 }
@@ -71,8 +72,8 @@ update_report finetuner<Device, Gemm>::update(calls order) {
     auto policy = model(weights_, order);
     const auto key = recipe_.key(updates_);
     return recipe_.branches
-               ? tf::branch_rollout(place_, policy, all_prompts(), recipe_.chain, recipe_.branch_plan, key)
-               : tf::flow_rollout(place_, policy, all_prompts(), recipe_.chain, recipe_.flow_plan, key);
+               ? tf::branch_rollout(backend_, policy, all_prompts(), recipe_.chain, recipe_.branch_plan, key)
+               : tf::flow_rollout(backend_, policy, all_prompts(), recipe_.chain, recipe_.flow_plan, key);
   });
   const auto counted = last_cost_;
 
@@ -80,7 +81,7 @@ update_report finetuner<Device, Gemm>::update(calls order) {
   const auto rewards = timed(last_cost_.reward_seconds, [&] {
     std::vector<tf::index_t> prompts;
     for (const auto& sample : rollout.identities()) prompts.push_back(sample.prompt);
-    const auto latents = tf::to_host(place_, rollout.samples());
+    const auto latents = tf::to_host(backend_, rollout.samples());
     return reward_(latents.view(), prompts);
   });
   const auto advantages = tf::group_advantages(
@@ -93,22 +94,22 @@ update_report finetuner<Device, Gemm>::update(calls order) {
     const auto step_weights = recipe_.step_weights(rollout.trained_steps());
     auto batches = tf::minibatches(rollout, advantages, step_weights, recipe_.cut(updates_));
     auto policy = model(weights_, calls::wavefront);
-    largest_drift_ = std::max(largest_drift_, tf::rescore(place_, policy, batches).max_abs);
+    largest_drift_ = std::max(largest_drift_, tf::rescore(backend_, policy, batches).max_abs);
     for (const auto& batch : batches) {
       const auto rows = batch.x.rows(), columns = batch.x.columns();
-      buffer v(place_, rows, columns), v_ref(place_, rows, columns), v_gradient(place_, rows, columns);
+      buffer v(backend_, rows, columns), v_ref(backend_, rows, columns), v_gradient(backend_, rows, columns);
       network_.forward(start_.view(), batch.x, batch.sigma, batch.prompt, v_ref.view(), scratch_);
       network_.forward(weights_.view(), batch.x, batch.sigma, batch.prompt, v.view(), tape_);
       statistics +=
-          tf::policy_loss(place_, batch, v.view(), v_ref.view(), recipe_.objective, v_gradient.view());
+          tf::policy_loss(backend_, batch, v.view(), v_ref.view(), recipe_.objective, v_gradient.view());
       network_.backward(weights_.view(), v_gradient.view(), tape_, gradient_.view());
       if (!batch.completes_update) continue;
       optimiser_.step(recipe_.optimiser, gradient_.view(), weights_.view());
-      place_.device().clear(gradient_.view().data(),
-                            sizeof(float) * static_cast<std::size_t>(gradient_.columns()));
+      backend_.device().clear(gradient_.view().data(),
+                              sizeof(float) * static_cast<std::size_t>(gradient_.columns()));
       if (const auto decay = recipe_.ema.at(optimiser_.steps() - 1)) {
         const auto size = static_cast<std::size_t>(weights_.columns());
-        tf::ema_update(place_, std::span(average_.view().data(), size),
+        tf::ema_update(backend_, std::span(average_.view().data(), size),
                        std::span<const float>(weights_.view().data(), size), *decay);
       }
     }

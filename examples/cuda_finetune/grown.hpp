@@ -13,9 +13,9 @@ namespace fashion {
 template <class Device>
 class grown_matrix {
  public:
-  states rows(const tempflow::device_backend<Device>& place, tempflow::index_t count,
+  states rows(const tempflow::device_backend<Device>& backend, tempflow::index_t count,
               tempflow::index_t columns) {
-    if (count > memory_.rows()) memory_ = place.template make_buffer<float>(count, columns);
+    if (count > memory_.rows()) memory_ = backend.template make_buffer<float>(count, columns);
     return memory_.view().slice(0, count);
   }
 
@@ -28,14 +28,14 @@ class grown_matrix {
 template <class Device>
 class layer_input {
  public:
-  void resize(const tempflow::device_backend<Device>& place, tempflow::index_t rows,
+  void resize(const tempflow::device_backend<Device>& backend, tempflow::index_t rows,
               tempflow::index_t inputs) {
     rows_ = rows;
     inputs_ = inputs;
     if (rows <= memory_.rows()) return;
     const tempflow::index_t stride = (inputs + 1 + 3) / 4 * 4;  // rows on boundaries of 16 bytes
-    memory_ = place.template make_buffer<float>(rows, stride);
-    place.for_each_index(rows, write_ones{memory_.view(), inputs});
+    memory_ = backend.template make_buffer<float>(rows, stride);
+    backend.for_each_index(rows, write_ones{memory_.view(), inputs});
   }
 
   states values() { return {memory_.view().data(), rows_, inputs_, memory_.columns()}; }

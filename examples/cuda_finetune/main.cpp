@@ -24,7 +24,7 @@ void run(const options& o, int repetitions) {
   if (repetitions > 0 && o.method != "tempflow-grpo")
     throw std::invalid_argument("--measure compares rollouts of --method tempflow-grpo");
   const gpu device;  // first: without it the pre-training would be for nothing
-  const tf::cuda_backend place(device.stream());
+  const tf::cuda_backend backend(device.stream());
   const cublas_gemm multiply(device.stream());
   const tf::cpu_backend cpu(o.threads);
   std::filesystem::create_directories(o.output);
@@ -33,7 +33,7 @@ void run(const options& o, int repetitions) {
   const auto data = read_dataset(o.data);
   const auto start = pretrain(cpu, o, data);
   const auto reward = make_reward(cpu, o, start.reward);
-  gpu_finetuner training(place, multiply, o, elements(start.weights), [&](auto latents, auto prompts) {
+  gpu_finetuner training(backend, multiply, o, elements(start.weights), [&](auto latents, auto prompts) {
     return reward(start.codec.decode(cpu, tf::eigen_map(latents)), prompts);
   });
   if (repetitions > 0) {

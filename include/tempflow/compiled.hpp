@@ -16,18 +16,17 @@
 #include "tempflow/objective/clipped_grpo.hpp"
 #include "tempflow/tempflow.hpp"
 
-#define TEMPFLOW_INSTANTIATE_OPS_ON(KEYWORDS, B, T)      \
-  KEYWORDS void run(const B&, const step_op<T>&);        \
-  KEYWORDS void run(const B&, const ode_step_op<T>&);    \
-  KEYWORDS void run(const B&, const branch_step_op<T>&); \
-  KEYWORDS void run(const B&, const fill_noise_op<T>&);  \
-  KEYWORDS void run(const B&, const log_prob_op<T>&);    \
-  KEYWORDS void run(const B&, const ema_update_op<T>&);  \
-  KEYWORDS void run(const B&, const policy_loss_op<T, T, clipped_grpo>&)
+#define TEMPFLOW_INSTANTIATE_OPS_ON(KEYWORDS, B, T)                           \
+  KEYWORDS void run(const operation_arguments<B>&, const step_op<T>&);        \
+  KEYWORDS void run(const operation_arguments<B>&, const ode_step_op<T>&);    \
+  KEYWORDS void run(const operation_arguments<B>&, const branch_step_op<T>&); \
+  KEYWORDS void run(const operation_arguments<B>&, const fill_noise_op<T>&);  \
+  KEYWORDS void run(const operation_arguments<B>&, const log_prob_op<T>&);    \
+  KEYWORDS void run(const operation_arguments<B>&, const ema_update_op<T>&);  \
+  KEYWORDS void run(const operation_arguments<B>&, const policy_loss_op<T, T, clipped_grpo>&)
 
-#define TEMPFLOW_INSTANTIATE_GRADIENT(KEYWORDS, T, G)                                     \
-  KEYWORDS void run(const reference_backend&, const policy_loss_op<T, G, clipped_grpo>&); \
-  KEYWORDS void run(const cpu_backend&, const policy_loss_op<T, G, clipped_grpo>&)
+#define TEMPFLOW_INSTANTIATE_GRADIENT(KEYWORDS, B, T, G) \
+  KEYWORDS void run(const operation_arguments<B>&, const policy_loss_op<T, G, clipped_grpo>&)
 
 /// All operations on rows of T. KEYWORDS: `extern template` to declare, `template` to define.
 #define TEMPFLOW_INSTANTIATE_OPS(KEYWORDS, T)                  \
@@ -35,9 +34,10 @@
   TEMPFLOW_INSTANTIATE_OPS_ON(KEYWORDS, cpu_backend, T)
 
 /// The same, with gradients in fp32 too. T: not float.
-#define TEMPFLOW_INSTANTIATE_OPS_AND_FP32_GRADIENT(KEYWORDS, T) \
-  TEMPFLOW_INSTANTIATE_OPS(KEYWORDS, T);                        \
-  TEMPFLOW_INSTANTIATE_GRADIENT(KEYWORDS, T, float)
+#define TEMPFLOW_INSTANTIATE_OPS_AND_FP32_GRADIENT(KEYWORDS, T)         \
+  TEMPFLOW_INSTANTIATE_OPS(KEYWORDS, T);                                \
+  TEMPFLOW_INSTANTIATE_GRADIENT(KEYWORDS, reference_backend, T, float); \
+  TEMPFLOW_INSTANTIATE_GRADIENT(KEYWORDS, cpu_backend, T, float)
 
 namespace tempflow::detail {
 

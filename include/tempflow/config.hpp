@@ -57,7 +57,7 @@
 #endif
 
 // TEMPFLOW_HIDDEN           marks what each shared library has a copy of its own of, whatever others of the program
-//                           export: kernels, and what launches them.
+//                           export: kernels, what launches them, and the operations that lead there.
 #if defined(__GNUC__) && !defined(_WIN32)
 #define TEMPFLOW_HIDDEN [[gnu::visibility("hidden")]]
 #else

@@ -5,11 +5,10 @@
 // The CUDA backend for programs without CUDA source of their own: stream, memory, errors, and the
 // declarations of all operations. What they call must be linked from code that includes tempflow/cuda.cuh.
 //
-// Kernels and their launchers are hidden: a .cpp file links those of its own program or shared library, from
-// an object or a static library. A shared library exports functions of its own that call them. Build it with
-// -fvisibility=hidden (CMake: CXX_VISIBILITY_PRESET, CUDA_VISIBILITY_PRESET), which keeps the templates in
-// between to it, too; so two that were built for other GPUs, or with other versions of this library, do not
-// get into each other's way.
+// Kernels, their launchers and the operations that lead to them are hidden: a .cpp file links those of its own
+// program or shared library, from an object or a static library, and a shared library exports functions of its
+// own that call them. So two that were built for other GPUs, or with other versions of this library, do not get
+// into each other's way.
 
 #include "tempflow/cuda/cuda_device.hpp"
 #include "tempflow/cuda/cuda_error.hpp"

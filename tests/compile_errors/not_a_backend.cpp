@@ -7,11 +7,11 @@
 #include <tempflow/ops/step.hpp>
 
 #ifdef BREAK
-struct place {};
+struct other {};
 #else
-using place = tempflow::reference_backend;
+using other = tempflow::reference_backend;
 #endif
 
 void advance(tempflow::batch_view<float> x, tempflow::batch_view<const float> v) {
-  tempflow::ode_step(place{}, x, v, tempflow::transition{}, x);
+  tempflow::ode_step(other{}, x, v, tempflow::transition{}, x);
 }

@@ -27,8 +27,8 @@ constexpr double infinity = std::numeric_limits<double>::infinity(),
                  not_a_number = std::numeric_limits<double>::quiet_NaN();
 
 struct arguments {
-  tempflow::cpu_backend place{1};
-  support::drawn_rows<float> drawn{place, rows, columns};
+  tempflow::cpu_backend backend{1};
+  support::drawn_rows<float> drawn{backend, rows, columns};
   batch_buffer<float> gradient = support::random_batch<float>(rows, columns, 8);
   std::vector<policy_row> table = std::vector<policy_row>(rows, {.log_prob = 77});
   clipped_grpo objective{.kl_beta = 0.1};
@@ -43,7 +43,7 @@ struct arguments {
     const support::unchanged gradients(gradient), results(std::span<policy_row>{table});
     support::check_throws<Error>(
         [&] {
-          tempflow::policy_loss(place, batch, drawn.v.view(), drawn.v_ref, objective, gradient.view(),
+          tempflow::policy_loss(backend, batch, drawn.v.view(), drawn.v_ref, objective, gradient.view(),
                                 std::span<policy_row>(table));
         },
         expected);

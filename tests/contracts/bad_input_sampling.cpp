@@ -35,7 +35,7 @@ constexpr double infinity = std::numeric_limits<double>::infinity(),
 using texts = std::vector<std::string>;
 
 struct arguments {
-  tempflow::cpu_backend place{1};
+  tempflow::cpu_backend backend{1};
   batch_buffer<float> x = support::random_batch<float>(rows, columns, 1),
                       v = support::random_batch<float>(rows, columns, 2),
                       y = support::random_batch<float>(rows, columns, 3),
@@ -45,12 +45,12 @@ struct arguments {
   std::vector<double> log_probs = std::vector<double>(rows, 77),
                       branch_log_probs = std::vector<double>(rows * explorations, 77);
 
-  void step() { tempflow::step(place, x.view(), v, steps, {support::test_key, ids}, y, log_probs); }
+  void step() { tempflow::step(backend, x.view(), v, steps, {support::test_key, ids}, y, log_probs); }
   void branch() {
-    tempflow::branch_step(place, x.view(), v, tempflow::ode{}({0.9, 0.5}), steps, {support::test_key, ids}, y,
-                          branches, branch_log_probs);
+    tempflow::branch_step(backend, x.view(), v, tempflow::ode{}({0.9, 0.5}), steps, {support::test_key, ids},
+                          y, branches, branch_log_probs);
   }
-  void ode() { tempflow::ode_step(place, x.view(), v, steps, y); }
+  void ode() { tempflow::ode_step(backend, x.view(), v, steps, y); }
 
   // Neither x nor any output changes while the call fails.
   template <class Error, class Act>
@@ -108,14 +108,15 @@ TEST_CASE("a deterministic step has no log-prob: an error that names row and sig
   bad.rejects<schedule_error>([&] { bad.step(); }, expected);
   bad.rejects<schedule_error>([&] { bad.branch(); }, expected);
   bad.rejects<schedule_error>(
-      [&] { tempflow::log_prob(bad.place, bad.x.view(), bad.v, bad.y, bad.steps, bad.log_probs); }, expected);
+      [&] { tempflow::log_prob(bad.backend, bad.x.view(), bad.v, bad.y, bad.steps, bad.log_probs); },
+      expected);
 }
 
 TEST_CASE("a deterministic row may be stepped when no log-probs are wanted", "[bad_input]") {
   auto a = with([](auto& given) { given.steps[1] = tempflow::ode{}({0.75, 0.5}); });
-  tempflow::step(a.place, a.x.view(), a.v, a.steps, {support::test_key, a.ids}, a.y, {});
+  tempflow::step(a.backend, a.x.view(), a.v, a.steps, {support::test_key, a.ids}, a.y, {});
   batch_buffer<float> expected(1, columns);
-  tempflow::ode_step(a.place, a.x.view().slice(1, 1), a.v.view().slice(1, 1), a.steps[1], expected);
+  tempflow::ode_step(a.backend, a.x.view().slice(1, 1), a.v.view().slice(1, 1), a.steps[1], expected);
   CHECK(support::same_bits(a.y.view().slice(1, 1), expected.view()));
 }
 
@@ -125,7 +126,7 @@ TEST_CASE("a sampled state in the memory of the state or the velocity is an erro
   const auto into = [&](batch_view<float> y, index_t count) {
     a.rejects<shape_error>(
         [&] {
-          tempflow::step(a.place, a.x.view().slice(0, count), a.v.view().slice(0, count), a.steps[0],
+          tempflow::step(a.backend, a.x.view().slice(0, count), a.v.view().slice(0, count), a.steps[0],
                          {support::test_key, a.ids[0]}, y, {});
         },
         {"step", "state"});
@@ -142,8 +143,8 @@ TEST_CASE("branches or a trunk in the memory of an input or of each other are er
   const auto into = [&](batch_view<float> trunk, batch_view<float> branches) {
     a.rejects<shape_error>(
         [&] {
-          tempflow::branch_step(a.place, a.x.view(), a.v, a.steps, a.steps, {support::test_key, a.ids}, trunk,
-                                branches, a.branch_log_probs);
+          tempflow::branch_step(a.backend, a.x.view(), a.v, a.steps, a.steps, {support::test_key, a.ids},
+                                trunk, branches, a.branch_log_probs);
         },
         {"branch_step"});
   };
@@ -158,7 +159,7 @@ TEST_CASE("slices of one tensor may be stepped from one into the next", "[bad_in
   const batch_view<float> now(data.data(), rows, columns, 2 * columns),
       next(data.data() + columns, rows, columns, 2 * columns);
   for (index_t i = 0; i < rows; ++i) std::copy_n(a.x.view().row(i), columns, now.row(i));
-  tempflow::step(a.place, now, a.v, a.steps, {support::test_key, a.ids}, next, a.log_probs);
+  tempflow::step(a.backend, now, a.v, a.steps, {support::test_key, a.ids}, next, a.log_probs);
   const auto expected = a.log_probs;
   a.step();
   CHECK(support::same_bits(next, a.y.view()));
@@ -168,7 +169,7 @@ TEST_CASE("slices of one tensor may be stepped from one into the next", "[bad_in
 TEST_CASE("an ODE step may be written over its own state", "[bad_input]") {
   arguments a;
   a.ode();
-  tempflow::ode_step(a.place, a.x.view(), a.v, a.steps, a.x);
+  tempflow::ode_step(a.backend, a.x.view(), a.v, a.steps, a.x);
   CHECK(support::same_bits(a.x, a.y));
 }
 
@@ -176,7 +177,7 @@ TEST_CASE("extents that differ are errors of ode_step and log_prob", "[bad_input
   auto bad = with([](auto& a) { a.v = batch_buffer<float>(rows, 1); });
   bad.rejects<shape_error>([&] { bad.ode(); }, {"ode_step: v is 4 x 1, expected 4 x 6"});
   const auto score = [&] {
-    tempflow::log_prob(bad.place, bad.x.view(), bad.v, bad.y, bad.steps, bad.log_probs);
+    tempflow::log_prob(bad.backend, bad.x.view(), bad.v, bad.y, bad.steps, bad.log_probs);
   };
   bad.rejects<shape_error>(score, {"log_prob: v is 4 x 1, expected 4 x 6"});
   bad.v = batch_buffer<float>(rows, columns);
@@ -209,7 +210,7 @@ TEST_CASE("rows of no elements have no log-prob: an error", "[bad_input]") {
   a.branches = batch_buffer<float>(rows * explorations, 0);
   a.rejects<shape_error>([&] { a.step(); }, {"step", "0 elements"});
   a.rejects<shape_error>([&] { a.branch(); }, {"branch_step", "0 elements"});
-  a.rejects<shape_error>([&] { tempflow::log_prob(a.place, a.x.view(), a.v, a.y, a.steps, a.log_probs); },
+  a.rejects<shape_error>([&] { tempflow::log_prob(a.backend, a.x.view(), a.v, a.y, a.steps, a.log_probs); },
                          {"log_prob", "0 elements"});
 }
 
@@ -232,7 +233,7 @@ TEST_CASE("noise with neither one id nor one per row is an error", "[bad_input]"
   a.ids.resize(3);
   a.rejects<shape_error>(
       [&] {
-        tempflow::fill_noise(a.place, {support::test_key, a.ids}, a.y.view());
+        tempflow::fill_noise(a.backend, {support::test_key, a.ids}, a.y.view());
       },
       {"fill_noise: ids has 3 entries, expected 4"});
 }

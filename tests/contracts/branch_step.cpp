@@ -31,7 +31,7 @@ std::vector<transition> trunk_transitions(index_t rows) {
 }
 
 template <class T, class B>
-void check_equal_to_steps(const B& place, index_t rows, index_t explorations, index_t columns,
+void check_equal_to_steps(const B& backend, index_t rows, index_t explorations, index_t columns,
                           tempflow::log_prob_convention convention) {
   const auto x = support::random_batch<T>(rows, columns, 1);
   const auto v = support::random_batch<T>(rows, columns, 2);
@@ -40,15 +40,15 @@ void check_equal_to_steps(const B& place, index_t rows, index_t explorations, in
 
   batch_buffer<T> trunk(rows, columns), branches(rows * explorations, columns);
   std::vector<double> log_probs(static_cast<std::size_t>(rows * explorations));
-  tempflow::branch_step(place, x.view(), v, trunk_steps, branch_steps, {support::test_key, ids}, trunk,
+  tempflow::branch_step(backend, x.view(), v, trunk_steps, branch_steps, {support::test_key, ids}, trunk,
                         branches, log_probs, convention);
 
   batch_buffer<T> alone(rows, columns);
-  tempflow::ode_step(place, x.view(), v, trunk_steps, alone);
+  tempflow::ode_step(backend, x.view(), v, trunk_steps, alone);
   CHECK(support::same_bits(trunk, alone));
   for (index_t k = 0; k < explorations; ++k) {
     std::vector<double> alone_log_probs(static_cast<std::size_t>(rows));
-    tempflow::step(place, x.view(), v, branch_steps, {support::test_key, ids}, alone, alone_log_probs,
+    tempflow::step(backend, x.view(), v, branch_steps, {support::test_key, ids}, alone, alone_log_probs,
                    convention);
     int wrong = 0;
     for (index_t i = 0; i < rows; ++i) {

@@ -49,9 +49,9 @@ TEMPLATE_TEST_CASE("large gradients and objectives of the caller have the same b
   constexpr tempflow::index_t rows = 40, columns = 65536;  // stored past the caches
   const cpu_backend cpu(1, instruction_set::portable);
   const support::drawn_rows<TestType> drawn(cpu, rows, columns);
-  const auto compute = [&](const cpu_backend& place, std::vector<tempflow::policy_row>& results) {
+  const auto compute = [&](const cpu_backend& backend, std::vector<tempflow::policy_row>& results) {
     tempflow::batch_buffer<TestType> gradient(rows, columns);
-    tempflow::policy_loss(place, drawn.batch(), drawn.v.view(), drawn.v_ref, loose_objective{},
+    tempflow::policy_loss(backend, drawn.batch(), drawn.v.view(), drawn.v_ref, loose_objective{},
                           gradient.view(), std::span(results));
     return gradient;
   };

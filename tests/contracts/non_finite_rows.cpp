@@ -32,9 +32,9 @@ struct outcome {
   tempflow::policy_statistics total;
 
   template <class B>
-  outcome(const B& place, const support::drawn_rows<T>& drawn) {
+  outcome(const B& backend, const support::drawn_rows<T>& drawn) {
     for (index_t i = 0; i < rows * columns; ++i) gradient.view().data()[i] = tempflow::store<T>(123.0f);
-    total = tempflow::policy_loss(place, drawn.batch(), drawn.v.view(), drawn.v_ref, objective,
+    total = tempflow::policy_loss(backend, drawn.batch(), drawn.v.view(), drawn.v_ref, objective,
                                   gradient.view(), std::span(table));
   }
 
@@ -48,9 +48,9 @@ struct outcome {
 
 // The broken row is zero, counted and visible; the others are as they were without it.
 template <class T, class B>
-void check_only_broken_row_is_dropped(const B& place, const support::drawn_rows<T>& whole,
+void check_only_broken_row_is_dropped(const B& backend, const support::drawn_rows<T>& whole,
                                       const support::drawn_rows<T>& damaged) {
-  const outcome<T> before(place, whole), after(place, damaged);
+  const outcome<T> before(backend, whole), after(backend, damaged);
   CHECK(before.total.non_finite_rows == 0);
   CHECK(after.total.non_finite_rows == 1);
   CHECK_FALSE(tempflow::is_finite(after.total.loss));

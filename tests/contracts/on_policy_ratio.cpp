@@ -26,10 +26,10 @@ namespace {
 constexpr index_t sizes[] = {1, 3, 4, 31, 32, 33, 1023, 1024, 1025, 2345};
 
 template <class T, class B>
-void check_ratio_is_one(const B& place, const support::drawn_rows<T>& drawn) {
+void check_ratio_is_one(const B& backend, const support::drawn_rows<T>& drawn) {
   std::vector<policy_row> rows(static_cast<std::size_t>(drawn.rows()));
   batch_buffer<float> gradient(drawn.rows(), drawn.x.columns());
-  const auto total = tempflow::policy_loss(place, drawn.batch(), drawn.v.view(), drawn.v_ref,
+  const auto total = tempflow::policy_loss(backend, drawn.batch(), drawn.v.view(), drawn.v_ref,
                                            tempflow::clipped_grpo{.kl_beta = 0.01}, gradient.view(),
                                            std::span<policy_row>(rows));
   int off = 0;

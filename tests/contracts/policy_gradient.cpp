@@ -57,9 +57,9 @@ struct problem {
   }
 
   template <class B>
-  std::vector<double> gradient(const B& place, const clipped_grpo& objective) const {
+  std::vector<double> gradient(const B& backend, const clipped_grpo& objective) const {
     batch_buffer<double> written(rows, columns);
-    tempflow::policy_loss(place, drawn.batch(), drawn.v.view(), drawn.v_ref, objective, written.view());
+    tempflow::policy_loss(backend, drawn.batch(), drawn.v.view(), drawn.v_ref, objective, written.view());
     return support::values_of(written.view());
   }
 };

@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "support/catch.hpp"
-#include "support/device_place.hpp"
 #include "support/policy_problem.hpp"
+#include "support/test_device.hpp"
 #include "tempflow/backend/cpu.hpp"
 #include "tempflow/ops/ema_update.hpp"
 
@@ -27,7 +27,7 @@ constexpr index_t rows = 4, columns = 65536;
 
 // Everything that a captured update touches, in device memory.
 struct update {
-  tempflow::cuda_backend gpu = support::make_device_place();
+  tempflow::cuda_backend gpu = support::make_test_device();
   support::drawn_rows<float> drawn{tempflow::cpu_backend(), rows, columns};
   placed<float, tempflow::cuda_backend> x{gpu, drawn.x}, v{gpu, drawn.v}, y{gpu, rows, columns},
       gradient{gpu, rows, columns};

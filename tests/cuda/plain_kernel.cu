@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "support/catch.hpp"
-#include "support/device_place.hpp"
 #include "support/policy_problem.hpp"
+#include "support/test_device.hpp"
 
 using support::placed;
 using tempflow::index_t;
@@ -46,7 +46,7 @@ __global__ void log_prob(const float* x, const float* v, const float* y, const t
 
 TEST_CASE("the plain kernel of the documentation gives the library's log-probs", "[cuda]") {
   constexpr index_t rows = 3, columns = 40 * 1024;
-  const auto gpu = support::make_device_place();
+  const auto gpu = support::make_test_device();
   using backend = tempflow::cuda_backend;
   placed<float, backend> x(gpu, support::random_batch<float>(rows, columns, 1)),
       v(gpu, support::random_batch<float>(rows, columns, 2)),

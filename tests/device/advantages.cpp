@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "support/catch.hpp"
-#include "support/device_place.hpp"
+#include "support/test_device.hpp"
 
 #if defined(__CUDACC__)
 #include "tempflow/cuda/group_advantages.cuh"
@@ -20,7 +20,7 @@ using tempflow::advantage_scale;
 using tempflow::index_t;
 
 TEST_CASE("group advantages of a device are the host's", "[device]") {
-  const auto place = support::make_device_place();
+  const auto backend = support::make_test_device();
   for (const index_t count : {2, 7, 128, 500}) {
     const auto rewards = support::numbers(3).take(count);
     std::vector<std::int64_t> neighbours, scattered;
@@ -33,7 +33,7 @@ TEST_CASE("group advantages of a device are the host's", "[device]") {
           const advantage_options options{.scale = scale, .std = estimate};
           if (count == 2 && groups == scattered) continue;  // alone in their groups: the host refuses
           std::vector<double> device(static_cast<std::size_t>(count));
-          tempflow::group_advantages(place, rewards, groups, options, device);
+          tempflow::group_advantages(backend, rewards, groups, options, device);
           CHECK(device == tempflow::group_advantages(rewards, groups, options).values);
         }
       }
@@ -44,45 +44,45 @@ TEST_CASE("group advantages of a device are the host's", "[device]") {
 TEST_CASE("many samples in any order of groups have the host's advantages, bit by bit", "[device]") {
   constexpr index_t count = 70000;
   constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max();
-  const auto place = support::make_device_place();
+  const auto backend = support::make_test_device();
   const auto rewards = support::numbers(5).take(count);
   std::vector<std::int64_t> groups;
   for (index_t i = 0; i < count; ++i) {
     const std::int64_t group = i * 7919 % 4099;
     groups.push_back(i % 10 == 0 ? -group : i % 10 == 1 ? most - group : i % 10 == 2 ? group - most : group);
   }
-  support::placed_numbers<support::device_place> on_device(place, rewards), result(place, count);
-  tempflow::group_advantages(place, std::span<const double>(on_device.span()), groups, {}, result.span());
+  support::placed_numbers<support::test_device> on_device(backend, rewards), result(backend, count);
+  tempflow::group_advantages(backend, std::span<const double>(on_device.span()), groups, {}, result.span());
   CHECK(result.values() == tempflow::group_advantages(rewards, groups).values);
 }
 
 TEST_CASE("the workspace of so many rows suffices for the advantages of as many samples", "[device]") {
-  const auto owner = support::make_device_place();
+  const auto owner = support::make_test_device();
   for (const index_t count : {2, 100, 6000}) {
     const std::size_t bytes = tempflow::device_workspace_bytes(count, 1);
     auto memory = owner.make_buffer<double>(1, static_cast<index_t>(bytes / sizeof(double)) + 1);
-    const support::device_place place(owner.device(),
-                                      std::span(reinterpret_cast<std::byte*>(memory.view().data()), bytes));
+    const support::test_device backend(owner.device(),
+                                       std::span(reinterpret_cast<std::byte*>(memory.view().data()), bytes));
     const std::vector<std::vector<double>> values(tempflow::most_rewards,
                                                   std::vector<double>(static_cast<std::size_t>(count), 0.5));
     std::vector<tempflow::weighted_reward> rewards;
     for (const auto& of_one : values) rewards.push_back({.values = of_one});
     const std::vector<std::int64_t> groups(static_cast<std::size_t>(count));
     std::vector<double> advantages(groups.size());
-    CHECK_NOTHROW(tempflow::group_advantages(place, rewards, groups, {.scale = advantage_scale::global_std},
+    CHECK_NOTHROW(tempflow::group_advantages(backend, rewards, groups, {.scale = advantage_scale::global_std},
                                              advantages));
   }
 }
 
 TEST_CASE("several weighted rewards become advantages on a device", "[device]") {
-  const auto place = support::make_device_place();
+  const auto backend = support::make_test_device();
   const auto a = support::numbers(3).take(40), b = support::numbers(4).take(40);
   const std::vector<tempflow::weighted_reward> rewards{{.values = a, .weight = 0.7},
                                                        {.values = b, .weight = 0.3}};
   std::vector<std::int64_t> groups;
   for (index_t i = 0; i < 40; ++i) groups.push_back(i / 5);
   std::vector<double> device(40);
-  tempflow::group_advantages(place, rewards, groups, {}, device);
+  tempflow::group_advantages(backend, rewards, groups, {}, device);
   CHECK(device == tempflow::group_advantages(tempflow::weighted_sum(rewards), groups).values);
 }
 
@@ -90,19 +90,20 @@ TEST_CASE("constant groups and lone samples of a device have advantage 0", "[dev
   std::vector<double> advantages(5, 9);
   const std::vector<double> rewards{0.1, 0.1, 0.1, 5, 7};
   const std::vector<std::int64_t> groups{4, 4, 4, 5, 6};
-  tempflow::group_advantages(support::make_device_place(), rewards, groups, {.epsilon = 0}, advantages);
+  tempflow::group_advantages(support::make_test_device(), rewards, groups, {.epsilon = 0}, advantages);
   CHECK(advantages == std::vector<double>(5, 0.0));
 }
 
 TEST_CASE("rewards that are not finite are refused in host memory, and show from a device's", "[device]") {
-  const auto place = support::make_device_place();
+  const auto backend = support::make_test_device();
   const std::vector<double> rewards{1, std::numeric_limits<double>::quiet_NaN(), 3, 4};
   const std::vector<std::int64_t> groups{0, 0, 1, 1};
   std::vector<double> advantages(4, 9);
-  CHECK_THROWS_AS(tempflow::group_advantages(place, rewards, groups, {}, advantages), tempflow::value_error);
+  CHECK_THROWS_AS(tempflow::group_advantages(backend, rewards, groups, {}, advantages),
+                  tempflow::value_error);
   CHECK(advantages == std::vector<double>(4, 9));
-  support::placed_numbers<support::device_place> on_device(place, rewards);
-  tempflow::group_advantages(place, std::span<const double>(on_device.span()), groups, {}, advantages);
+  support::placed_numbers<support::test_device> on_device(backend, rewards);
+  tempflow::group_advantages(backend, std::span<const double>(on_device.span()), groups, {}, advantages);
   CHECK_FALSE(tempflow::is_finite(advantages[0]));
   CHECK_FALSE(tempflow::is_finite(advantages[1]));
   CHECK(advantages[2] < 0);
@@ -110,15 +111,15 @@ TEST_CASE("rewards that are not finite are refused in host memory, and show from
 }
 
 TEST_CASE("advantages of a device check their arguments", "[device]") {
-  const auto place = support::make_device_place();
+  const auto backend = support::make_test_device();
   std::vector<double> advantages(4), rewards(4, 1.0);
   const std::vector<std::int64_t> groups(4), few(3);
   const auto call = [&](std::span<const std::int64_t> of, const advantage_options& options) {
-    tempflow::group_advantages(place, rewards, of, options, advantages);
+    tempflow::group_advantages(backend, rewards, of, options, advantages);
   };
   CHECK_THROWS_AS(call(few, {}), tempflow::shape_error);
   CHECK_THROWS_AS(call(groups, {.epsilon = -1}), tempflow::value_error);
-  CHECK_THROWS_AS(
-      tempflow::group_advantages(place, std::span<const tempflow::weighted_reward>(), groups, {}, advantages),
-      tempflow::shape_error);
+  CHECK_THROWS_AS(tempflow::group_advantages(backend, std::span<const tempflow::weighted_reward>(), groups,
+                                             {}, advantages),
+                  tempflow::shape_error);
 }

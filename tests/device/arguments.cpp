@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "support/catch.hpp"
-#include "support/device_place.hpp"
 #include "support/policy_problem.hpp"
+#include "support/test_device.hpp"
 #include "tempflow/backend/cpu.hpp"
 #include "tempflow/device/device_with_memory.hpp"
 #include "tempflow/ops/branch_step.hpp"
@@ -26,7 +26,7 @@ using support::placed_numbers;
 using tempflow::batch_buffer;
 using tempflow::index_t;
 using tempflow::noise_key;
-using gpu_backend = support::device_place;
+using gpu_backend = support::test_device;
 
 namespace {
 
@@ -76,7 +76,7 @@ constexpr tempflow::clipped_grpo objective{.clip = {1e6, 1e6}};
 TEST_CASE("tables of up to 2 KB travel in the parameters of the kernel, larger ones in one upload",
           "[device][arguments]") {
   for (const index_t rows : {3, 25, 26, 90}) {
-    problem p{support::make_device_place(), rows};
+    problem p{support::make_test_device(), rows};
     p.gpu.reserve(rows, p.columns);
     const auto& device = p.gpu.device();
     int launches = device.launches();
@@ -102,7 +102,7 @@ TEST_CASE("tables of up to 2 KB travel in the parameters of the kernel, larger o
 
 TEST_CASE("without clusters both passes of the loss share an upload", "[device][arguments]") {
   for (const index_t rows : {3, 30, 90}) {
-    problem alone{support::make_device_place(0), rows}, clusters{support::make_device_place(), rows};
+    problem alone{support::make_test_device(0), rows}, clusters{support::make_test_device(), rows};
     alone.gpu.reserve(rows, alone.columns);
     const int launches = alone.gpu.device().launches();
     std::vector<tempflow::policy_row> of_rows(alone.numbers.size());
@@ -116,7 +116,7 @@ TEST_CASE("without clusters both passes of the loss share an upload", "[device][
 }
 
 TEST_CASE("the device is asked once where an argument lies, whatever the operation", "[device][arguments]") {
-  problem p{support::make_device_place(), 90};  // too many rows for the parameters
+  problem p{support::make_test_device(), 90};  // too many rows for the parameters
   on_device<tempflow::transition> steps(p.gpu, p.steps);
   on_device<tempflow::noise_id> ids(p.gpu, p.ids);
   on_device<noise_key> key(p.gpu, {support::test_key});
@@ -170,7 +170,7 @@ TEST_CASE("the device is asked once where an argument lies, whatever the operati
 
 TEST_CASE("a graph reads keys and decays in device memory when it is replayed, and keeps what the host gave",
           "[device][arguments]") {
-  problem p{support::make_device_place(), 3};
+  problem p{support::make_test_device(), 3};
   p.gpu.reserve(p.rows, p.columns);
   placed_numbers<gpu_backend> log_probs(p.gpu, p.rows);
   const noise_key first{.seed = 1}, second{.seed = 2, .update = 9};
@@ -204,7 +204,7 @@ TEST_CASE("a graph reads keys and decays in device memory when it is replayed, a
 
 TEST_CASE("managed memory holds arguments and results of the stream, which the host reads after waiting",
           "[device][arguments]") {
-  problem p{support::make_device_place(), 3};
+  problem p{support::make_test_device(), 3};
   const auto& device = p.gpu.device();
   const std::span<double> managed(device.managed(), p.numbers.size());
   const int waits = device.waits();
@@ -220,7 +220,7 @@ TEST_CASE("managed memory holds arguments and results of the stream, which the h
 }
 
 TEST_CASE("buffers are cleared where zeros were asked for, and nowhere else", "[device][arguments]") {
-  const auto gpu = support::make_device_place();
+  const auto gpu = support::make_test_device();
   const auto& device = gpu.device();
   const auto untouched = tempflow::make_buffer<float>(gpu, 3, 5);
   static_cast<void>(untouched.like(3, 5));

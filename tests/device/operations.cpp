@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "support/catch.hpp"
-#include "support/device_place.hpp"
 #include "support/policy_problem.hpp"
+#include "support/test_device.hpp"
 #include "tempflow/backend/cpu.hpp"
 #include "tempflow/ops/branch_step.hpp"
 #include "tempflow/ops/ema_update.hpp"
@@ -41,27 +41,27 @@ struct results {
 };
 
 template <class T, class B>
-results<T> compute_all(const B& place, index_t rows, index_t columns, layout shape) {
+results<T> compute_all(const B& backend, index_t rows, index_t columns, layout shape) {
   const auto steps = support::mixed_transitions(rows);
   const auto ids = support::mixed_ids(rows);
   const auto host = [&](std::uint64_t seed) { return support::random_batch<T>(rows, columns, seed); };
-  placed<T, B> x(place, host(1), shape), v(place, host(2), shape), v_ref(place, host(3), shape);
-  placed<T, B> noise(place, rows, columns, shape), mean(place, rows, columns, shape),
-      y(place, rows, columns, shape), trunk(place, rows, columns, shape),
-      branches(place, rows * explorations, columns, shape);
-  placed<T, B> gradient(place, rows, columns, shape), without(place, rows, columns, shape);
+  placed<T, B> x(backend, host(1), shape), v(backend, host(2), shape), v_ref(backend, host(3), shape);
+  placed<T, B> noise(backend, rows, columns, shape), mean(backend, rows, columns, shape),
+      y(backend, rows, columns, shape), trunk(backend, rows, columns, shape),
+      branches(backend, rows * explorations, columns, shape);
+  placed<T, B> gradient(backend, rows, columns, shape), without(backend, rows, columns, shape);
   results<T> out;
   out.drawn.resize(rows), out.branched.resize(rows * explorations), out.scored.resize(rows),
       out.full.resize(rows);
   out.rows.resize(rows);
   const auto from = [](auto& batch) { return tempflow::batch_view<const T>(batch.view()); };
-  tempflow::fill_noise(place, {support::test_key, ids}, noise.view());
-  tempflow::ode_step(place, from(x), from(v), steps, mean.view());
-  tempflow::step(place, from(x), from(v), steps, {support::test_key, ids}, y.view(), out.drawn, sums);
-  tempflow::branch_step(place, from(x), from(v), steps, steps, {support::test_key, ids}, trunk.view(),
+  tempflow::fill_noise(backend, {support::test_key, ids}, noise.view());
+  tempflow::ode_step(backend, from(x), from(v), steps, mean.view());
+  tempflow::step(backend, from(x), from(v), steps, {support::test_key, ids}, y.view(), out.drawn, sums);
+  tempflow::branch_step(backend, from(x), from(v), steps, steps, {support::test_key, ids}, trunk.view(),
                         branches.view(), out.branched, sums);
-  tempflow::log_prob(place, from(x), from(v), from(y), steps, out.scored, sums);
-  tempflow::log_prob(place, from(x), from(v), from(y), steps, out.full);
+  tempflow::log_prob(backend, from(x), from(v), from(y), steps, out.scored, sums);
+  tempflow::log_prob(backend, from(x), from(v), from(y), steps, out.full);
   const auto advantages = support::numbers(5).take(rows);
   const tempflow::policy_batch<T> batch{.x = x.view(),
                                         .y = y.view(),
@@ -72,11 +72,11 @@ results<T> compute_all(const B& place, index_t rows, index_t columns, layout sha
                                         .convention = sums,
                                         .mean_over = 7};
   const tempflow::clipped_grpo objective{.clip = {1e6, 1e6}, .kl_beta = 0.1};
-  tempflow::policy_loss_rows(place, batch, from(v), from(v_ref), objective, gradient.view(),
+  tempflow::policy_loss_rows(backend, batch, from(v), from(v_ref), objective, gradient.view(),
                              std::span(out.rows));
-  tempflow::policy_loss_rows(place, batch, from(v), {}, tempflow::clipped_grpo{}, without.view(),
+  tempflow::policy_loss_rows(backend, batch, from(v), {}, tempflow::clipped_grpo{}, without.view(),
                              std::span(out.rows));
-  tempflow::policy_loss_rows(place, batch, from(v), from(v_ref), objective, tempflow::batch_view<T>(),
+  tempflow::policy_loss_rows(backend, batch, from(v), from(v_ref), objective, tempflow::batch_view<T>(),
                              std::span(out.rows));
   out.noise = noise.values(), out.mean = mean.values(), out.y = y.values(), out.trunk = trunk.values();
   out.branches = branches.values(), out.gradient = gradient.values(),
@@ -94,7 +94,7 @@ bool near(double a, double b) { return std::abs(a - b) <= 4 * 0x1p-53 * std::max
 template <class T>
 void check_same(index_t rows, index_t columns, layout shape) {
   INFO(rows << " x " << columns << ", offset " << shape.offset << ", padding " << shape.padding);
-  const auto device = compute_all<T>(support::make_device_place(), rows, columns, shape);
+  const auto device = compute_all<T>(support::make_test_device(), rows, columns, shape);
   const auto expected = compute_all<T>(tempflow::cpu_backend(1), rows, columns, shape);
   CHECK(support::same_bits(device.noise, expected.noise));
   CHECK(support::same_bits(device.mean, expected.mean));
@@ -143,31 +143,33 @@ TEMPLATE_TEST_CASE("the average of weights on a device has the bits of the cpu's
   for (const index_t size : {1, 1023, 1024, 5000, 40000}) {
     const auto average = support::random_batch<TestType>(1, size, 1),
                weights = support::random_batch<TestType>(1, size, 2);
-    const auto moved = [&](const auto& place) {
-      auto to = tempflow::from_host(place, average.view()), from = tempflow::from_host(place, weights.view());
+    const auto moved = [&](const auto& backend) {
+      auto to = tempflow::from_host(backend, average.view()),
+           from = tempflow::from_host(backend, weights.view());
       const auto count = static_cast<std::size_t>(size);
-      tempflow::ema_update(place, std::span(to.view().data(), count),
+      tempflow::ema_update(backend, std::span(to.view().data(), count),
                            std::span<const TestType>(from.view().data(), count), 0.9);
-      return tempflow::to_host(place, to.view());
+      return tempflow::to_host(backend, to.view());
     };
-    CHECK(support::same_bits(moved(support::make_device_place()), moved(tempflow::cpu_backend(1))));
+    CHECK(support::same_bits(moved(support::make_test_device()), moved(tempflow::cpu_backend(1))));
   }
 }
 
 TEST_CASE("rows are gathered and copied in a device's memory", "[device]") {
-  const auto place = support::make_device_place();
+  const auto backend = support::make_test_device();
   for (const index_t columns : {1, 5, 1024, 3001}) {
     const auto host = support::random_batch<float>(6, columns, 1);
-    auto from = tempflow::from_host(place, host.view()), to = tempflow::make_buffer<float>(place, 4, columns);
+    auto from = tempflow::from_host(backend, host.view()),
+         to = tempflow::make_buffer<float>(backend, 4, columns);
     const std::vector<index_t> rows{5, 0, 0, 3};
-    tempflow::gather_rows(place, from.view(), rows, to.view());
-    const auto gathered = tempflow::to_host(place, to.view());
+    tempflow::gather_rows(backend, from.view(), rows, to.view());
+    const auto gathered = tempflow::to_host(backend, to.view());
     for (index_t i = 0; i < 4; ++i) {
       CHECK(support::same_bits(gathered.view().slice(i, 1),
                                host.view().slice(rows[static_cast<std::size_t>(i)], 1)));
     }
-    tempflow::copy_rows(place, from.view().slice(1, 4), to.view());
-    const auto copied = tempflow::to_host(place, to.view());
+    tempflow::copy_rows(backend, from.view().slice(1, 4), to.view());
+    const auto copied = tempflow::to_host(backend, to.view());
     CHECK(support::same_bits(copied.view(), host.view().slice(1, 4)));
   }
 }

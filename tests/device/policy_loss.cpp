@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "support/catch.hpp"
-#include "support/device_place.hpp"
 #include "support/policy_problem.hpp"
+#include "support/test_device.hpp"
 #include "tempflow/backend/cpu.hpp"
 
 using support::placed;
@@ -42,16 +42,17 @@ struct outcome {
 
 // gradient_scale and in_place: as a trainer would.
 template <class G, class T, class B>
-outcome<G> loss_of(const B& place, const support::drawn_rows<T>& drawn, const clipped_grpo& objective,
+outcome<G> loss_of(const B& backend, const support::drawn_rows<T>& drawn, const clipped_grpo& objective,
                    double gradient_scale = 1) {
   const index_t rows = drawn.x.rows(), columns = drawn.x.columns();
-  placed<T, B> x(place, drawn.x), y(place, drawn.y), v(place, drawn.v), v_ref(place, drawn.v_ref);
-  placed<G, B> gradient(place, rows, columns);
+  placed<T, B> x(backend, drawn.x), y(backend, drawn.y), v(backend, drawn.v), v_ref(backend, drawn.v_ref);
+  placed<G, B> gradient(backend, rows, columns);
   auto batch = drawn.batch();
   batch.x = x.view(), batch.y = y.view(), batch.gradient_scale = gradient_scale;
   outcome<G> out{
       .gradient = {}, .rows = std::vector<policy_row>(static_cast<std::size_t>(rows)), .total = {}};
-  out.total = tempflow::policy_loss(place, batch, v, v_ref, objective, gradient.view(), std::span(out.rows));
+  out.total =
+      tempflow::policy_loss(backend, batch, v, v_ref, objective, gradient.view(), std::span(out.rows));
   out.gradient = gradient.values();
   CHECK(gradient.sentinels_stand());
   return out;
@@ -77,7 +78,7 @@ TEMPLATE_TEST_CASE("off policy, a device's gradient is the cpu's", "[device]", f
   for (const index_t columns : {37, 5000, 20000}) {
     support::drawn_rows<TestType> drawn(cpu_backend(1), 6, columns);
     support::fill_random(drawn.v.view(), 99, 1.5);  // another policy than the one that drew y
-    const auto device = loss_of<TestType>(support::make_device_place(), drawn, objective);
+    const auto device = loss_of<TestType>(support::make_test_device(), drawn, objective);
     const auto expected = loss_of<TestType>(cpu_backend(1), drawn, objective);
     if (support::emulated) {
       CHECK(support::same_bits(device.gradient, expected.gradient));
@@ -100,7 +101,7 @@ TEST_CASE("gradients of a device have a storage type of their own", "[device]") 
     for (const index_t columns : {2049, 2048}) {
       const support::drawn_rows<T> drawn(cpu_backend(1), 3, columns);
       const clipped_grpo objective{.clip = {1e6, 1e6}, .kl_beta = 0.1};
-      check_close(loss_of<G>(support::make_device_place(), drawn, objective),
+      check_close(loss_of<G>(support::make_test_device(), drawn, objective),
                   loss_of<G>(cpu_backend(1), drawn, objective));
     }
   };
@@ -112,21 +113,21 @@ TEST_CASE("gradients of a device have a storage type of their own", "[device]") 
 }
 
 TEMPLATE_TEST_CASE("on policy, a device's ratio is exactly 1", "[device]", float, double, bfloat16, float16) {
-  const auto place = support::make_device_place();
+  const auto backend = support::make_test_device();
   for (const index_t columns : {5, 1024, 4099, 30000}) {
     const auto host = support::random_batch<TestType>(4, columns, 1);
-    placed<TestType, support::device_place> x(place, host), v(place, host), y(place, 4, columns),
-        gradient(place, 4, columns);
+    placed<TestType, support::test_device> x(backend, host), v(backend, host), y(backend, 4, columns),
+        gradient(backend, 4, columns);
     const auto steps = support::mixed_transitions(4);
     const auto ids = support::mixed_ids(4);
     std::vector<double> old(4);
-    tempflow::step(place, x.view(), v, steps, {support::test_key, ids}, y.view(), old);
+    tempflow::step(backend, x.view(), v, steps, {support::test_key, ids}, y.view(), old);
     const std::vector<double> advantages{1, -1, 0.5, 2};
     const tempflow::policy_batch<TestType> batch{
         .x = x.view(), .y = y.view(), .transitions = steps, .old_log_probs = old, .advantages = advantages};
     std::vector<policy_row> rows(4);
     const auto total =
-        tempflow::policy_loss(place, batch, v, {}, clipped_grpo{}, gradient.view(), std::span(rows));
+        tempflow::policy_loss(backend, batch, v, {}, clipped_grpo{}, gradient.view(), std::span(rows));
     CHECK(total.max_abs_log_ratio == 0);
     for (const auto& row : rows) CHECK((row.log_ratio == 0 && row.ratio == 1 && row.finite));
   }
@@ -139,9 +140,9 @@ TEMPLATE_TEST_CASE("a broken row of a device is left out, and the others are as 
     const support::drawn_rows<TestType> whole(cpu_backend(1), 4, columns);
     auto damaged = whole;
     damaged.y.view().row(2)[columns / 2] = tempflow::store<TestType>(std::numeric_limits<float>::infinity());
-    const auto place = support::make_device_place();
-    const auto before = loss_of<TestType>(place, whole, objective),
-               after = loss_of<TestType>(place, damaged, objective);
+    const auto backend = support::make_test_device();
+    const auto before = loss_of<TestType>(backend, whole, objective),
+               after = loss_of<TestType>(backend, damaged, objective);
     CHECK(after.total.non_finite_rows == 1);
     CHECK_FALSE(tempflow::is_finite(after.total.loss));
     for (index_t i = 0; i < 4; ++i) {
@@ -167,7 +168,7 @@ TEST_CASE("a row of a device whose fp16 gradient overflows is left out", "[devic
     }
     std::sort(largest.begin(), largest.end());
     const double scale = 65536 / std::sqrt(largest[1] * largest[2]);
-    const auto device = loss_of<float16>(support::make_device_place(), drawn, objective, scale);
+    const auto device = loss_of<float16>(support::make_test_device(), drawn, objective, scale);
     const auto expected = loss_of<float16>(cpu_backend(1), drawn, objective, scale);
     CHECK(expected.total.non_finite_rows == 2);
     for (index_t i = 0; i < 4; ++i) {
@@ -181,15 +182,15 @@ TEST_CASE("a row of a device whose fp16 gradient overflows is left out", "[devic
 
 TEST_CASE("the gradient of a device may replace an input", "[device]") {
   const clipped_grpo objective{.clip = {1e3, 1e3}, .kl_beta = 0.2};
-  const auto place = support::make_device_place();
+  const auto backend = support::make_test_device();
   for (const index_t columns : {37, 3000}) {
     const support::drawn_rows<float> drawn(cpu_backend(1), 4, columns);
-    const auto apart = loss_of<float>(place, drawn, objective);
-    placed<float, support::device_place> x(place, drawn.x), y(place, drawn.y), v(place, drawn.v),
-        v_ref(place, drawn.v_ref);
+    const auto apart = loss_of<float>(backend, drawn, objective);
+    placed<float, support::test_device> x(backend, drawn.x), y(backend, drawn.y), v(backend, drawn.v),
+        v_ref(backend, drawn.v_ref);
     auto batch = drawn.batch();
     batch.x = x.view(), batch.y = y.view();
-    tempflow::policy_loss(place, batch, v, v_ref, objective, v.view());
+    tempflow::policy_loss(backend, batch, v, v_ref, objective, v.view());
     CHECK(support::same_bits(v.values(), apart.gradient));
   }
 }
@@ -205,9 +206,9 @@ TEST_CASE("a device's loss has the same bits with any clusters, and without", "[
     const auto expected = loss_of<T>(cpu_backend(1), drawn, objective);
     for (const int clusters : {0, 1, 2, 8, 16}) {
       INFO(columns << " columns, clusters of " << clusters);
-      const auto place = support::make_device_place(clusters);
-      CHECK(support::same_bits(loss_of<T>(place, drawn, objective).gradient, expected.gradient));
-      CHECK(place.device().guards_stand());
+      const auto backend = support::make_test_device(clusters);
+      CHECK(support::same_bits(loss_of<T>(backend, drawn, objective).gradient, expected.gradient));
+      CHECK(backend.device().guards_stand());
     }
   };
   check(3, 9 * 1024, 1.0f);                               // one block of 16 warps, or clusters

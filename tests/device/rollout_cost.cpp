@@ -9,11 +9,11 @@
 #include <vector>
 
 #include "support/catch.hpp"
-#include "support/device_place.hpp"
+#include "support/test_device.hpp"
 #include "tempflow/rollout/branch_rollout.hpp"
 #include "tempflow/rollout/flow_rollout.hpp"
 
-using support::device_place;
+using support::test_device;
 using tempflow::batch_view;
 using tempflow::index_t;
 
@@ -30,9 +30,9 @@ struct idle_model {
 
 // A device that counts, with a workspace that was there before.
 struct counting_device {
-  device_place owner = support::make_device_place();
-  tempflow::buffer_of<device_place, double> memory = owner.make_buffer<double>(1, 1 << 17);
-  device_place place{owner.device(), std::as_writable_bytes(std::span(memory.view().data(), 1 << 17))};
+  test_device owner = support::make_test_device();
+  tempflow::buffer_of<test_device, double> memory = owner.make_buffer<double>(1, 1 << 17);
+  test_device backend{owner.device(), std::as_writable_bytes(std::span(memory.view().data(), 1 << 17))};
   index_t before = static_cast<index_t>(owner.device().live_bytes());
 
   index_t live() const { return static_cast<index_t>(owner.device().live_bytes()) - before; }
@@ -52,7 +52,7 @@ void check_bytes(const tempflow::rollout_cost& cost, index_t kept, const Roll& r
   counting_device device;
   idle_model model;
   device.owner.device().forget_peak();
-  const auto rollout = roll(device.place, model);
+  const auto rollout = roll(device.backend, model);
   const auto log_probs =
       static_cast<index_t>(rollout.log_probs().size_bytes());  // the result's are the host's
   CHECK(device.live() == cost.bytes - log_probs);
@@ -66,8 +66,8 @@ TEST_CASE("a branch rollout allocates the bytes that its plan tells", "[device][
     const index_t seeds = 2 * plan.seeds_per_prompt;
     check_bytes(plan.cost(steps, 2, dimension, sizeof(float)),
                 plan.finish_trunk ? seeds * dimension * index_t{sizeof(float)} : 0,
-                [&](const auto& place, auto& model) {
-                  return tempflow::branch_rollout(place, model, prompts, steps, plan, key);
+                [&](const auto& backend, auto& model) {
+                  return tempflow::branch_rollout(backend, model, prompts, steps, plan, key);
                 });
   };
   check({.seeds_per_prompt = 2, .explorations = 3});
@@ -79,8 +79,8 @@ TEST_CASE("a flow rollout allocates the bytes that its plan tells", "[device][co
   for (const index_t samples : {1, 5}) {
     const tempflow::flow_plan plan{.samples_per_prompt = samples, .max_batch = 3};
     check_bytes(plan.cost(steps, 2, dimension, sizeof(float)),
-                2 * samples * dimension * index_t{sizeof(float)}, [&](const auto& place, auto& model) {
-                  return tempflow::flow_rollout(place, model, prompts, steps, plan, key);
+                2 * samples * dimension * index_t{sizeof(float)}, [&](const auto& backend, auto& model) {
+                  return tempflow::flow_rollout(backend, model, prompts, steps, plan, key);
                 });
   }
 }

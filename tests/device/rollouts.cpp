@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "support/catch.hpp"
-#include "support/device_place.hpp"
 #include "support/models.hpp"
+#include "support/test_device.hpp"
 #include "tempflow/backend/cpu.hpp"
 #include "tempflow/objective/timestep_weights.hpp"
 #include "tempflow/rollout/branch_rollout.hpp"
@@ -28,20 +28,20 @@ class visiting_model {
  public:
   using value_type = T;
 
-  visiting_model(const B& place, index_t dimension) : place_(place), model_(dimension) {}
+  visiting_model(const B& backend, index_t dimension) : backend_(backend), model_(dimension) {}
 
   index_t dimension() const { return model_.dimension(); }
 
   void velocity(batch_view<const T> x, std::span<const double> sigma, std::span<const index_t> prompts,
                 batch_view<T> v) {
-    const auto here = tempflow::to_host(place_, x);
+    const auto here = tempflow::to_host(backend_, x);
     tempflow::batch_buffer<T> out(x.rows(), x.columns());
     model_.velocity(here, sigma, prompts, out);
-    tempflow::copy_from_host(place_, out.view(), v);
+    tempflow::copy_from_host(backend_, out.view(), v);
   }
 
  private:
-  B place_;
+  B backend_;
   support::row_model<T> model_;
 };
 
@@ -51,10 +51,10 @@ const std::vector<index_t> prompts{3, 8};
 constexpr tempflow::noise_key key{.seed = 5, .update = 2};
 
 template <class A, class B>
-void check_same(A& device, B& host, const auto& place) {
-  const auto samples = tempflow::to_host(place, device.samples());
+void check_same(A& device, B& host, const auto& backend) {
+  const auto samples = tempflow::to_host(backend, device.samples());
   CHECK(support::same_bits(samples.view(), host.samples()));
-  const auto states = tempflow::to_host(place, device.states());
+  const auto states = tempflow::to_host(backend, device.states());
   CHECK(support::same_bits(states.view(), host.states()));
   const auto near = support::largest_difference(device.log_probs(), host.log_probs());
   CHECK(near <= (support::emulated ? 0 : 1e-14));
@@ -63,53 +63,54 @@ void check_same(A& device, B& host, const auto& place) {
 }  // namespace
 
 TEMPLATE_TEST_CASE("a branch rollout on a device is the cpu's", "[device]", float, bfloat16) {
-  const auto place = support::make_device_place();
+  const auto backend = support::make_test_device();
   const tempflow::cpu_backend cpu(1);
   for (const index_t dimension : {5, 1500}) {
-    visiting_model<TestType, support::device_place> there(place, dimension);
+    visiting_model<TestType, support::test_device> there(backend, dimension);
     support::row_model<TestType> here(dimension);
     const tempflow::branch_plan plan{.seeds_per_prompt = 2,
                                      .explorations = 3,
                                      .completion_steps = 2,
                                      .max_batch = 7,
                                      .finish_trunk = true};
-    auto device = tempflow::branch_rollout(place, there, prompts, steps, plan, key);
+    auto device = tempflow::branch_rollout(backend, there, prompts, steps, plan, key);
     auto host = tempflow::branch_rollout(cpu, here, prompts, steps, plan, key);
-    check_same(device, host, place);
-    const auto trunk = tempflow::to_host(place, device.trunk_samples());
+    check_same(device, host, backend);
+    const auto trunk = tempflow::to_host(backend, device.trunk_samples());
     CHECK(support::same_bits(trunk.view(), host.trunk_samples()));
   }
 }
 
 TEST_CASE("a flow rollout on a device is the cpu's", "[device]") {
-  const auto place = support::make_device_place();
-  visiting_model<float, support::device_place> there(place, 1030);
+  const auto backend = support::make_test_device();
+  visiting_model<float, support::test_device> there(backend, 1030);
   support::row_model<float> here(1030);
-  auto device = tempflow::flow_rollout(place, there, prompts, steps, {.samples_per_prompt = 3}, key);
+  auto device = tempflow::flow_rollout(backend, there, prompts, steps, {.samples_per_prompt = 3}, key);
   auto host =
       tempflow::flow_rollout(tempflow::cpu_backend(1), here, prompts, steps, {.samples_per_prompt = 3}, key);
-  check_same(device, host, place);
+  check_same(device, host, backend);
 }
 
 TEST_CASE("a device trains on minibatches of its rollout, on policy", "[device]") {
-  const auto place = support::make_device_place();
-  visiting_model<float, support::device_place> model(place, 1030);
-  auto rollout =
-      tempflow::branch_rollout(place, model, prompts, steps, {.seeds_per_prompt = 2, .explorations = 3}, key);
+  const auto backend = support::make_test_device();
+  visiting_model<float, support::test_device> model(backend, 1030);
+  auto rollout = tempflow::branch_rollout(backend, model, prompts, steps,
+                                          {.seeds_per_prompt = 2, .explorations = 3}, key);
   const auto count = static_cast<std::size_t>(rollout.samples().rows());
   const std::vector<double> advantages = support::numbers(1).take(rollout.samples().rows());
   const auto weights = tempflow::noise_aware_weights(steps, rollout.trained_steps());
   auto batches = tempflow::minibatches(rollout, advantages, weights, {.size = 7, .shuffle = key});
   std::size_t rows = 0;
   for (const auto& batch : batches) {
-    auto v = tempflow::make_buffer<float>(place, batch.x.rows(), batch.x.columns());
+    auto v = tempflow::make_buffer<float>(backend, batch.x.rows(), batch.x.columns());
     auto gradient = v.like(batch.x.rows(), batch.x.columns());
     model.velocity(batch.x, batch.sigma, batch.prompt, v);
-    const auto total = tempflow::policy_loss(place, batch, v, {}, tempflow::clipped_grpo{}, gradient.view());
+    const auto total =
+        tempflow::policy_loss(backend, batch, v, {}, tempflow::clipped_grpo{}, gradient.view());
     CHECK(total.max_abs_log_ratio == 0);
     CHECK(total.non_finite_rows == 0);
     rows += static_cast<std::size_t>(batch.x.rows());
   }
   CHECK(rows == count);
-  CHECK(tempflow::rescore(place, model, batches).max_abs == 0);
+  CHECK(tempflow::rescore(backend, model, batches).max_abs == 0);
 }

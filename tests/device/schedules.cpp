@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "support/catch.hpp"
-#include "support/device_place.hpp"
 #include "support/policy_problem.hpp"
+#include "support/test_device.hpp"
 #include "tempflow/backend/cpu.hpp"
 #include "tempflow/ops/branch_step.hpp"
 
@@ -23,27 +23,27 @@ using tempflow::index_t;
 namespace {
 
 template <class B>
-batch_buffer<float> gradient_of(const B& place, const support::drawn_rows<float>& drawn) {
-  placed<float, B> x(place, drawn.x), y(place, drawn.y), v(place, drawn.v), v_ref(place, drawn.v_ref),
-      gradient(place, drawn.rows(), drawn.x.columns());
+batch_buffer<float> gradient_of(const B& backend, const support::drawn_rows<float>& drawn) {
+  placed<float, B> x(backend, drawn.x), y(backend, drawn.y), v(backend, drawn.v), v_ref(backend, drawn.v_ref),
+      gradient(backend, drawn.rows(), drawn.x.columns());
   auto batch = drawn.batch();
   batch.x = x.view(), batch.y = y.view();
   const tempflow::clipped_grpo objective{.clip = {1e6, 1e6}, .kl_beta = 0.1};
-  tempflow::policy_loss(place, batch, v, v_ref, objective, gradient.view());
+  tempflow::policy_loss(backend, batch, v, v_ref, objective, gradient.view());
   return gradient.values();
 }
 
 // The states and log-probs of a branch_step.
 template <class B>
-std::pair<batch_buffer<float>, std::vector<double>> branches_of(const B& place,
+std::pair<batch_buffer<float>, std::vector<double>> branches_of(const B& backend,
                                                                 const support::drawn_rows<float>& drawn) {
   const index_t rows = drawn.rows(), columns = drawn.x.columns(), explorations = 3;
-  placed<float, B> x(place, drawn.x), v(place, drawn.v), trunk(place, rows, columns),
-      branches(place, rows * explorations, columns);
+  placed<float, B> x(backend, drawn.x), v(backend, drawn.v), trunk(backend, rows, columns),
+      branches(backend, rows * explorations, columns);
   std::vector<double> log_probs(static_cast<std::size_t>(rows * explorations));
   const auto ids = support::mixed_ids(rows);
-  tempflow::branch_step(place, x.view(), v, drawn.steps, drawn.steps, {support::test_key, ids}, trunk.view(),
-                        branches.view(), log_probs);
+  tempflow::branch_step(backend, x.view(), v, drawn.steps, drawn.steps, {support::test_key, ids},
+                        trunk.view(), branches.view(), log_probs);
   return {branches.values(), log_probs};
 }
 
@@ -73,8 +73,8 @@ TEST_CASE("a loss and its gradient do not depend on the order of threads", "[dev
     const auto expected = gradient_of(tempflow::cpu_backend(1), drawn);
     for (unsigned seed = 1; seed <= 4; ++seed) {
       INFO(columns << " columns, clusters of " << clusters << ", seed " << seed);
-      const auto place = support::make_device_place(clusters, seed);
-      CHECK(support::same_bits(gradient_of(place, drawn), expected));
+      const auto backend = support::make_test_device(clusters, seed);
+      CHECK(support::same_bits(gradient_of(backend, drawn), expected));
     }
   };
   check(3, 2500, 16);           // one block
@@ -88,7 +88,7 @@ TEST_CASE("explorations and their log-probs do not depend on the order of thread
   const auto expected = branches_of(tempflow::cpu_backend(1), drawn);
   for (unsigned seed = 1; seed <= 4; ++seed) {
     INFO("seed " << seed);
-    const auto found = branches_of(support::make_device_place(16, seed), drawn);
+    const auto found = branches_of(support::make_test_device(16, seed), drawn);
     CHECK(support::same_bits(found.first, expected.first));
     CHECK(found.second == expected.second);
   }

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "support/catch.hpp"
-#include "support/device_place.hpp"
 #include "support/policy_problem.hpp"
+#include "support/test_device.hpp"
 #include "tempflow/backend/cpu.hpp"
 
 using support::placed;
@@ -30,15 +30,15 @@ TEST_CASE("rows beyond the standing counters have counters of their own", "[devi
   constexpr index_t rows = tempflow::detail::standing_counters + 1, columns = 3, every = 512;
   const auto is_run = [](index_t row) { return row / 8 % every == 0 || row == rows - 1; };
   const support::drawn_rows<float> drawn(cpu_backend(1), rows, columns);
-  const auto place = support::make_device_place(0);
-  place.device().run_every(every);
-  placed<float, support::device_place> x(place, drawn.x), v(place, drawn.v), v_ref(place, drawn.v_ref),
-      y(place, rows, columns), gradient(place, rows, columns);
+  const auto backend = support::make_test_device(0);
+  backend.device().run_every(every);
+  placed<float, support::test_device> x(backend, drawn.x), v(backend, drawn.v), v_ref(backend, drawn.v_ref),
+      y(backend, rows, columns), gradient(backend, rows, columns);
   const auto ids = support::mixed_ids(rows);
   std::vector<double> log_probs(rows), scored(rows);
-  tempflow::step(place, x.view(), v, drawn.steps, {support::test_key, ids}, y.view(), log_probs);
-  tempflow::copy_from_host(place, drawn.y.view(), y.view());
-  tempflow::log_prob(place, x.view(), v, y, drawn.steps, scored);
+  tempflow::step(backend, x.view(), v, drawn.steps, {support::test_key, ids}, y.view(), log_probs);
+  tempflow::copy_from_host(backend, drawn.y.view(), y.view());
+  tempflow::log_prob(backend, x.view(), v, y, drawn.steps, scored);
   int wrong = 0;
   for (index_t i = 0; i < rows; ++i) {
     const auto at = static_cast<std::size_t>(i);
@@ -52,7 +52,7 @@ TEST_CASE("rows beyond the standing counters have counters of their own", "[devi
   tempflow::policy_loss_rows(cpu_backend(1), batch, drawn.v, drawn.v_ref, objective, expected_gradient.view(),
                              std::span(expected));
   batch.x = x.view(), batch.y = y.view();
-  tempflow::policy_loss_rows(place, batch, v, v_ref, objective, gradient.view(), std::span(found));
+  tempflow::policy_loss_rows(backend, batch, v, v_ref, objective, gradient.view(), std::span(found));
   const auto gradients = gradient.values();
   for (index_t i = 0; i < rows; ++i) {
     const auto at = static_cast<std::size_t>(i);
@@ -62,20 +62,20 @@ TEST_CASE("rows beyond the standing counters have counters of their own", "[devi
     }
   }
   CHECK(wrong == 0);
-  CHECK(place.device().guards_stand());
+  CHECK(backend.device().guards_stand());
 }
 
 TEST_CASE("the bytes that a workspace is said to need are enough for long rows and no explorations",
           "[device][workspace]") {
   // So many tiles that the two sums of each are most of it. Two blocks are run, since it is about room.
   constexpr index_t rows = 1, columns = 600 * 1024;
-  const auto owner = support::make_device_place(0);
+  const auto owner = support::make_test_device(0);
   owner.device().run_every(columns);
   const std::size_t bytes = tempflow::device_workspace_bytes(rows, columns);
   auto memory = owner.make_buffer<double>(1, static_cast<index_t>(bytes / sizeof(double)) + 1);
   auto* const start = reinterpret_cast<std::byte*>(memory.view().data());
-  const support::device_place place(owner.device(), std::span(start, bytes));
-  placed<float, support::device_place> all(place, rows, columns), gradient(place, rows, columns);
+  const support::test_device backend(owner.device(), std::span(start, bytes));
+  placed<float, support::test_device> all(backend, rows, columns), gradient(backend, rows, columns);
   const std::vector<tempflow::transition> steps = support::mixed_transitions(rows);
   const std::vector<double> numbers(rows, 0.5);
   const tempflow::policy_batch<float> batch{.x = all.view(),
@@ -86,7 +86,7 @@ TEST_CASE("the bytes that a workspace is said to need are enough for long rows a
                                             .weights = numbers};
   std::vector<tempflow::policy_row> of_rows(rows);
   CHECK_NOTHROW(
-      tempflow::policy_loss_rows(place, batch, all, all, objective, gradient.view(), std::span(of_rows)));
+      tempflow::policy_loss_rows(backend, batch, all, all, objective, gradient.view(), std::span(of_rows)));
   CHECK(owner.device().guards_stand());
 }
 

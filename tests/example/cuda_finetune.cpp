@@ -6,7 +6,7 @@
 #include "finetuner.inl.hpp"
 #include "random.hpp"
 #include "support/catch.hpp"
-#include "support/device_place.hpp"
+#include "support/test_device.hpp"
 #include "tempflow/interop/eigen.hpp"
 #include "trainer.hpp"
 
@@ -48,18 +48,18 @@ constexpr fashion::network_shape shape{.latents = 16, .width = 48, .blocks = 2};
 /// The same network on both, with weights of which none is zero.
 struct both_networks {
   tf::cpu_backend cpu{1};
-  support::emulated_backend place = support::make_device_place();
+  support::emulated_backend backend = support::make_test_device();
   eigen_gemm multiply;
   fashion::velocity_network network{shape};
-  fashion::device_network<emulated_device, eigen_gemm> on_device{place, multiply, shape};
+  fashion::device_network<emulated_device, eigen_gemm> on_device{backend, multiply, shape};
   vector weights = normal_vector(network.parameters(), 0, 0.15f);
   tf::device_buffer<float, emulated_device> device_weights = on_place(weights);
 
   tf::device_buffer<float, emulated_device> on_place(const vector& from) const {
-    return tf::from_host(place, tf::batch_view<const float>(from.data(), 1, from.size()));
+    return tf::from_host(backend, tf::batch_view<const float>(from.data(), 1, from.size()));
   }
   vector from_place(const tf::device_buffer<float, emulated_device>& from) const {
-    const auto copy = tf::to_host(place, from.view());
+    const auto copy = tf::to_host(backend, from.view());
     return Eigen::Map<const vector>(copy.view().data(), copy.columns());
   }
 };
@@ -86,11 +86,11 @@ TEST_CASE("device network: velocities and gradients are those of fashion_mnist's
     fashion::velocity_network::tapes memory;
     nets.network.forward(nets.cpu, nets.weights, tf::batch_view_of(batch.x), batch.sigma, batch.label,
                          tf::batch_view_of(v), memory);
-    const auto x_there = tf::from_host(nets.place, tf::batch_view_of(batch.x));
-    auto v_there = nets.place.make_buffer<float>(rows, shape.latents);
+    const auto x_there = tf::from_host(nets.backend, tf::batch_view_of(batch.x));
+    auto v_there = nets.backend.make_buffer<float>(rows, shape.latents);
     nets.on_device.forward(nets.device_weights.view(), x_there.view(), batch.sigma, batch.label,
                            v_there.view(), tape);
-    const auto v_here = tf::to_host(nets.place, v_there.view());
+    const auto v_here = tf::to_host(nets.backend, v_there.view());
     CHECK(distance(tf::eigen_map(v_here.view()), v) < 3e-6);
 
     const matrix v_gradient = normals(rows, shape.latents, 2);
@@ -98,7 +98,7 @@ TEST_CASE("device network: velocities and gradients are those of fashion_mnist's
     vector gradient = before;
     nets.network.backward(nets.cpu, nets.weights, batch.sigma, tf::batch_view_of(v_gradient), memory,
                           gradient);
-    const auto v_gradient_there = tf::from_host(nets.place, tf::batch_view_of(v_gradient));
+    const auto v_gradient_there = tf::from_host(nets.backend, tf::batch_view_of(v_gradient));
     auto gradient_there = nets.on_place(before);
     nets.on_device.backward(nets.device_weights.view(), v_gradient_there.view(), tape, gradient_there.view());
     const vector gradient_here = nets.from_place(gradient_there);
@@ -110,32 +110,32 @@ TEST_CASE("device network: velocities and gradients are those of fashion_mnist's
       CHECK(distance(part(gradient_here).eval(), part(gradient).eval()) < 1e-4);
     }
   }
-  CHECK(nets.place.device().guards_stand());
+  CHECK(nets.backend.device().guards_stand());
 }
 
 TEST_CASE(
     "device AdamW: moves weights as the CPU's, clipped or not, and refuses gradients that are not finite") {
   const tf::cpu_backend cpu(1);
-  const auto place = support::make_device_place();
+  const auto backend = support::make_test_device();
   constexpr int size = 5000;
   vector weights = normal_vector(size, 0, 1);
   const auto start = tf::batch_view<const float>(weights.data(), 1, size);
-  auto there = tf::from_host(place, start);
+  auto there = tf::from_host(backend, start);
   fashion::adamw here(size);
-  fashion::device_adamw<emulated_device> on_device(place, size);
+  fashion::device_adamw<emulated_device> on_device(backend, size);
   const fashion::adamw_settings settings{.learning_rate = 0.1};
   for (std::uint32_t step = 1; step <= 4; ++step) {
     const vector gradient = normal_vector(size, step, step < 3 ? 1.0f : 1e-3f);
-    const auto gradient_there = tf::from_host(place, tf::batch_view<const float>(gradient.data(), 1, size));
+    const auto gradient_there = tf::from_host(backend, tf::batch_view<const float>(gradient.data(), 1, size));
     const double norm = here.step(cpu, settings, gradient, weights);
     CHECK(on_device.step(settings, gradient_there.view(), there.view()) == Catch::Approx(norm).epsilon(1e-6));
-    const auto copy = tf::to_host(place, there.view());
+    const auto copy = tf::to_host(backend, there.view());
     CHECK(distance(Eigen::Map<const vector>(copy.view().data(), size), weights) < 1e-6);
   }
-  auto broken = place.make_buffer<float>(1, size);
+  auto broken = backend.make_buffer<float>(1, size);
   broken.view().data()[size - 1] = std::numeric_limits<float>::quiet_NaN();
   CHECK_THROWS_AS(on_device.step(settings, broken.view(), there.view()), std::runtime_error);
-  CHECK(place.device().guards_stand());
+  CHECK(backend.device().guards_stand());
 }
 
 /// A small task whose networks are not trained: fine-tuning only needs a reward to follow.
@@ -180,14 +180,14 @@ TEST_CASE(
   const auto report = expected.update();
   const vector change = expected.average() - task.start.weights;
 
-  const auto place = support::make_device_place();
+  const auto backend = support::make_test_device();
   const eigen_gemm multiply;
   const fashion::recipe recipe(settings);
   for (const auto order : {fashion::calls::wavefront, fashion::calls::branch_after_branch}) {
     if (method == "flow-grpo" && order == fashion::calls::branch_after_branch)
       continue;  // it has no branches
     fashion::finetuner<emulated_device, eigen_gemm> training(
-        place, multiply, settings, elements(task.start.weights), [&](auto latents, auto prompts) {
+        backend, multiply, settings, elements(task.start.weights), [&](auto latents, auto prompts) {
           return reward(task.start.codec.decode(task.cpu, tf::eigen_map(latents)), prompts);
         });
     const auto found = training.update(order);
@@ -205,7 +205,7 @@ TEST_CASE(
     CHECK(training.last_cost().rollout_calls ==
           (order == fashion::calls::wavefront ? cost.model_calls : cost.sequential_calls));
   }
-  CHECK(place.device().guards_stand());
+  CHECK(backend.device().guards_stand());
 }
 
 }  // namespace

@@ -29,7 +29,7 @@ bool near(double computed, double expected) {
 }
 
 template <class B>
-void check_recorded(const nlohmann::json& recorded, const B& place) {
+void check_recorded(const nlohmann::json& recorded, const B& backend) {
   const auto batch = recorded.at("batch").get<index_t>(), dim = recorded.at("dim").get<index_t>();
   const auto read = [&](const char* name) { return support::numbers_of(recorded.at(name)); };
   const auto x = support::batch_of<double>(batch, dim, read("x"));
@@ -58,7 +58,7 @@ void check_recorded(const nlohmann::json& recorded, const B& place) {
 
   tempflow::batch_buffer<double> gradient(batch, dim);
   std::vector<tempflow::policy_row> rows(static_cast<std::size_t>(batch));
-  const auto total = tempflow::policy_loss(place, transitions, v.view(), v_ref, objective, gradient.view(),
+  const auto total = tempflow::policy_loss(backend, transitions, v.view(), v_ref, objective, gradient.view(),
                                            std::span<tempflow::policy_row>(rows));
 
   const auto number = [&](const char* name) { return recorded.at(name).get<double>(); };

@@ -99,14 +99,14 @@ struct recorded_step {
 };
 
 template <class T, class B>
-void check_recorded(const recorded_step& golden, const B& place) {
+void check_recorded(const recorded_step& golden, const B& backend) {
   const auto x = support::batch_of<T>(golden.batch, golden.dim, golden.x);
   const auto v = support::batch_of<T>(golden.batch, golden.dim, golden.v);
   const auto y = support::batch_of<T>(golden.batch, golden.dim, golden.y);
   const bool fp32 = std::is_same_v<T, float>;
 
   tempflow::batch_buffer<T> mean(golden.batch, golden.dim);
-  tempflow::ode_step(place, x.view(), v, golden.step, mean);
+  tempflow::ode_step(backend, x.view(), v, golden.step, mean);
   const auto computed = support::values_of(mean.view());
   for (std::size_t e = 0; e < computed.size(); ++e) {
     INFO("mean of element " << e);
@@ -114,7 +114,7 @@ void check_recorded(const recorded_step& golden, const B& place) {
   }
 
   std::vector<double> log_prob(static_cast<std::size_t>(golden.batch));
-  tempflow::log_prob(place, x.view(), v, y, golden.step, log_prob, golden.convention());
+  tempflow::log_prob(backend, x.view(), v, y, golden.step, log_prob, golden.convention());
   for (index_t row = 0; row < golden.batch; ++row) {
     const auto i = static_cast<std::size_t>(row);
     INFO("log-prob of row " << row);

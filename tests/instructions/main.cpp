@@ -25,31 +25,31 @@ constexpr tf::transition sde{.alpha = 0.98, .beta = -0.11, .std = 0.2, .dt = 0.1
 template <class T>
 class problem {
  public:
-  explicit problem(tf::instruction_set instructions) : place_(1, instructions) {
+  explicit problem(tf::instruction_set instructions) : backend_(1, instructions) {
     for (std::uint32_t i = 0; auto& id : ids_) id.seed = i++;
     for (std::uint32_t seed = 10; auto* batch : {&x_, &v_, &v_ref_}) {
-      tf::fill_noise(place_, {tf::noise_key{.seed = seed++}, ids_}, batch->view());
+      tf::fill_noise(backend_, {tf::noise_key{.seed = seed++}, ids_}, batch->view());
     }
-    tf::step(place_, x_.view(), v_, sde, {key, ids_}, y_, log_probs_);
+    tf::step(backend_, x_.view(), v_, sde, {key, ids_}, y_, log_probs_);
   }
 
-  tf::instruction_set instructions() const { return place_.instructions(); }
+  tf::instruction_set instructions() const { return backend_.instructions(); }
 
   std::function<void()> kernel(const std::string& name) {
-    if (name == "ode_step") return [this] { tf::ode_step(place_, x_.view(), v_, ode, out_.view()); };
+    if (name == "ode_step") return [this] { tf::ode_step(backend_, x_.view(), v_, ode, out_.view()); };
     if (name == "step") {
-      return [this] { tf::step(place_, x_.view(), v_, sde, {key, ids_}, out_.view(), log_probs_); };
+      return [this] { tf::step(backend_, x_.view(), v_, sde, {key, ids_}, out_.view(), log_probs_); };
     }
     if (name == "branch_step") {
       return [this] {
-        tf::branch_step(place_, x_.view(), v_, ode, sde, {key, ids_}, out_.view(), branches_.view(),
+        tf::branch_step(backend_, x_.view(), v_, ode, sde, {key, ids_}, out_.view(), branches_.view(),
                         branch_log_probs_);
       };
     }
-    if (name == "log_prob") return [this] { tf::log_prob(place_, x_.view(), v_, y_, sde, log_probs_); };
+    if (name == "log_prob") return [this] { tf::log_prob(backend_, x_.view(), v_, y_, sde, log_probs_); };
     if (name == "policy_loss_on_policy") return policy_loss(0);
     if (name == "policy_loss_off_policy") return policy_loss(0.01);
-    if (name == "fill_noise") return [this] { tf::fill_noise(place_, {key, ids_}, out_.view()); };
+    if (name == "fill_noise") return [this] { tf::fill_noise(backend_, {key, ids_}, out_.view()); };
     throw std::invalid_argument("no kernel " + name);
   }
 
@@ -63,11 +63,11 @@ class problem {
       const tf::policy_batch<T> batch{
           .x = x_, .y = y_, .transitions = sde, .old_log_probs = old_log_probs_, .advantages = advantages_};
       const tf::clipped_grpo objective{.clip = {1e6, 1e6}, .kl_beta = 0.04};
-      tf::policy_loss(place_, batch, v_, v_ref_, objective, out_.view(), std::span(policy_rows_));
+      tf::policy_loss(backend_, batch, v_, v_ref_, objective, out_.view(), std::span(policy_rows_));
     };
   }
 
-  tf::cpu_backend place_;
+  tf::cpu_backend backend_;
   std::vector<tf::noise_id> ids_ = std::vector<tf::noise_id>(rows);
   tf::batch_buffer<T> x_{rows, columns}, v_{rows, columns}, v_ref_{rows, columns}, y_{rows, columns},
       out_{rows, columns}, branches_{rows * explorations, columns};

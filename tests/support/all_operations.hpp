@@ -58,34 +58,34 @@ struct operation_inputs {
 
   /// Rows [first, first + count) of all operations.
   template <class B>
-  void compute(const B& place, index_t first, index_t count, outputs& out) const {
+  void compute(const B& backend, index_t first, index_t count, outputs& out) const {
     const auto at = static_cast<std::size_t>(first), size = static_cast<std::size_t>(count);
     const auto xs = x.view().slice(first, count), vs = v.view().slice(first, count);
     const std::span<const tempflow::transition> step(steps.data() + at, size);
     const std::span<const tempflow::noise_id> id(ids.data() + at, size);
     const auto ys = out.y.view().slice(first, count);
-    tempflow::fill_noise(place, {test_key, id}, out.noise.view().slice(first, count));
-    tempflow::ode_step(place, xs, vs, step, out.mean.view().slice(first, count));
-    tempflow::step(place, xs, vs, step, {test_key, id}, ys, std::span(out.log_probs).subspan(at, size));
-    tempflow::branch_step(place, xs, vs, step, step, {test_key, id}, out.trunk.view().slice(first, count),
+    tempflow::fill_noise(backend, {test_key, id}, out.noise.view().slice(first, count));
+    tempflow::ode_step(backend, xs, vs, step, out.mean.view().slice(first, count));
+    tempflow::step(backend, xs, vs, step, {test_key, id}, ys, std::span(out.log_probs).subspan(at, size));
+    tempflow::branch_step(backend, xs, vs, step, step, {test_key, id}, out.trunk.view().slice(first, count),
                           out.branches.view().slice(first * explorations, count * explorations),
                           std::span(out.branch_log_probs).subspan(at * explorations, size * explorations));
-    tempflow::log_prob(place, xs, vs, ys, step, std::span(out.scored).subspan(at, size));
+    tempflow::log_prob(backend, xs, vs, ys, step, std::span(out.scored).subspan(at, size));
     const tempflow::policy_batch<T> batch{.x = xs,
                                           .y = ys,
                                           .transitions = step,
                                           .old_log_probs = std::span(old).subspan(at, size),
                                           .advantages = std::span(advantages).subspan(at, size),
                                           .mean_over = rows};
-    tempflow::policy_loss(place, batch, vs, v_ref.view().slice(first, count), objective,
+    tempflow::policy_loss(backend, batch, vs, v_ref.view().slice(first, count), objective,
                           out.gradient.view().slice(first, count), std::span(out.policy).subspan(at, size));
   }
 
   template <class B>
-  outputs compute(const B& place, index_t batch_size = rows) const {
+  outputs compute(const B& backend, index_t batch_size = rows) const {
     outputs out;
     for (index_t first = 0; first < rows; first += batch_size) {
-      compute(place, first, std::min(batch_size, rows - first), out);
+      compute(backend, first, std::min(batch_size, rows - first), out);
     }
     return out;
   }

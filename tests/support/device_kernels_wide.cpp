@@ -1,6 +1,6 @@
 // SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
 // SPDX-License-Identifier: Apache-2.0
-#include "support/device_place.hpp"
+#include "support/test_device.hpp"
 
 namespace tempflow::detail {
 

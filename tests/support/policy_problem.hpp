@@ -79,7 +79,7 @@ struct drawn_rows {
   log_prob_convention convention;
 
   template <class B>
-  drawn_rows(const B& place, index_t rows, index_t columns, log_prob_convention in = {})
+  drawn_rows(const B& backend, index_t rows, index_t columns, log_prob_convention in = {})
       : steps(mixed_transitions(rows)),
         x(random_batch<T>(rows, columns, 1)),
         v(random_batch<T>(rows, columns, 2)),
@@ -88,7 +88,7 @@ struct drawn_rows {
         log_probs(static_cast<std::size_t>(rows)),
         convention(in) {
     const auto ids = mixed_ids(rows);
-    tempflow::step(place, x.view(), v, steps, {test_key, ids}, y, log_probs, convention);
+    tempflow::step(backend, x.view(), v, steps, {test_key, ids}, y, log_probs, convention);
     numbers source(4);
     advantages = source.take(rows);
     for (index_t i = 0; i < rows; ++i) weights.push_back(1.5 + source.next());

@@ -98,12 +98,13 @@ TEST_CASE("weights that are a batch are averaged row by row", "[ema]") {
 TEST_CASE("updates that make no sense are errors and leave the average alone", "[ema]") {
   const std::vector<float> weights{1, -2, 3}, fewer{1, 2};
   std::vector<float> average{5, 6, 7};
-  const tempflow::reference_backend place;
+  const tempflow::reference_backend backend;
   CHECK_THROWS_MATCHES(
-      tempflow::ema_update(place, std::span<float>(average), fewer, 0.9), shape_error,
+      tempflow::ema_update(backend, std::span<float>(average), fewer, 0.9), shape_error,
       MessageMatches(ContainsSubstring("average has 3") && ContainsSubstring("weights has 2")));
-  CHECK_THROWS_MATCHES(tempflow::ema_update(place, std::span<float>(average), weights, -0.5), value_error,
+  CHECK_THROWS_MATCHES(tempflow::ema_update(backend, std::span<float>(average), weights, -0.5), value_error,
                        MessageMatches(ContainsSubstring("decay = -0.5")));
-  CHECK_THROWS_AS(tempflow::ema_update(place, std::span<float>(average), weights, std::nan("")), value_error);
+  CHECK_THROWS_AS(tempflow::ema_update(backend, std::span<float>(average), weights, std::nan("")),
+                  value_error);
   CHECK(average == std::vector<float>{5, 6, 7});
 }

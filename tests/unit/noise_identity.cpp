@@ -123,10 +123,10 @@ TEST_CASE("fill_noise rounds fp32 normals to the storage type", "[noise]") {
   tempflow::batch_buffer<float> exact(1, 100);
   tempflow::batch_buffer<double> wide(1, 100);
   tempflow::batch_buffer<tempflow::bfloat16> narrow(1, 100);
-  const tempflow::reference_backend place;
-  tempflow::fill_noise(place, {key, id}, exact.view());
-  tempflow::fill_noise(place, {key, id}, wide.view());
-  tempflow::fill_noise(place, {key, id}, narrow.view());
+  const tempflow::reference_backend backend;
+  tempflow::fill_noise(backend, {key, id}, exact.view());
+  tempflow::fill_noise(backend, {key, id}, wide.view());
+  tempflow::fill_noise(backend, {key, id}, narrow.view());
   int wrong = 0;
   for (index_t e = 0; e < 100; ++e) {
     const float z = exact.view().row(0)[e];

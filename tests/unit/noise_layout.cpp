@@ -22,11 +22,11 @@ namespace {
 
 // fill_noise writes the literals that its rows are long enough for.
 template <class B>
-void check_fill_noise(const B& place) {
+void check_fill_noise(const B& backend) {
   for (const auto& noise : support::literal_noises()) {
     if (noise.block > 1000) continue;
     tempflow::batch_buffer<float> row(1, 4 * noise.block + 4);
-    tempflow::fill_noise(place, {noise.key, noise.id}, row.view());
+    tempflow::fill_noise(backend, {noise.key, noise.id}, row.view());
     const float* const last = row.view().row(0) + 4 * noise.block;
     INFO("block " << noise.block << " of step " << noise.id.step);
     CHECK(std::vector<float>(last, last + 4) == noise.normals);

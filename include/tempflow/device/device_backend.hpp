@@ -99,7 +99,7 @@ class device_backend {
   /// Calls body(i) on the device for each i in [0, count), in any order. Body: trivially copyable, callable
   /// on the device.
   template <class Body>
-  void for_each_index(index_t count, const Body& body) const;
+  TEMPFLOW_HIDDEN void for_each_index(index_t count, const Body& body) const;
 
   device_workspace<Device>& workspace() const { return *workspace_; }
 

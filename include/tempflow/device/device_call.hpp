@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "tempflow/config.hpp"
 #include "tempflow/core/batch_view.hpp"
 #include "tempflow/core/error.hpp"
 #include "tempflow/core/stream_value.hpp"
@@ -29,11 +30,11 @@ using device_arguments = operation_arguments<device_backend<Device>>;
 
 /// Holds the workspace while an operation is launched.
 template <class Device>
-class device_call {
+class TEMPFLOW_HIDDEN device_call {
  public:
   device_call(const device_arguments<Device>& arguments, std::string_view operation)
       : arguments_(arguments),
-        workspace_(arguments.on().workspace()),
+        workspace_(arguments.backend().workspace()),
         operation_(operation),
         lock_(workspace_.mutex()) {
     workspace_.begin();
@@ -176,7 +177,7 @@ class device_call {
   /// body(i) for each i in [0, count).
   template <class Body>
   void launch_for_each(index_t count, const Body& body) const {
-    arguments_.on().for_each_index(count, body);
+    arguments_.backend().for_each_index(count, body);
   }
 
   /// Copies results into host memory, where there are any: waits.
@@ -185,7 +186,7 @@ class device_call {
     if (!results_.empty()) device().synchronize();
   }
 
-  const Device& device() const { return arguments_.on().device(); }
+  const Device& device() const { return arguments_.backend().device(); }
 
  private:
   struct result {

@@ -30,9 +30,10 @@ namespace tempflow {
 /// 65,536) and for outputs that share memory with x, v or each other, schedule_error for a branch step
 /// without noise.
 template <backend B, batch_like X, storage_scalar T = storage_of<X>>
-void branch_step(const B& backend, X&& x, input_batch<T> v, per_row<transition> trunk_steps,
-                 per_row<transition> branch_steps, noise_source noise, output_batch<T> trunk,
-                 output_batch<T> branches, std::span<double> log_probs, log_prob_convention convention = {}) {
+TEMPFLOW_HIDDEN void branch_step(const B& backend, X&& x, input_batch<T> v, per_row<transition> trunk_steps,
+                                 per_row<transition> branch_steps, noise_source noise, output_batch<T> trunk,
+                                 output_batch<T> branches, std::span<double> log_probs,
+                                 log_prob_convention convention = {}) {
   const batch_view<const T> from = as_view(x);
   const index_t rows = from.rows(), columns = from.columns();
   detail::check_shape("branch_step", "v", v, rows, columns);

@@ -20,7 +20,7 @@ namespace tempflow {
 
 /// Copies a batch into another of the same shape, which must not overlap it. Throws shape_error.
 template <backend B, batch_like From, storage_scalar T = storage_of<From>>
-void copy_rows(const B& backend, From&& from, output_batch<T> to) {
+TEMPFLOW_HIDDEN void copy_rows(const B& backend, From&& from, output_batch<T> to) {
   const batch_view<const T> source = as_view(from);
   detail::check_shape("copy_rows", "to", to, source.rows(), source.columns());
   if (detail::overlap(source, to)) throw shape_error("copy_rows: from and to share memory");
@@ -30,7 +30,8 @@ void copy_rows(const B& backend, From&& from, output_batch<T> to) {
 /// to[i] = from[rows[i]]. rows: host memory. Throws shape_error for extents that differ, batches that
 /// overlap, or a row outside of `from`.
 template <backend B, batch_like From, storage_scalar T = storage_of<From>>
-void gather_rows(const B& backend, From&& from, std::span<const index_t> rows, output_batch<T> to) {
+TEMPFLOW_HIDDEN void gather_rows(const B& backend, From&& from, std::span<const index_t> rows,
+                                 output_batch<T> to) {
   const batch_view<const T> source = as_view(from);
   detail::check_shape("gather_rows", "to", to, static_cast<index_t>(rows.size()), source.columns());
   if (detail::overlap(source, to)) throw shape_error("gather_rows: from and to share memory");
@@ -45,7 +46,7 @@ void gather_rows(const B& backend, From&& from, std::span<const index_t> rows, o
 
 /// Copies a batch from host memory into that of a backend. Waits until `from` may be changed.
 template <backend B, batch_like From, storage_scalar T = storage_of<From>>
-void copy_from_host(const B& backend, From&& from, output_batch<T> to) {
+TEMPFLOW_HIDDEN void copy_from_host(const B& backend, From&& from, output_batch<T> to) {
   const batch_view<const T> source = as_view(from);
   detail::check_shape("copy_from_host", "to", to, source.rows(), source.columns());
   if (!source.empty()) detail::execute(backend, detail::copy_from_host_op<T>{source, to});
@@ -53,7 +54,7 @@ void copy_from_host(const B& backend, From&& from, output_batch<T> to) {
 
 /// Copies a batch from the memory of a backend into the host's. Waits until it is there.
 template <backend B, batch_like From, storage_scalar T = storage_of<From>>
-void copy_to_host(const B& backend, From&& from, output_batch<T> to) {
+TEMPFLOW_HIDDEN void copy_to_host(const B& backend, From&& from, output_batch<T> to) {
   const batch_view<const T> source = as_view(from);
   detail::check_shape("copy_to_host", "to", to, source.rows(), source.columns());
   if (!source.empty()) detail::execute(backend, detail::copy_to_host_op<T>{source, to});
@@ -61,7 +62,7 @@ void copy_to_host(const B& backend, From&& from, output_batch<T> to) {
 
 /// A copy in the memory of a backend, of a batch in the host's.
 template <backend B, batch_like Batch>
-auto from_host(const B& backend, Batch&& batch) {
+TEMPFLOW_HIDDEN auto from_host(const B& backend, Batch&& batch) {
   const auto source = as_view(batch);
   auto copy = make_buffer<storage_of<Batch>>(backend, source.rows(), source.columns());
   copy_from_host(backend, source, copy.view());
@@ -70,7 +71,7 @@ auto from_host(const B& backend, Batch&& batch) {
 
 /// A copy in host memory, of a batch in the memory of a backend.
 template <backend B, batch_like Batch>
-batch_buffer<storage_of<Batch>> to_host(const B& backend, Batch&& batch) {
+TEMPFLOW_HIDDEN batch_buffer<storage_of<Batch>> to_host(const B& backend, Batch&& batch) {
   const auto source = as_view(batch);
   batch_buffer<storage_of<Batch>> copy(source.rows(), source.columns(), uninitialized);
   copy_to_host(backend, source, copy.view());
@@ -79,7 +80,7 @@ batch_buffer<storage_of<Batch>> to_host(const B& backend, Batch&& batch) {
 
 /// gather_rows between two buffers, which know where they lie.
 template <class Buffer, storage_scalar T>
-void gather_rows(const Buffer& from, std::span<const index_t> rows, batch_view<T> to) {
+TEMPFLOW_HIDDEN void gather_rows(const Buffer& from, std::span<const index_t> rows, batch_view<T> to) {
   if constexpr (std::same_as<Buffer, batch_buffer<T>>) {
     gather_rows(reference_backend{}, from, rows, to);
   } else {
@@ -89,7 +90,7 @@ void gather_rows(const Buffer& from, std::span<const index_t> rows, batch_view<T
 
 /// A batch of zeros in the memory of a backend.
 template <storage_scalar T, backend B>
-auto make_zeros(const B& backend, index_t rows, index_t columns) {
+TEMPFLOW_HIDDEN auto make_zeros(const B& backend, index_t rows, index_t columns) {
   if constexpr (device_memory_backend<B>) {
     return backend.template make_zeros<T>(rows, columns);
   } else {

@@ -21,8 +21,9 @@ namespace tempflow {
 ///
 /// Throws shape_error for sizes that differ, value_error for a decay outside [0, 1] that the host can read.
 template <backend B, storage_scalar T>
-void ema_update(const B& backend, std::span<T> average, std::type_identity_t<std::span<const T>> weights,
-                stream_value<double> decay) {
+TEMPFLOW_HIDDEN void ema_update(const B& backend, std::span<T> average,
+                                std::type_identity_t<std::span<const T>> weights,
+                                stream_value<double> decay) {
   if (average.size() != weights.size()) {
     throw shape_error(detail::message("ema_update: average has ", average.size(), " elements, weights has ",
                                       weights.size()));
@@ -36,7 +37,8 @@ void ema_update(const B& backend, std::span<T> average, std::type_identity_t<std
 
 /// As above, for weights that are a batch: of one row, say.
 template <backend B, writable_batch Average, storage_scalar T = storage_of<Average>>
-void ema_update(const B& backend, Average&& average, input_batch<T> weights, stream_value<double> decay) {
+TEMPFLOW_HIDDEN void ema_update(const B& backend, Average&& average, input_batch<T> weights,
+                                stream_value<double> decay) {
   const batch_view<T> to = as_view(average);
   detail::check_shape("ema_update", "weights", weights, to.rows(), to.columns());
   const auto columns = static_cast<std::size_t>(to.columns());

@@ -17,7 +17,7 @@ namespace tempflow {
 /// 1, or the noise of a step drawn again. The values are fp32 normals, rounded to the storage type. Throws
 /// shape_error unless there is one id per row.
 template <backend B, writable_batch Out>
-void fill_noise(const B& backend, noise_source noise, Out&& out) {
+TEMPFLOW_HIDDEN void fill_noise(const B& backend, noise_source noise, Out&& out) {
   const auto to = as_view(out);
   detail::check_noise("fill_noise", noise, to.rows(), to.columns());
   detail::execute(backend, detail::fill_noise_op<storage_of<Out>>{to, noise});

@@ -34,9 +34,9 @@ inline constexpr index_t most_rewards = 16;
 /// global std), and policy_loss leaves those rows out and counts them. Samples that are all alone in their
 /// groups get 0.
 template <backend B>
-void group_advantages(const B& backend, std::span<const weighted_reward> rewards,
-                      std::span<const std::int64_t> groups, const advantage_options& options,
-                      std::span<double> advantages) {
+TEMPFLOW_HIDDEN void group_advantages(const B& backend, std::span<const weighted_reward> rewards,
+                                      std::span<const std::int64_t> groups, const advantage_options& options,
+                                      std::span<double> advantages) {
   if (rewards.empty() || static_cast<index_t>(rewards.size()) > most_rewards) {
     throw shape_error(
         detail::message("group_advantages: ", rewards.size(), " rewards, must be 1 to ", most_rewards));
@@ -71,8 +71,9 @@ void group_advantages(const B& backend, std::span<const weighted_reward> rewards
 
 /// As above, for one reward.
 template <backend B>
-void group_advantages(const B& backend, std::span<const double> rewards, std::span<const std::int64_t> groups,
-                      const advantage_options& options, std::span<double> advantages) {
+TEMPFLOW_HIDDEN void group_advantages(const B& backend, std::span<const double> rewards,
+                                      std::span<const std::int64_t> groups, const advantage_options& options,
+                                      std::span<double> advantages) {
   const weighted_reward one{.values = rewards};
   group_advantages(backend, std::span<const weighted_reward>(&one, 1), groups, options, advantages);
 }

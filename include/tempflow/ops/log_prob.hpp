@@ -23,8 +23,9 @@ namespace tempflow {
 /// Throws shape_error for extents that differ, schedule_error for a transition without noise.
 /// Source: Flow-GRPO, arXiv 2505.05470; sd3_sde_with_logprob.py (sde_step_with_logprob, mean-reduced).
 template <backend B, batch_like X, storage_scalar T = storage_of<X>>
-void log_prob(const B& backend, X&& x, input_batch<T> v, input_batch<T> y, per_row<transition> steps,
-              std::span<double> log_probs, log_prob_convention convention = {}) {
+TEMPFLOW_HIDDEN void log_prob(const B& backend, X&& x, input_batch<T> v, input_batch<T> y,
+                              per_row<transition> steps, std::span<double> log_probs,
+                              log_prob_convention convention = {}) {
   const batch_view<const T> from = as_view(x);
   detail::check_shape("log_prob", "v", v, from.rows(), from.columns());
   detail::check_shape("log_prob", "y", y, from.rows(), from.columns());

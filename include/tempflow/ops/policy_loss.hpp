@@ -35,9 +35,9 @@ double policy_mean_over(const policy_batch<T>& batch, index_t rows) {
 
 /// policy_loss_rows with its arguments looked at by the caller.
 template <class B, storage_scalar T, class Objective, storage_scalar G>
-void policy_loss_rows(const operation_arguments<B>& arguments, const policy_batch<T>& batch, input_batch<T> v,
-                      input_batch<T> v_ref, const Objective& objective, batch_view<G> to,
-                      std::span<policy_row> rows) {
+TEMPFLOW_HIDDEN void policy_loss_rows(const operation_arguments<B>& arguments, const policy_batch<T>& batch,
+                                      input_batch<T> v, input_batch<T> v_ref, const Objective& objective,
+                                      batch_view<G> to, std::span<policy_row> rows) {
   const index_t count = v.rows(), elements = v.columns();
   const auto given = [](const auto& view) {
     return view.data() != nullptr || view.rows() > 0 || view.columns() > 0;
@@ -102,8 +102,9 @@ void policy_loss_rows(const operation_arguments<B>& arguments, const policy_batc
 /// the KL is asked to use. Source: TempFlow-GRPO, arXiv 2508.04324 (weights: eqs. 7 and 8); Flow-GRPO, arXiv
 /// 2505.05470, scripts/train_sd3.py.
 template <backend B, storage_scalar T, policy_objective Objective, writable_batch Gradient = batch_view<T>>
-void policy_loss_rows(const B& backend, const policy_batch<T>& batch, input_batch<T> v, input_batch<T> v_ref,
-                      const Objective& objective, Gradient&& gradient, std::span<policy_row> rows) {
+TEMPFLOW_HIDDEN void policy_loss_rows(const B& backend, const policy_batch<T>& batch, input_batch<T> v,
+                                      input_batch<T> v_ref, const Objective& objective, Gradient&& gradient,
+                                      std::span<policy_row> rows) {
   detail::policy_loss_rows(detail::operation_arguments(backend), batch, v, v_ref, objective,
                            as_view(gradient), rows);
 }
@@ -113,9 +114,10 @@ void policy_loss_rows(const B& backend, const policy_batch<T>& batch, input_batc
 /// Arguments and errors as policy_loss_rows. Rows that are not finite are counted in `non_finite_rows`; a
 /// mean loss that is not finite stays so, and shows it.
 template <backend B, storage_scalar T, policy_objective Objective, writable_batch Gradient = batch_view<T>>
-policy_statistics policy_loss(const B& backend, const policy_batch<T>& batch, input_batch<T> v,
-                              input_batch<T> v_ref, const Objective& objective, Gradient&& gradient,
-                              std::span<policy_row> rows) {
+TEMPFLOW_HIDDEN policy_statistics policy_loss(const B& backend, const policy_batch<T>& batch,
+                                              input_batch<T> v, input_batch<T> v_ref,
+                                              const Objective& objective, Gradient&& gradient,
+                                              std::span<policy_row> rows) {
   const detail::operation_arguments arguments(backend);
   arguments.check_host_waits("policy_loss", rows.data());
   detail::policy_loss_rows(arguments, batch, v, v_ref, objective, as_view(gradient), rows);
@@ -125,8 +127,9 @@ policy_statistics policy_loss(const B& backend, const policy_batch<T>& batch, in
 
 /// As above, with the rows' own numbers in memory of its own.
 template <backend B, storage_scalar T, policy_objective Objective, writable_batch Gradient = batch_view<T>>
-policy_statistics policy_loss(const B& backend, const policy_batch<T>& batch, input_batch<T> v,
-                              input_batch<T> v_ref, const Objective& objective, Gradient&& gradient) {
+TEMPFLOW_HIDDEN policy_statistics policy_loss(const B& backend, const policy_batch<T>& batch,
+                                              input_batch<T> v, input_batch<T> v_ref,
+                                              const Objective& objective, Gradient&& gradient) {
   std::vector<policy_row> rows(static_cast<std::size_t>(v.rows()));
   return policy_loss(backend, batch, v, v_ref, objective, as_view(gradient), std::span<policy_row>(rows));
 }

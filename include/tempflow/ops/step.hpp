@@ -26,8 +26,9 @@ namespace tempflow {
 /// transition that is not finite or has no density although its log-prob is wanted. Source: Flow-GRPO,
 /// sd3_sde_with_logprob.py (sde_step_with_logprob), for every dynamics.
 template <backend B, batch_like X, storage_scalar T = storage_of<X>>
-void step(const B& backend, X&& x, input_batch<T> v, per_row<transition> steps, noise_source noise,
-          output_batch<T> y, std::span<double> log_probs, log_prob_convention convention = {}) {
+TEMPFLOW_HIDDEN void step(const B& backend, X&& x, input_batch<T> v, per_row<transition> steps,
+                          noise_source noise, output_batch<T> y, std::span<double> log_probs,
+                          log_prob_convention convention = {}) {
   const batch_view<const T> from = as_view(x);
   const index_t rows = from.rows(), columns = from.columns();
   detail::check_shape("step", "v", v, rows, columns);
@@ -48,7 +49,8 @@ void step(const B& backend, X&& x, input_batch<T> v, per_row<transition> steps, 
 /// x, v, y: B x D. steps: one for all rows, or B.
 /// Throws shape_error for extents that differ, schedule_error for a transition that is not finite.
 template <backend B, batch_like X, storage_scalar T = storage_of<X>>
-void ode_step(const B& backend, X&& x, input_batch<T> v, per_row<transition> steps, output_batch<T> y) {
+TEMPFLOW_HIDDEN void ode_step(const B& backend, X&& x, input_batch<T> v, per_row<transition> steps,
+                              output_batch<T> y) {
   const batch_view<const T> from = as_view(x);
   detail::check_shape("ode_step", "v", v, from.rows(), from.columns());
   detail::check_shape("ode_step", "y", y, from.rows(), from.columns());

@@ -34,7 +34,7 @@ struct branch_block {
 };
 
 template <backend B, velocity_model M>
-class wavefront {
+class TEMPFLOW_HIDDEN wavefront {
  public:
   using T = typename M::value_type;
   using buffer = buffer_of<B, T>;
@@ -182,8 +182,9 @@ class wavefront {
 /// sense, before the model is called; exceptions of the model pass through. Source: TempFlow-GRPO, arXiv
 /// 2508.04324, section 3.2; the wavefront order is this library's.
 template <backend B, velocity_model M>
-trajectories_of<B, M> branch_rollout(const B& backend, M& model, std::span<const index_t> prompts,
-                                     const chain& steps, const branch_plan& plan, noise_key key) {
+TEMPFLOW_HIDDEN trajectories_of<B, M> branch_rollout(const B& backend, M& model,
+                                                     std::span<const index_t> prompts, const chain& steps,
+                                                     const branch_plan& plan, noise_key key) {
   plan.validate(steps);
   detail::check_prompts("branch_rollout", prompts);
   detail::check_dimension("branch_rollout", model.dimension());

@@ -76,8 +76,9 @@ struct flow_plan {
 /// Throws value_error, schedule_error, shape_error or group_error for a plan, model or prompts that make no
 /// sense, before the model is called; exceptions of the model pass through.
 template <backend B, velocity_model M>
-trajectories_of<B, M> flow_rollout(const B& backend, M& model, std::span<const index_t> prompts,
-                                   const chain& steps, const flow_plan& plan, noise_key key) {
+TEMPFLOW_HIDDEN trajectories_of<B, M> flow_rollout(const B& backend, M& model,
+                                                   std::span<const index_t> prompts, const chain& steps,
+                                                   const flow_plan& plan, noise_key key) {
   using T = typename M::value_type;
   plan.validate(steps);
   detail::check_prompts("flow_rollout", prompts);

@@ -30,7 +30,8 @@ struct rescore_drift {
 /// Costs one model evaluation per row. Throws value_error, naming the row, for a log-prob that is not finite;
 /// exceptions of the model pass through. Batches before the failing one keep their new log-probs.
 template <backend B, velocity_model M, class Buffer>
-rescore_drift rescore(const B& backend, M& model, minibatch_range<typename M::value_type, Buffer>& batches) {
+TEMPFLOW_HIDDEN rescore_drift rescore(const B& backend, M& model,
+                                      minibatch_range<typename M::value_type, Buffer>& batches) {
   rescore_drift drift;
   const auto old = batches.rollout().log_probs();
   buffer_of<B, typename M::value_type> velocity;

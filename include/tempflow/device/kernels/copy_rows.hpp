@@ -4,6 +4,8 @@
 
 // Copies of rows within a device's memory.
 
+#include <string_view>
+
 #include "tempflow/device/kernels/row_reduction.hpp"
 #include "tempflow/ops/detail/operations.hpp"
 
@@ -44,7 +46,7 @@ void copy_rows_on(const Device& device, const batch_view<const T>& from, const b
 }
 
 template <class Device, storage_scalar T>
-void run(const device_arguments<Device>& arguments, const gather_rows_op<T>& op) {
+TEMPFLOW_HIDDEN void run(const device_arguments<Device>& arguments, const gather_rows_op<T>& op) {
   device_call call(arguments, "gather_rows");
   call.expects("from", op.from, "to", op.to);
   const index_t count = op.to.rows(), elements = op.to.columns();
@@ -58,28 +60,33 @@ void run(const device_arguments<Device>& arguments, const gather_rows_op<T>& op)
 }
 
 template <class Device, storage_scalar T>
-void run(const device_arguments<Device>& arguments, const copy_rows_op<T>& op) {
+TEMPFLOW_HIDDEN void run(const device_arguments<Device>& arguments, const copy_rows_op<T>& op) {
   device_call call(arguments, "copy_rows");
   call.expects("from", op.from, "to", op.to);
   copy_rows_on(call.device(), op.from, op.to);
 }
 
+/// The same from or to the host, which waits for it.
 template <class Device, storage_scalar T>
-void run(const device_arguments<Device>& arguments, const copy_from_host_op<T>& op) {
-  device_call call(arguments, "copy_from_host");
-  call.expects("to", op.to);
-  call.expects_to_wait("from");
-  copy_rows_on(call.device(), op.from, op.to);
+void copy_and_wait(const device_call<Device>& call, std::string_view of_host, const batch_view<const T>& from,
+                   const batch_view<T>& to) {
+  call.expects_to_wait(of_host);
+  copy_rows_on(call.device(), from, to);
   call.device().synchronize();
 }
 
 template <class Device, storage_scalar T>
-void run(const device_arguments<Device>& arguments, const copy_to_host_op<T>& op) {
+TEMPFLOW_HIDDEN void run(const device_arguments<Device>& arguments, const copy_from_host_op<T>& op) {
+  device_call call(arguments, "copy_from_host");
+  call.expects("to", op.to);
+  copy_and_wait(call, "from", op.from, op.to);
+}
+
+template <class Device, storage_scalar T>
+TEMPFLOW_HIDDEN void run(const device_arguments<Device>& arguments, const copy_to_host_op<T>& op) {
   device_call call(arguments, "copy_to_host");
   call.expects("from", op.from);
-  call.expects_to_wait("to");
-  copy_rows_on(call.device(), op.from, op.to);
-  call.device().synchronize();
+  copy_and_wait(call, "to", op.from, op.to);
 }
 
 }  // namespace tempflow::detail

@@ -42,7 +42,7 @@ struct ema_update_kernel {
 };
 
 template <class Device, storage_scalar T>
-void run(const device_arguments<Device>& arguments, const ema_update_op<T>& op) {
+TEMPFLOW_HIDDEN void run(const device_arguments<Device>& arguments, const ema_update_op<T>& op) {
   const auto size = static_cast<index_t>(op.average.size());
   if (size == 0) return;
   device_call call(arguments, "ema_update");

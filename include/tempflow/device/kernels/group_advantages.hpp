@@ -104,7 +104,7 @@ struct advantages_of_group {
 };
 
 template <sorting_device Device>
-void run(const device_arguments<Device>& arguments, const group_advantages_op& op) {
+TEMPFLOW_HIDDEN void run(const device_arguments<Device>& arguments, const group_advantages_op& op) {
   const auto count = static_cast<index_t>(op.groups.size());
   device_call call(arguments, "group_advantages");
   double* const result = call.output("advantages", op.advantages);

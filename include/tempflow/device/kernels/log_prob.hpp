@@ -56,7 +56,7 @@ struct log_prob_kernel {
 };
 
 template <class Device, storage_scalar T>
-void run(const device_arguments<Device>& arguments, const log_prob_op<T>& op) {
+TEMPFLOW_HIDDEN void run(const device_arguments<Device>& arguments, const log_prob_op<T>& op) {
   const index_t rows = op.x.rows(), elements = op.x.columns();
   if (rows < 1) return;
   device_call call(arguments, "log_prob");

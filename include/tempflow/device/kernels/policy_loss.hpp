@@ -133,8 +133,8 @@ void place_terms(device_call<Device>& call, index_t rows, Kernel& kernel) {
 }
 
 template <bool HasReference, class Device, storage_scalar T, storage_scalar G, class Objective>
-void launch_policy_loss(device_call<Device>& call, const policy_loss_op<T, G, Objective>& op,
-                        policy_row* to) {
+TEMPFLOW_HIDDEN void launch_policy_loss(device_call<Device>& call, const policy_loss_op<T, G, Objective>& op,
+                                        policy_row* to) {
   using real = compute_t<T>;
   const index_t rows = op.v.rows(), elements = op.v.columns(),
                 tiles = (elements - 1) / warp_tile<T>::size + 1;
@@ -184,7 +184,8 @@ void launch_policy_loss(device_call<Device>& call, const policy_loss_op<T, G, Ob
 }
 
 template <class Device, storage_scalar T, storage_scalar G, class Objective>
-void run(const device_arguments<Device>& arguments, const policy_loss_op<T, G, Objective>& op) {
+TEMPFLOW_HIDDEN void run(const device_arguments<Device>& arguments,
+                         const policy_loss_op<T, G, Objective>& op) {
   static_assert(std::is_trivially_copyable_v<Objective>,
                 "tempflow: an objective is copied to the device byte by byte: it must be trivially copyable");
   const index_t rows = op.v.rows();

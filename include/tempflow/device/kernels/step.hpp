@@ -220,7 +220,7 @@ struct fill_noise_kernel {
 };
 
 template <class Device, storage_scalar T>
-void run(const device_arguments<Device>& arguments, const step_op<T>& op) {
+TEMPFLOW_HIDDEN void run(const device_arguments<Device>& arguments, const step_op<T>& op) {
   if (op.x.empty()) return;
   device_call call(arguments, "step");
   call.expects("x", op.x, "v", op.v, "y", op.y);
@@ -243,7 +243,7 @@ void run(const device_arguments<Device>& arguments, const step_op<T>& op) {
 }
 
 template <class Device, storage_scalar T>
-void run(const device_arguments<Device>& arguments, const branch_step_op<T>& op) {
+TEMPFLOW_HIDDEN void run(const device_arguments<Device>& arguments, const branch_step_op<T>& op) {
   if (op.x.empty()) return;
   device_call call(arguments, "branch_step");
   call.expects("x", op.x, "v", op.v, "trunk", op.trunk, "branches", op.branches);
@@ -265,7 +265,7 @@ void run(const device_arguments<Device>& arguments, const branch_step_op<T>& op)
 }
 
 template <class Device, storage_scalar T>
-void run(const device_arguments<Device>& arguments, const ode_step_op<T>& op) {
+TEMPFLOW_HIDDEN void run(const device_arguments<Device>& arguments, const ode_step_op<T>& op) {
   if (op.x.empty()) return;
   device_call call(arguments, "ode_step");
   call.expects("x", op.x, "v", op.v, "y", op.y);
@@ -281,7 +281,7 @@ void run(const device_arguments<Device>& arguments, const ode_step_op<T>& op) {
 }
 
 template <class Device, storage_scalar T>
-void run(const device_arguments<Device>& arguments, const fill_noise_op<T>& op) {
+TEMPFLOW_HIDDEN void run(const device_arguments<Device>& arguments, const fill_noise_op<T>& op) {
   if (op.out.empty()) return;
   device_call call(arguments, "fill_noise");
   call.expects("out", op.out);

@@ -20,7 +20,7 @@ class operation_arguments {
  public:
   explicit operation_arguments(const B& backend) : backend_(backend) {}
 
-  const B& on() const { return backend_; }
+  const B& backend() const { return backend_; }
 
   /// Whether the host reads an argument there when an operation is called, or the device does in stream
   /// order.
@@ -42,7 +42,7 @@ class operation_arguments<B> {
  public:
   explicit operation_arguments(const B& backend) : backend_(backend) {}
 
-  const B& on() const { return backend_; }
+  const B& backend() const { return backend_; }
 
   /// Where an address lies.
   memory_kind memory_of(const void* address) const {

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What each operation asks of a backend: its arguments, checked. Host backends answer with run(backend,
-// operation) of ops/host/, devices with run(arguments, operation) of device/kernels/.
+// What each operation asks of a backend: its arguments, checked. A backend answers with an overload of
+// run(arguments, operation): host backends' are in ops/host/, those of devices in device/kernels/.
 
 #include <concepts>
 #include <cstdint>
@@ -109,19 +109,16 @@ struct gather_rows_op {
   batch_view<T> to;
 };
 
-/// Whether a backend has an implementation of an operation, among all that is included: of a host backend, or
-/// of the arguments on a device.
-template <class Runner, class Operation>
-concept runs_operation = requires(const Runner& runner, const Operation& op) {
-  run(runner, op);
+/// Whether a backend has an implementation of an operation, among all that is included.
+template <class B, class Operation>
+concept runs_operation = requires(const operation_arguments<B>& arguments, const Operation& op) {
+  run(arguments, op);
 };
 
 /// Runs an operation where its backend has it.
 template <class B, class Operation>
-void execute(const operation_arguments<B>& arguments, const Operation& op) {
+TEMPFLOW_HIDDEN void execute(const operation_arguments<B>& arguments, const Operation& op) {
   if constexpr (runs_operation<B, Operation>) {
-    run(arguments.on(), op);
-  } else if constexpr (runs_operation<operation_arguments<B>, Operation>) {
     run(arguments, op);
   } else {
     static_assert(!std::same_as<B, B>,
@@ -132,7 +129,7 @@ void execute(const operation_arguments<B>& arguments, const Operation& op) {
   }
 }
 template <backend B, class Operation>
-void execute(const B& backend, const Operation& op) {
+TEMPFLOW_HIDDEN void execute(const B& backend, const Operation& op) {
   execute(operation_arguments<B>(backend), op);
 }
 

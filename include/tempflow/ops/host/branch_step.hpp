@@ -46,8 +46,8 @@ struct branch_step_row {
 };
 
 template <host_backend B, storage_scalar T>
-void run(const B& backend, const branch_step_op<T>& op) {
-  run_rows(backend, op.x.rows(), branch_step_row<typename B::arithmetic, T>{op, *op.noise.key});
+void run(const operation_arguments<B>& arguments, const branch_step_op<T>& op) {
+  run_rows(arguments.backend(), op.x.rows(), branch_step_row<typename B::arithmetic, T>{op, *op.noise.key});
 }
 
 }  // namespace tempflow::detail

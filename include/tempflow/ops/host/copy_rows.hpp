@@ -11,22 +11,22 @@
 namespace tempflow::detail {
 
 template <host_backend B, storage_scalar T>
-void run(const B&, const copy_rows_op<T>& op) {
+void run(const operation_arguments<B>&, const copy_rows_op<T>& op) {
   for (index_t i = 0; i < op.to.rows(); ++i) std::copy_n(op.from.row(i), op.from.columns(), op.to.row(i));
 }
 
 template <host_backend B, storage_scalar T>
-void run(const B& backend, const copy_from_host_op<T>& op) {
-  run(backend, copy_rows_op<T>{op.from, op.to});
+void run(const operation_arguments<B>& arguments, const copy_from_host_op<T>& op) {
+  run(arguments, copy_rows_op<T>{op.from, op.to});
 }
 
 template <host_backend B, storage_scalar T>
-void run(const B& backend, const copy_to_host_op<T>& op) {
-  run(backend, copy_rows_op<T>{op.from, op.to});
+void run(const operation_arguments<B>& arguments, const copy_to_host_op<T>& op) {
+  run(arguments, copy_rows_op<T>{op.from, op.to});
 }
 
 template <host_backend B, storage_scalar T>
-void run(const B&, const gather_rows_op<T>& op) {
+void run(const operation_arguments<B>&, const gather_rows_op<T>& op) {
   for (index_t i = 0; i < op.to.rows(); ++i) {
     std::copy_n(op.from.row(op.rows[static_cast<std::size_t>(i)]), op.from.columns(), op.to.row(i));
   }

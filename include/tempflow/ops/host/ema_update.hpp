@@ -35,10 +35,10 @@ struct ema_update_block {
 };
 
 template <host_backend B, storage_scalar T>
-void run(const B& backend, const ema_update_op<T>& op) {
+void run(const operation_arguments<B>& arguments, const ema_update_op<T>& op) {
   using block = ema_update_block<typename B::arithmetic, T>;
   const auto size = static_cast<index_t>(op.average.size());
-  backend.for_each_index((size + block::size - 1) / block::size, block{op, *op.decay});
+  arguments.backend().for_each_index((size + block::size - 1) / block::size, block{op, *op.decay});
 }
 
 }  // namespace tempflow::detail

@@ -32,8 +32,8 @@ struct fill_noise_row {
 };
 
 template <host_backend B, storage_scalar T>
-void run(const B& backend, const fill_noise_op<T>& op) {
-  run_rows(backend, op.out.rows(), fill_noise_row<typename B::arithmetic, T>{op, *op.noise.key});
+void run(const operation_arguments<B>& arguments, const fill_noise_op<T>& op) {
+  run_rows(arguments.backend(), op.out.rows(), fill_noise_row<typename B::arithmetic, T>{op, *op.noise.key});
 }
 
 }  // namespace tempflow::detail

@@ -13,7 +13,7 @@
 namespace tempflow::detail {
 
 template <host_backend B>
-void run(const B&, const group_advantages_op& op) {
+void run(const operation_arguments<B>&, const group_advantages_op& op) {
   const bool one = op.rewards.size() == 1 && op.rewards[0].weight == 1;
   const std::vector<double> sum = one ? std::vector<double>() : weighted_sum(op.rewards);
   std::vector<index_t> scratch(op.groups.size());

@@ -35,8 +35,8 @@ struct log_prob_row {
 };
 
 template <host_backend B, storage_scalar T>
-void run(const B& backend, const log_prob_op<T>& op) {
-  run_rows(backend, op.x.rows(), log_prob_row<typename B::arithmetic, T>{op});
+void run(const operation_arguments<B>& arguments, const log_prob_op<T>& op) {
+  run_rows(arguments.backend(), op.x.rows(), log_prob_row<typename B::arithmetic, T>{op});
 }
 
 }  // namespace tempflow::detail

@@ -160,7 +160,7 @@ struct policy_loss_row {
 };
 
 template <host_backend B, storage_scalar T, storage_scalar G, class Objective>
-void run(const B& backend, const policy_loss_op<T, G, Objective>& op) {
+void run(const operation_arguments<B>& arguments, const policy_loss_op<T, G, Objective>& op) {
   using row_kernel = policy_loss_row<typename B::arithmetic, T, G, Objective>;
   const index_t count = op.v.rows();
   std::vector<policy_slopes<typename row_kernel::real>> slopes(static_cast<std::size_t>(count));
@@ -169,7 +169,7 @@ void run(const B& backend, const policy_loss_op<T, G, Objective>& op) {
   std::atomic<bool> one_pass = !op.gradient.empty() && !in_place;
   const row_kernel rows{op, worth_streaming(op.gradient), one_pass, slopes};
   for (index_t i = 0; i < count; ++i) rows.begin(i);
-  run_rows(backend, count, rows);
+  run_rows(arguments.backend(), count, rows);
 }
 
 }  // namespace tempflow::detail

@@ -61,13 +61,13 @@ struct ode_step_row {
 };
 
 template <host_backend B, storage_scalar T>
-void run(const B& backend, const step_op<T>& op) {
-  run_rows(backend, op.x.rows(), step_row<typename B::arithmetic, T>{op, *op.noise.key});
+void run(const operation_arguments<B>& arguments, const step_op<T>& op) {
+  run_rows(arguments.backend(), op.x.rows(), step_row<typename B::arithmetic, T>{op, *op.noise.key});
 }
 
 template <host_backend B, storage_scalar T>
-void run(const B& backend, const ode_step_op<T>& op) {
-  run_rows(backend, op.x.rows(), ode_step_row<typename B::arithmetic, T>{op});
+void run(const operation_arguments<B>& arguments, const ode_step_op<T>& op) {
+  run_rows(arguments.backend(), op.x.rows(), ode_step_row<typename B::arithmetic, T>{op});
 }
 
 }  // namespace tempflow::detail

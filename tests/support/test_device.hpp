@@ -27,7 +27,7 @@ namespace support {
 #if defined(__CUDACC__)
 
 inline constexpr bool emulated = false;
-using device_place = tempflow::cuda_backend;
+using test_device = tempflow::cuda_backend;
 
 inline cudaStream_t test_stream() {
   static const cudaStream_t stream = [] {
@@ -38,18 +38,18 @@ inline cudaStream_t test_stream() {
   }();
   return stream;
 }
-inline device_place make_device_place() { return device_place(test_stream()); }
+inline test_device make_test_device() { return test_device(test_stream()); }
 
 #else
 
 inline constexpr bool emulated = true;
-using device_place = emulated_backend;
+using test_device = emulated_backend;
 
-inline device_place make_device_place(int clusters = 16) { return device_place(emulated_device(clusters)); }
+inline test_device make_test_device(int clusters = 16) { return test_device(emulated_device(clusters)); }
 
 /// The same device with its threads in another order.
-inline device_place make_device_place(int clusters, unsigned seed) {
-  return device_place(emulated_device(clusters, seed));
+inline test_device make_test_device(int clusters, unsigned seed) {
+  return test_device(emulated_device(clusters, seed));
 }
 
 #endif
@@ -64,26 +64,26 @@ struct layout {
 template <class T, class B>
 class placed {
  public:
-  placed(const B& place, index_t rows, index_t columns, layout shape = {})
-      : place_(place), rows_(rows), columns_(columns), shape_(shape) {
+  placed(const B& backend, index_t rows, index_t columns, layout shape = {})
+      : backend_(backend), rows_(rows), columns_(columns), shape_(shape) {
     batch_buffer<T> all(1, shape.offset + rows * stride() + 1);
     for (index_t e = 0; e < all.columns(); ++e) all.view().data()[e] = sentinel();
-    memory_ = tempflow::from_host(place, all.view());
+    memory_ = tempflow::from_host(backend, all.view());
   }
-  placed(const B& place, const batch_buffer<T>& from, layout shape = {})
-      : placed(place, from.rows(), from.columns(), shape) {
-    tempflow::copy_from_host(place, from.view(), view());
+  placed(const B& backend, const batch_buffer<T>& from, layout shape = {})
+      : placed(backend, from.rows(), from.columns(), shape) {
+    tempflow::copy_from_host(backend, from.view(), view());
   }
 
   batch_view<T> view() { return {memory_.view().data() + shape_.offset, rows_, columns_, stride()}; }
   operator batch_view<T>() { return view(); }
   operator batch_view<const T>() { return view(); }
 
-  batch_buffer<T> values() { return tempflow::to_host(place_, view()); }
+  batch_buffer<T> values() { return tempflow::to_host(backend_, view()); }
 
   /// Whether nothing between and around the rows was written.
   bool sentinels_stand() {
-    const auto all = tempflow::to_host(place_, memory_.view());
+    const auto all = tempflow::to_host(backend_, memory_.view());
     for (index_t e = 0; e < all.columns(); ++e) {
       const index_t at = e - shape_.offset;
       const bool in_row = at >= 0 && at / stride() < rows_ && at % stride() < columns_;
@@ -96,7 +96,7 @@ class placed {
   static T sentinel() { return tempflow::store<T>(-77.0f); }
   index_t stride() const { return columns_ + shape_.padding; }
 
-  B place_;
+  B backend_;
   index_t rows_, columns_;
   layout shape_;
   tempflow::buffer_of<B, T> memory_;
@@ -106,9 +106,9 @@ class placed {
 template <class B>
 class placed_numbers {
  public:
-  placed_numbers(const B& place, index_t count) : batch_(place, 1, count) {}
-  placed_numbers(const B& place, std::span<const double> from)
-      : batch_(place, batch_of<double>(1, static_cast<index_t>(from.size()), from)) {}
+  placed_numbers(const B& backend, index_t count) : batch_(backend, 1, count) {}
+  placed_numbers(const B& backend, std::span<const double> from)
+      : batch_(backend, batch_of<double>(1, static_cast<index_t>(from.size()), from)) {}
 
   std::span<double> span() {
     return {batch_.view().data(), static_cast<std::size_t>(batch_.view().columns())};
@@ -127,7 +127,7 @@ class placed_numbers {
 // What tests call on the device, compiled once for all of them in support/device_kernels_*.cpp. keywords: extern template,
 // or template where they are compiled.
 #define TEMPFLOW_TEST_DEVICE_KERNELS(keywords, T) \
-  TEMPFLOW_INSTANTIATE_OPS_ON(keywords, operation_arguments<support::device_place>, T)
+  TEMPFLOW_INSTANTIATE_OPS_ON(keywords, support::test_device, T)
 
 #if !defined(TEMPFLOW_TEST_INSTANTIATES)
 
