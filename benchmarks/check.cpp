@@ -165,6 +165,41 @@ std::string problem::check_gradient(const buffers& b, const results& r) const {
   return {};
 }
 
+/// The mean of K losses and gradients, of the k-th transitions of all states each.
+std::string problem::check_siblings(const buffers& b, const results& r) const {
+  std::vector<double> expected(static_cast<std::size_t>(task_.elements()));
+  std::vector<std::byte> gradient(expected.size() * size_of(task_.type));
+  double loss = 0;
+  for (index k = 0; k < explorations; ++k) {
+    task kth = task_;
+    kth.old_log_probs.clear(), kth.advantages.clear();
+    for (index i = 0; i < task_.rows; ++i) {
+      const auto at = static_cast<std::size_t>(i * explorations + k);
+      kth.old_log_probs.push_back(task_.old_log_probs[at]);
+      kth.advantages.push_back(task_.advantages[at]);
+    }
+    const auto y = exploration(task_, b.branches, k);
+    buffers other = b;
+    other.y = y.data();
+    other.out = gradient.data();
+    results of_k;
+    of_k.log_probs.resize(static_cast<std::size_t>(task_.rows));
+    reference(kth, kernel::policy_loss)(other, of_k);
+    loss += of_k.loss / explorations;
+    for (std::size_t e = 0; e < expected.size(); ++e)
+      expected[e] += element(task_.type, gradient.data(), static_cast<index>(e)) / explorations;
+  }
+  if (auto wrong = off("loss", r.loss, loss, log_prob_tolerance); !wrong.empty()) return wrong;
+  double largest = 0, worst = 0;
+  for (std::size_t e = 0; e < expected.size(); ++e) {
+    largest = std::max(largest, std::abs(expected[e]));
+    const double error = element(task_.type, r.out, static_cast<index>(e)) - expected[e];
+    worst = std::isnan(error) ? HUGE_VAL : std::max(worst, std::abs(error));
+  }
+  return off("gradient's error, relative to its largest element,", worst / largest, 0,
+             2 * gradient_tolerance(task_.type));
+}
+
 std::string problem::check(const operation& run) {
   const buffers b = next();
   results r = empty_results();
@@ -179,6 +214,7 @@ std::string problem::check(const operation& run) {
       return check_advantages(task_, static_cast<const double*>(b.x), static_cast<const double*>(r.out));
     case kernel::policy_loss:
     case kernel::policy_loss_on_policy: return check_gradient(b, r);
+    case kernel::siblings: return check_siblings(b, r);
     case kernel::branch_step:
       for (index k = 0; k < explorations; ++k) {
         auto wrong = check_draw(b, exploration(task_, r.branches, k).data(), r, k, explorations);

@@ -111,6 +111,9 @@ void add_all(const peer& p) {
       if (!serial) each(kernel::policy_loss_on_policy, type, s, false);
     }
   }
+  for (const storage type : {storage::f32, storage::bf16}) {
+    for (const size& s : {tiny, size{4, 65536}, size{4, 262144}}) each(kernel::siblings, type, s, false);
+  }
   each(kernel::normals, storage::f32, tiny, false, true);
   each(kernel::normals, storage::f32, {1, 1 << 20}, false, true);
   each(kernel::group_advantages, storage::f64, {1, 1152}, false, true);

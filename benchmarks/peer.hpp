@@ -19,22 +19,24 @@ namespace bench {
 
 using index = std::int64_t;
 
-/// policy_loss_on_policy is policy_loss at log-ratios of exactly 0, as in the first update after a rollout.
+/// policy_loss_on_policy is policy_loss at log-ratios of exactly 0, as in the first update after a rollout; siblings
+/// is that of `explorations` transitions which leave each row's state.
 enum class kernel {
   step,
   branch_step,
   log_prob,
   policy_loss,
   policy_loss_on_policy,
+  siblings,
   normals,
   group_advantages
 };
 enum class storage { f32, bf16, f16, f64 };
 
 constexpr std::string_view name_of(kernel k) {
-  constexpr std::string_view names[] = {
-      "step",    "branch_step",     "log_prob", "policy_loss", "policy_loss_on_policy",
-      "normals", "group_advantages"};
+  constexpr std::string_view names[] = {"step",        "branch_step",           "log_prob",
+                                        "policy_loss", "policy_loss_on_policy", "siblings",
+                                        "normals",     "group_advantages"};
   return names[static_cast<int>(k)];
 }
 
@@ -45,7 +47,7 @@ constexpr std::string_view name_of(storage s) {
 
 constexpr std::size_t size_of(storage s) { return s == storage::f32 ? 4 : s == storage::f64 ? 8 : 2; }
 
-/// branch_step's K.
+/// K of branch_step and siblings.
 constexpr index explorations = 6;
 
 /// The transition of all rows: y = alpha x + beta v + std z. In a grid of sigmas beta = -dt factor.
@@ -60,7 +62,7 @@ struct task {
   index rows, columns;
   int threads;
   transition step;
-  std::vector<double> old_log_probs, advantages;  ///< policy_loss: one per row
+  std::vector<double> old_log_probs, advantages;  ///< policy_loss: one per row; siblings: per transition
   double clip = 1e-4, advantage_clip = 5, kl_beta = 0.04;
   double gradient_scale = 1;  ///< loss scaling, without which fp16 gradients vanish
   index group_size = 8;       ///< group_advantages: samples of a group are neighbours
@@ -74,7 +76,7 @@ struct task {
 struct buffers {
   const void *x, *v, *y, *v_ref;
   void* out;       ///< y of step, trunk of branch_step, gradient of policy_loss, normals, advantages
-  void* branches;  ///< of branch_step: explorations * rows rows
+  void* branches;  ///< explorations * rows rows: written by branch_step, read as y by siblings
 };
 
 /// Small results, and where the large ones are: in the buffers, unless an operation says otherwise.
@@ -146,7 +148,7 @@ struct row_loss {
 
 inline row_loss loss_of(const task& t, index i, double squared_residual, double squared_difference) {
   const auto at = static_cast<std::size_t>(i);
-  const double elements = static_cast<double>(t.columns), rows = static_cast<double>(t.rows);
+  const double elements = static_cast<double>(t.columns), rows = static_cast<double>(t.old_log_probs.size());
   const double ratio = std::exp(log_prob_of(t, squared_residual) - t.old_log_probs[at]);
   const double advantage = std::clamp(t.advantages[at], -t.advantage_clip, t.advantage_clip);
   const double plain = -advantage * ratio, clipped = -advantage * std::clamp(ratio, 1 - t.clip, 1 + t.clip);

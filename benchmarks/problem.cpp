@@ -83,7 +83,8 @@ problem::problem(const group& g) {
   // A page between batches, as between an allocator's: at equal places of the caches' sets they evict each other.
   constexpr std::size_t page = 4096;
   const auto padded = (bytes + alignment - 1) / alignment * alignment + page;
-  const std::size_t set = padded * (streams + (g.what == kernel::branch_step ? explorations : 0));
+  const bool branches = g.what == kernel::branch_step || g.what == kernel::siblings;
+  const std::size_t set = padded * (streams + (branches ? explorations : 0));
   const std::size_t wanted = 4 * last_level_cache() / set + 1, fitting = most_memory / set;
   const std::size_t count = g.cold ? std::max<std::size_t>(2, std::min(wanted, fitting)) : 1;
   for (std::size_t i = 0; i < count; ++i) {
@@ -100,6 +101,10 @@ problem::problem(const group& g) {
     fill(task_, 1, 1, nullptr, first);
     fill(task_, 2, 1, nullptr, first + padded);
     fill(task_, 3, 0.2, first + padded, first + 3 * padded);  // v_ref, not far from v
+  }
+  if (g.what == kernel::siblings) {
+    draw_siblings();
+    return;
   }
   const bool on_policy = g.what == kernel::policy_loss_on_policy;
   if (g.what != kernel::log_prob && g.what != kernel::policy_loss && !on_policy) return;
@@ -125,9 +130,20 @@ problem::problem(const group& g) {
   }
 }
 
+void problem::draw_siblings() {
+  const auto is =
+      std::find_if(peers().begin(), peers().end(), [](const peer& p) { return p.name == "tempflow"; });
+  const auto draw = is->find(kernel::branch_step, task_.type)->make(task_);
+  results r = empty_results();
+  for (const buffers& b : sets_) draw(b, r);
+  task_.old_log_probs = r.log_probs;
+  for (std::size_t i = 0; i < r.log_probs.size(); ++i) task_.advantages.push_back(i % 2 == 0 ? 0.75 : -1.25);
+}
+
 results problem::empty_results() const {
   results r;
-  const index rows = task_.what == kernel::branch_step ? task_.rows * explorations : task_.rows;
+  const bool branches = task_.what == kernel::branch_step || task_.what == kernel::siblings;
+  const index rows = branches ? task_.rows * explorations : task_.rows;
   r.log_probs.resize(static_cast<std::size_t>(rows));
   return r;
 }

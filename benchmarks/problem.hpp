@@ -48,9 +48,13 @@ class problem {
   std::string check(const operation& run);
 
  private:
+  /// Branches of each row with their log-probs: siblings on policy.
+  void draw_siblings();
+
   std::string check_draw(const buffers& b, const void* y, const results& r, index first = 0,
                          index every = 1) const;
   std::string check_gradient(const buffers& b, const results& r) const;
+  std::string check_siblings(const buffers& b, const results& r) const;
 
   task task_;
   std::vector<std::unique_ptr<std::byte, void (*)(void*)>> memory_;

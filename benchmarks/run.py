@@ -53,7 +53,7 @@ def arguments() -> argparse.Namespace:
                         help="one tiny size, three repetitions: whether all runs, not how fast")
     parser.add_argument("--kernel", action="append", metavar="NAME",
                         help="only this kernel (may be given again): step, branch_step, log_prob, policy_loss, "
-                             "policy_loss_on_policy, "
+                             "policy_loss_on_policy, siblings, "
                              "normals, group_advantages")
     parser.add_argument("--filter", default="", metavar="REGEX", help="only benchmarks whose name it is found in")
     parser.add_argument("--no-cold", action="store_true", help="leave the cold ones out")

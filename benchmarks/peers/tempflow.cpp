@@ -4,6 +4,8 @@
 // tempflow itself, and its reference backend: naive, in double, the oracle of all others. Compiled at plain -O2, as a
 // user compiles it.
 
+#include <algorithm>
+#include <map>
 #include <span>
 #include <type_traits>
 
@@ -39,8 +41,8 @@ std::vector<tf::noise_id> noise_ids(const task& t) {
 }
 
 template <class T>
-tf::batch_view<const T> read(const task& t, const void* batch) {
-  return {static_cast<const T*>(batch), t.rows, t.columns};
+tf::batch_view<const T> read(const task& t, const void* batch, index times = 1) {
+  return {static_cast<const T*>(batch), times * t.rows, t.columns};
 }
 
 template <class T>
@@ -91,11 +93,13 @@ operation log_prob(const task& t) {
   };
 }
 
+tf::clipped_grpo objective_of(const task& t) {
+  return {.clip = {t.clip, t.clip}, .advantage_clip = t.advantage_clip, .kl_beta = t.kl_beta};
+}
+
 template <class Place, class T>
 operation policy_loss(const task& t) {
-  const tf::clipped_grpo objective{
-      .clip = {t.clip, t.clip}, .advantage_clip = t.advantage_clip, .kl_beta = t.kl_beta};
-  return [&t, objective, backend = place_of<Place>(t),
+  return [&t, objective = objective_of(t), backend = place_of<Place>(t),
           rows = std::vector<tf::policy_row>(static_cast<std::size_t>(t.rows))](const buffers& b,
                                                                                 results& r) mutable {
     const tf::policy_batch<T> batch{.x = read<T>(t, b.x),
@@ -109,6 +113,67 @@ operation policy_loss(const task& t) {
                  .loss;
     std::transform(rows.begin(), rows.end(), r.log_probs.begin(),
                    [](const auto& row) { return row.log_prob; });
+  };
+}
+
+template <class Place, class T>
+operation siblings(const task& t) {
+  std::vector<tf::index_t> offsets;
+  for (index i = 0; i <= t.rows; ++i) offsets.push_back(i * explorations);
+  return [&t, offsets, backend = place_of<Place>(t), rows = std::vector<tf::policy_row>(t.advantages.size())](
+             const buffers& b, results& r) mutable {
+    const tf::policy_batch<T> batch{.x = read<T>(t, b.x),
+                                    .y = read<T>(t, b.branches, explorations),
+                                    .offsets = offsets,
+                                    .transitions = transition_of(t),
+                                    .old_log_probs = t.old_log_probs,
+                                    .advantages = t.advantages,
+                                    .gradient_scale = t.gradient_scale};
+    r.loss = tf::policy_loss(backend, batch, read<T>(t, b.v), read<T>(t, b.v_ref), objective_of(t),
+                             write<T>(t, b.out), std::span(rows))
+                 .loss;
+  };
+}
+
+/// siblings by a row for each transition: x, v and v_ref are there as often as a state has siblings (as a model that
+/// is asked for each row gives them; not timed), and so is the gradient, which is added up for the check alone.
+template <class Place, class T>
+operation separate_rows(const task& t) {
+  struct repeated {
+    tf::batch_buffer<T> x, v, v_ref, gradient;
+  };
+  std::map<const void*, repeated> copies;
+  return [&t, copies, backend = place_of<Place>(t), rows = std::vector<tf::policy_row>(t.advantages.size())](
+             const buffers& b, results& r) mutable {
+    repeated& own = copies[b.x];
+    if (own.x.rows() == 0) {
+      const auto repeat = [&](const void* from) {
+        tf::batch_buffer<T> to(t.rows * explorations, t.columns);
+        for (index i = 0; i < to.rows(); ++i)
+          std::copy_n(read<T>(t, from).row(i / explorations), t.columns, to.view().row(i));
+        return to;
+      };
+      own = {repeat(b.x), repeat(b.v), repeat(b.v_ref),
+             tf::batch_buffer<T>(t.rows * explorations, t.columns)};
+    }
+    const tf::policy_batch<T> batch{.x = own.x,
+                                    .y = read<T>(t, b.branches, explorations),
+                                    .transitions = transition_of(t),
+                                    .old_log_probs = t.old_log_probs,
+                                    .advantages = t.advantages,
+                                    .gradient_scale = t.gradient_scale};
+    r.loss = tf::policy_loss(backend, batch, own.v.view(), own.v_ref.view(), objective_of(t), own.gradient,
+                             std::span(rows))
+                 .loss;
+    if (r.out != b.out) return;
+    for (index i = 0; i < t.rows; ++i) {
+      for (index e = 0; e < t.columns; ++e) {
+        float sum = 0;
+        for (index k = 0; k < explorations; ++k)
+          sum += tf::load(own.gradient.view().row(i * explorations + k)[e]);
+        write<T>(t, b.out).row(i)[e] = tf::store<T>(sum);
+      }
+    }
   };
 }
 
@@ -149,6 +214,8 @@ peer library() {
   peer self{"tempflow", "plain -O2, cpu_backend", offers<tf::cpu_backend>()};
   self.offers.push_back({kernel::branch_step, storage::f32, branch_step<tf::cpu_backend, float>});
   self.offers.push_back({kernel::branch_step, storage::bf16, branch_step<tf::cpu_backend, tf::bfloat16>});
+  self.offers.push_back({kernel::siblings, storage::f32, siblings<tf::cpu_backend, float>});
+  self.offers.push_back({kernel::siblings, storage::bf16, siblings<tf::cpu_backend, tf::bfloat16>});
   self.offers.push_back({kernel::normals, storage::f32, normals<tf::cpu_backend, float>});
   self.offers.push_back({kernel::group_advantages, storage::f64, group_advantages});
   return self;
@@ -161,8 +228,15 @@ peer unfused() {
            {kernel::branch_step, storage::bf16, separate_steps<tf::cpu_backend, tf::bfloat16>}}};
 }
 
+peer row_by_row() {
+  return {"separate_rows",
+          "tempflow's policy_loss of a row for each transition instead of siblings",
+          {{kernel::siblings, storage::f32, separate_rows<tf::cpu_backend, float>},
+           {kernel::siblings, storage::bf16, separate_rows<tf::cpu_backend, tf::bfloat16>}}};
+}
+
 const registration added[] = {
-    registration(library()), registration(unfused()),
+    registration(library()), registration(unfused()), registration(row_by_row()),
     registration({"reference", "tempflow's reference_backend: naive, serial, in double",
                   offers<tf::reference_backend>()})};
 

@@ -139,6 +139,34 @@ operation eager_policy_loss(const task& t) {
   };
 }
 
+/// A model's mean for each state, compared with what each of its explorations drew.
+operation eager_siblings(const task& t) {
+  const auto old = column(t, t.old_log_probs).squeeze(1), advantages = column(t, t.advantages).squeeze(1);
+  return [&t, old, advantages, transition = eager_transition(t), gradient = at::Tensor()](
+             const buffers& b, results& r) mutable {
+    const auto compute = compute_of(t.type);
+    const auto x = tensor(t, b.x).to(compute), y = tensor(t, b.branches, explorations).to(compute);
+    const auto v = tensor(t, b.v).requires_grad_();
+    at::Tensor reference_mean;
+    {
+      const at::NoGradGuard no_grad;
+      reference_mean = transition.mean(x, tensor(t, b.v_ref).to(compute));
+    }
+    const auto mean = transition.mean(x, v.to(compute));
+    const auto ratio =
+        at::exp(transition.repeated().log_prob(y, mean.repeat_interleave(explorations, 0)) - old);
+    const auto clamped = at::clamp(advantages, -t.advantage_clip, t.advantage_clip);
+    const auto policy =
+        at::mean(at::maximum(-clamped * ratio, -clamped * at::clamp(ratio, 1 - t.clip, 1 + t.clip)));
+    const auto kl = (mean - reference_mean).pow(2).mean(1, true) / (2 * transition.std.pow(2));
+    const auto loss = policy + t.kl_beta * at::mean(kl);
+    (t.gradient_scale == 1 ? loss : loss * t.gradient_scale).backward();
+    r.loss = loss.item<double>();
+    gradient = v.grad();
+    r.out = gradient.data_ptr();
+  };
+}
+
 operation eager_normals(const task& t) {
   return [&t, z = at::Tensor()](const buffers&, results& r) mutable {
     z = at::randn({t.rows, t.columns}, dtype_of(t.type));
@@ -263,8 +291,10 @@ peer eager(const std::string& version) {
     p.offers.push_back({kernel::log_prob, type, with_threads<eager_log_prob>});
     p.offers.push_back({kernel::policy_loss, type, with_threads<eager_policy_loss>});
   }
-  for (const storage type : {storage::f32, storage::bf16})
+  for (const storage type : {storage::f32, storage::bf16}) {
     p.offers.push_back({kernel::branch_step, type, with_threads<eager_branch_step>});
+    p.offers.push_back({kernel::siblings, type, with_threads<eager_siblings>});
+  }
   p.offers.push_back({kernel::normals, storage::f32, with_threads<eager_normals>});
   p.offers.push_back({kernel::group_advantages, storage::f64, with_threads<eager_group_advantages>});
   return p;

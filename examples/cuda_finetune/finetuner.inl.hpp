@@ -5,6 +5,7 @@
 // The text of finetuner, for the file that instantiates it, which includes the library's operations on its
 // device first.
 
+#include <algorithm>
 #include <utility>
 
 #include "finetuner.hpp"
@@ -35,21 +36,19 @@ std::vector<float> finetuner<Device, Gemm>::average() const {
 
 template <class Device, gemm Gemm>
 auto finetuner<Device, Gemm>::model(const buffer& weights, calls order) {
-  return tempflow::flow_model<float>(network_.dimension(), [this, &weights, order](auto x, auto sigma,
-                                                                                   auto prompts, auto v) {
-    // The wavefront gives the trunk's rows, if any, then the branches of one step after the other.
-    const auto& plan = recipe_.branch_plan;
-    const auto block = static_cast<tempflow::index_t>(classes) * plan.seeds_per_prompt * plan.explorations;
-    tempflow::index_t count = order == calls::wavefront ? x.rows() : x.rows() % block;
-    for (tempflow::index_t first = 0; first < x.rows(); first += std::exchange(count, block)) {
-      if (count == 0) continue;
-      const auto at = static_cast<std::size_t>(first), size = static_cast<std::size_t>(count);
-      network_.forward(weights.view(), x.slice(first, count), sigma.subspan(at, size),
-                       prompts.subspan(at, size), v.slice(first, count), scratch_);
-      ++last_cost_.rollout_calls;
-      last_cost_.rollout_evaluations += count;
-    }
-  });
+  return tempflow::flow_model<float>(
+      network_.dimension(), [this, &weights, order](auto x, auto sigma, auto prompts, auto v) {
+        // A call of the wavefront has the branches of one step after the other, then the trunk's rows, if any.
+        const auto most = order == calls::wavefront ? x.rows() : classes * recipe_.branches_per_prompt();
+        for (tempflow::index_t first = 0; first < x.rows(); first += most) {
+          const auto count = std::min(most, x.rows() - first);
+          const auto at = static_cast<std::size_t>(first), size = static_cast<std::size_t>(count);
+          network_.forward(weights.view(), x.slice(first, count), sigma.subspan(at, size),
+                           prompts.subspan(at, size), v.slice(first, count), scratch_);
+          ++last_cost_.rollout_calls;
+          last_cost_.rollout_evaluations += count;
+        }
+      });
 }
 
 template <class Device, gemm Gemm>
@@ -70,10 +69,7 @@ update_report finetuner<Device, Gemm>::update(calls order) {
   // 1  Explore: noisy branches off noise-free trunks, each finished to latents.
   auto rollout = timed(last_cost_.rollout_seconds, [&] {
     auto policy = model(weights_, order);
-    const auto key = recipe_.key(updates_);
-    return recipe_.branches
-               ? tf::branch_rollout(backend_, policy, all_prompts(), recipe_.chain, recipe_.branch_plan, key)
-               : tf::flow_rollout(backend_, policy, all_prompts(), recipe_.chain, recipe_.flow_plan, key);
+    return tf::roll_out(backend_, policy, all_prompts(), recipe_.plan(updates_), recipe_.key(updates_));
   });
   const auto counted = last_cost_;
 
@@ -88,10 +84,11 @@ update_report finetuner<Device, Gemm>::update(calls order) {
       rewards, recipe_.siblings ? rollout.seed_groups() : rollout.prompt_groups(), recipe_.credit);
 
   // 3  Descend: forward, loss and its gradient, backward, a minibatch at a time.
-  update_report report{.policy = {}, .groups = advantages.statistics, .cost = recipe_.cost()};
+  update_report report{
+      .policy = {}, .groups = advantages.statistics, .cost = tf::cost_of(recipe_.plan(updates_), classes)};
   report.policy = timed(last_cost_.training_seconds, [&] {
     tf::policy_statistics statistics;
-    const auto step_weights = recipe_.step_weights(rollout.trained_steps());
+    const auto step_weights = recipe_.step_weights(updates_);
     auto batches = tf::minibatches(rollout, advantages, step_weights, recipe_.cut(updates_));
     auto policy = model(weights_, calls::wavefront);
     largest_drift_ = std::max(largest_drift_, tf::rescore(backend_, policy, batches).max_abs);
@@ -104,7 +101,7 @@ update_report finetuner<Device, Gemm>::update(calls order) {
           tf::policy_loss(backend_, batch, v.view(), v_ref.view(), recipe_.objective, v_gradient.view());
       network_.backward(weights_.view(), v_gradient.view(), tape_, gradient_.view());
       if (!batch.completes_update) continue;
-      optimiser_.step(recipe_.optimiser, gradient_.view(), weights_.view());
+      optimiser_.step(recipe_.optimiser(updates_), gradient_.view(), weights_.view());
       backend_.device().clear(gradient_.view().data(),
                               sizeof(float) * static_cast<std::size_t>(gradient_.columns()));
       if (const auto decay = recipe_.ema.at(optimiser_.steps() - 1)) {

@@ -78,7 +78,7 @@ int main(int argc, char** argv) {
       "Pre-trains a flow model on Fashion-MNIST on the CPU, then fine-tunes it by TempFlow-GRPO on an NVIDIA "
       "GPU, without a framework. Pre-trained networks are those of fashion_mnist: --cache build/demo/cache "
       "takes them from ./dev demo.",
-      {.output = "build/cuda_finetune", .cache = "build/cuda_finetune/cache"},
+      [](fashion::options& o) { o.output = "build/cuda_finetune", o.cache = "build/cuda_finetune/cache"; },
       [&](CLI::App& app, fashion::options&) {
         app.add_option("--measure", repetitions,
                        "instead of a run: time so many updates with the wavefront's model calls, and as many "

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <ctime>
 
 #include "options.hpp"
 #include "progress.hpp"
@@ -20,7 +21,10 @@ metrics_row advance(Trainer& training, const options& o, const Evaluate& evaluat
   row.ratio_mean = 0;
   row.model_evaluations = last.model_evaluations;
   row.model_calls = last.model_calls;
+  row.trained_states = last.trained_states;
+  row.scored = last.scored;
   const double start = bar.seconds();
+  const std::clock_t begin = std::clock();
   const int count = std::min(o.evaluate_every, o.updates - training.updates());
   for (int i = 0; i < count; ++i) {
     const update_report report = training.update();
@@ -30,10 +34,13 @@ metrics_row advance(Trainer& training, const options& o, const Evaluate& evaluat
     row.zero_std_share += report.groups.zero_std_share() / count;
     row.model_evaluations += report.cost.model_evaluations;
     row.model_calls += report.cost.model_calls;
+    row.trained_states += report.cost.trained_states;
+    row.scored += report.cost.samples;
     char note[40];
     std::snprintf(note, sizeof note, "reward of the rollout %.3f", report.groups.reward_mean);
     bar.update(static_cast<double>(training.updates()) / o.updates, note);
   }
+  row.cpu_seconds = last.cpu_seconds + static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
   row.update = training.updates();
   row.quality = evaluate();
   row.seconds = last.seconds + bar.seconds() - start;

@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdlib>
 #include <sstream>
+#include <string_view>
 
 namespace fashion {
 namespace {
@@ -52,7 +53,9 @@ void for_each_setting(Options& o, const Visit& visit) {
 
   group = "Fine-tuning";
   visit(scope::run, group, "--method", o.method, IsMember({"tempflow-grpo", "flow-grpo"}),
-        "branches with process rewards, or full trajectories with one reward");
+        "branches with process rewards, or full trajectories with one reward; sets the defaults below");
+  visit(scope::run, group, "--run-seed", o.run_seed, NonNegativeNumber,
+        "seed of fine-tuning alone, for several runs from one pre-trained model");
   visit(scope::run, group, "--reward", o.reward, IsMember({"classifier", "jpeg"}),
         "the prompt's probability, or the negative JPEG size in kilobytes");
   visit(scope::run, group, "--jpeg-quality", o.jpeg_quality, Range(1, 100), "of --reward jpeg");
@@ -63,11 +66,24 @@ void for_each_setting(Options& o, const Visit& visit) {
   visit(scope::run, group, "--completion", o.completion,
         CLI::Validator(
             [](const std::string& text) {
-              return text == "full" || std::atoi(text.c_str()) > 0 ? std::string{}
-                                                                   : "must be full or a number of steps";
+              bool list = !text.empty() && text.back() != ',';
+              std::istringstream numbers(text);
+              for (std::string number; list && std::getline(numbers, number, ',');) {
+                list = !number.empty() && number.size() < 5 &&
+                       number.find_first_not_of("0123456789") == std::string::npos;
+              }
+              return text == "full" || list ? std::string{} : "must be full, or numbers of steps as in 2,2,1";
             },
-            "full|STEPS"),
-        "how a branch is finished: every remaining step, or at most so many coarse ones");
+            "full|STEPS[,STEPS...]"),
+        "how branches are finished: every remaining step, or at most so many coarse ones; one number per "
+        "branching "
+        "step, the last for all that follow");
+  visit(scope::run, group, "--antithetic", o.antithetic, any,
+        "explorations in pairs of noise z and -z: true or false");
+  visit(scope::run, group, "--shared-noise", o.shared_noise, any,
+        "all samples of a prompt start from one initial noise: true or false");
+  visit(scope::run, group, "--window", o.window, NonNegativeNumber,
+        "explore and train only so many neighbouring steps, drawn for each update (MixGRPO); 0: all");
   visit(scope::run, group, "--groups", o.groups, IsMember({"seed", "prompt"}),
         "whom a sample is compared with: siblings of its seed and step, or all of its prompt and step");
   visit(
@@ -83,9 +99,12 @@ void for_each_setting(Options& o, const Visit& visit) {
   visit(scope::run, group, "--advantage-clip", o.advantage_clip, PositiveNumber, "bound of an advantage");
   visit(scope::run, group, "--kl-beta", o.kl_beta, NonNegativeNumber, "weight of the KL to the frozen model");
   visit(scope::run, group, "--learning-rate", o.learning_rate, PositiveNumber, "AdamW");
+  visit(scope::run, group, "--final-rate", o.final_rate, fraction,
+        "share of the learning rate that is left at the last update; it falls linearly");
   visit(scope::run, group, "--weight-decay", o.weight_decay, NonNegativeNumber, "AdamW");
   visit(scope::run, group, "--max-gradient-norm", o.max_gradient_norm, PositiveNumber, "global norm clip");
-  visit(scope::run, group, "--minibatch", o.minibatch, PositiveNumber, "rows a forward and backward pass");
+  visit(scope::run, group, "--minibatch", o.minibatch, PositiveNumber,
+        "states per forward and backward pass");
   visit(scope::run, group, "--optimizer-steps", o.optimizer_steps, PositiveNumber,
         "optimiser steps a rollout");
   visit(scope::run, group, "--ema-decay", o.ema_decay, fraction,
@@ -112,8 +131,28 @@ std::string options::fingerprint(scope product) const {
   return out.str();
 }
 
-options parse_options(int argc, char** argv, const std::string& description, options o,
-                      const more_options& add) {
+options recommended(const std::string& method) {
+  options o;
+  o.method = method;
+  if (method == "flow-grpo") {
+    o.antithetic = false;
+    o.kl_beta = 0.6;
+    o.learning_rate = 3e-3;
+    o.updates = 32;
+  }
+  return o;
+}
+
+options parse_options(int argc, char** argv, const std::string& description,
+                      const std::function<void(options&)>& adjust, const more_options& add) {
+  std::string method = options{}.method;  // first of all, because the defaults that --help shows depend on it
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view argument = argv[i];
+    if (argument == "--method" && i + 1 < argc) method = argv[i + 1];
+    if (argument.starts_with("--method=")) method = argument.substr(9);
+  }
+  options o = recommended(method);
+  if (adjust) adjust(o);
   CLI::App app{description};
   app.get_formatter()->column_width(36);
   for_each_setting(
@@ -124,6 +163,12 @@ options parse_options(int argc, char** argv, const std::string& description, opt
   try {
     app.parse(argc, argv);
     if (o.trained_steps > o.steps) throw CLI::ValidationError("--trained-steps", "must be at most --steps");
+    if (o.window > o.trained_steps) throw CLI::ValidationError("--window", "must be at most --trained-steps");
+    const bool pairs = o.explorations % 2 == 0 && (o.method == "tempflow-grpo" || o.shared_noise);
+    if (o.antithetic && !pairs) {
+      throw CLI::ValidationError("--antithetic",
+                                 "needs an even --explorations, and with flow-grpo --shared-noise");
+    }
   } catch (const CLI::ParseError& error) {
     std::exit(app.exit(error));
   }

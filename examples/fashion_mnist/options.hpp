@@ -43,13 +43,17 @@ struct options {
   int classifier_epochs = 4;
 
   // Fine-tuning.
+  std::uint32_t run_seed = 1;
   std::string method = "tempflow-grpo";
   std::string reward = "classifier";
   int jpeg_quality = 75;
   int updates = 80;
   int seeds = 4;
   int explorations = 6;
-  std::string completion = "2";
+  std::string completion = "2,2,1";
+  bool antithetic = true;
+  bool shared_noise = false;
+  int window = 0;
   std::string groups = "seed";
   // Not the published "group": it makes a whole advantage of the last thousandth of reward among siblings that
   // all succeed, and drives every sample to its class's prototype.
@@ -62,6 +66,7 @@ struct options {
   double advantage_clip = 5;
   double kl_beta = 0.6;
   double learning_rate = 5e-4;
+  double final_rate = 0.1;
   double weight_decay = 1e-4;
   double max_gradient_norm = 1;
   int minibatch = 512;
@@ -77,12 +82,15 @@ struct options {
   std::string fingerprint(scope product) const;
 };
 
+/// The recommended run of a method.
+options recommended(const std::string& method);
+
 /// Adds a program's own options to the common ones.
 using more_options = std::function<void(CLI::App&, options&)>;
 
-/// Reads the command line of a program that does what `description` says, from its defaults. After --help or
-/// a mistake, prints what is due and exits.
-options parse_options(int argc, char** argv, const std::string& description, options defaults,
-                      const more_options& add);
+/// Reads the command line of a program that does what `description` says, from the recommended run of the
+/// method that it names, changed by `adjust` ({}: not at all). After --help or a mistake, prints what is due and exits.
+options parse_options(int argc, char** argv, const std::string& description,
+                      const std::function<void(options&)>& adjust, const more_options& add);
 
 }  // namespace fashion

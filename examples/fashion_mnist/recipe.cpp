@@ -2,8 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "recipe.hpp"
 
+#include <algorithm>
 #include <numeric>
+#include <sstream>
 #include <string>
+#include <utility>
 
 #include "task.hpp"
 
@@ -13,15 +16,24 @@ namespace tf = tempflow;
 
 namespace {
 
-tf::chain sde_chain(const options& o) {
-  return tf::make_chain(tf::shifted_linspace_sigmas(o.steps, o.shift),
-                        tf::flow_sde{.noise_level = o.noise_level});
-}
-
 tf::advantage_scale advantage_scale(const options& o) {
   if (o.advantage_scale == "global") return tf::advantage_scale::global_std;
   if (o.advantage_scale == "none") return tf::advantage_scale::none;
   return tf::advantage_scale::group_std;
+}
+
+/// "2,2,1" for branches of step 0, of step 1, and of all that follow.
+std::vector<tf::index_t> completion_steps(const std::string& text,
+                                          const std::vector<tf::index_t>& branching) {
+  if (text == "full") return {0};
+  std::vector<tf::index_t> by_step, steps;
+  std::istringstream numbers(text);
+  for (std::string number; std::getline(numbers, number, ',');) by_step.push_back(std::stoi(number));
+  for (const tf::index_t step : branching) {
+    const auto last = static_cast<tf::index_t>(by_step.size()) - 1;
+    steps.push_back(by_step[static_cast<std::size_t>(std::min(step, last))]);
+  }
+  return steps;
 }
 
 }  // namespace
@@ -35,38 +47,60 @@ std::vector<tf::index_t> all_prompts() {
 recipe::recipe(const options& o)
     : branches{o.method == "tempflow-grpo"},
       siblings{branches && o.groups == "seed"},
-      noise_aware{o.weights == "noise-aware"},
-      seed{o.seed},
-      chain{sde_chain(o)},
-      branch_plan{.seeds_per_prompt = o.seeds,
-                  .explorations = o.explorations,
-                  .branch_steps = tf::step_range(0, o.trained_steps),
-                  .completion_steps = o.completion == "full" ? 0 : std::stoi(o.completion)},
-      flow_plan{.samples_per_prompt = o.seeds * o.explorations,
-                .trained_steps = tf::step_range(0, o.trained_steps)},
       credit{.scale = advantage_scale(o)},
       objective{.clip = {o.clip, o.clip}, .advantage_clip = o.advantage_clip, .kl_beta = o.kl_beta},
-      optimiser{.learning_rate = o.learning_rate,
-                .weight_decay = o.weight_decay,
-                .max_gradient_norm = o.max_gradient_norm},
       ema{.decay = o.ema_decay, .interval = o.ema_interval},
-      minibatch_{o.minibatch},
-      optimizer_steps_{o.optimizer_steps} {}
-
-tf::rollout_cost recipe::cost() const {
-  return branches ? branch_plan.cost(chain, classes) : flow_plan.cost(chain, classes);
-}
+      o_{o} {}
 
 tf::noise_key recipe::key(int update) const {
-  return {.seed = seed, .update = static_cast<std::uint32_t>(update)};
+  return {.seed = o_.run_seed, .update = static_cast<std::uint32_t>(update)};
 }
 
-std::vector<double> recipe::step_weights(std::vector<tf::index_t> trained_steps) const {
-  return noise_aware ? tf::noise_aware_weights(chain, trained_steps) : tf::uniform_weights(chain);
+std::vector<tf::index_t> recipe::trained_steps(int update) const {
+  if (o_.window == 0) return tf::step_range(0, o_.trained_steps);
+  return tf::random_window{.size = o_.window, .first = 0, .last = o_.trained_steps}.at(key(update), o_.steps);
+}
+
+tf::chain recipe::chain(int update) const {
+  const tf::flow_sde rule{.noise_level = o_.noise_level};
+  auto sigmas = tf::shifted_linspace_sigmas(o_.steps, o_.shift);
+  if (branches || o_.window == 0) return tf::make_chain(std::move(sigmas), rule);
+  return tf::make_chain(std::move(sigmas), rule, trained_steps(update));
+}
+
+tf::forest recipe::plan(int update) const {
+  const auto trained = trained_steps(update);
+  if (!branches) {
+    return tf::flow_plan{.samples_per_prompt = o_.seeds * o_.explorations,
+                         .trained_steps = trained,
+                         .shared_noise = o_.shared_noise,
+                         .antithetic = o_.antithetic}
+        .on(chain(update));
+  }
+  return tf::branch_plan{.seeds_per_prompt = o_.seeds,
+                         .explorations = o_.explorations,
+                         .branch_steps = trained,
+                         .completion_steps = completion_steps(o_.completion, trained),
+                         .antithetic = o_.antithetic,
+                         .shared_noise = o_.shared_noise}
+      .on(chain(update));
+}
+
+std::vector<double> recipe::step_weights(int update) const {
+  const auto steps = chain(update);
+  return o_.weights == "noise-aware" ? tf::noise_aware_weights(steps, trained_steps(update))
+                                     : tf::uniform_weights(steps);
+}
+
+adamw_settings recipe::optimiser(int update) const {
+  const double done = static_cast<double>(update) / o_.updates;
+  return {.learning_rate = o_.learning_rate * (1 - (1 - o_.final_rate) * done),
+          .weight_decay = o_.weight_decay,
+          .max_gradient_norm = o_.max_gradient_norm};
 }
 
 tf::minibatch_options recipe::cut(int update) const {
-  return {.size = minibatch_, .updates = optimizer_steps_, .shuffle = key(update)};
+  return {.size = o_.minibatch, .updates = o_.optimizer_steps, .shuffle = key(update)};
 }
 
 }  // namespace fashion

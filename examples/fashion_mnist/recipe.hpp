@@ -20,24 +20,31 @@ struct recipe {
 
   bool branches;  ///< TempFlow-GRPO, not Flow-GRPO
   bool siblings;  ///< credit against the samples of the same seed, not those of the same prompt
-  bool noise_aware;
-  std::uint32_t seed;
-
-  tempflow::chain chain;
-  tempflow::branch_plan branch_plan;
-  tempflow::flow_plan flow_plan;
   tempflow::advantage_options credit;
   tempflow::clipped_grpo objective;
-  adamw_settings optimiser;
   tempflow::ema_schedule ema;
 
-  tempflow::rollout_cost cost() const;
   tempflow::noise_key key(int update) const;
-  std::vector<double> step_weights(std::vector<tempflow::index_t> trained_steps) const;
+
+  /// The chain of an update: with a window, its other steps draw no noise in Flow-GRPO.
+  tempflow::chain chain(int update) const;
+
+  /// Samples that leave the trunks of a prompt at one step.
+  tempflow::index_t branches_per_prompt() const { return tempflow::index_t{o_.seeds} * o_.explorations; }
+
+  /// What an update rolls out.
+  tempflow::forest plan(int update) const;
+
+  /// By the noise of the steps that an update trains.
+  std::vector<double> step_weights(int update) const;
+
+  adamw_settings optimiser(int update) const;
   tempflow::minibatch_options cut(int update) const;
 
  private:
-  tempflow::index_t minibatch_, optimizer_steps_;
+  std::vector<tempflow::index_t> trained_steps(int update) const;
+
+  options o_;
 };
 
 }  // namespace fashion

@@ -14,16 +14,17 @@ namespace fashion {
 void write_metrics(const std::filesystem::path& path, const std::vector<metrics_row>& rows) {
   std::string text =
       "update,reward,judge,diversity,frechet,kl,clip_fraction,ratio_mean,zero_std_share,model_evaluations,"
-      "model_calls,"
-      "seconds\n";
+      "model_calls,trained_states,cost,scored,seconds,cpu_seconds\n";
   for (const auto& r : rows) {
     char line[400];
     // 9 digits tell any two runs apart whose bits differ where it matters.
-    std::snprintf(line, sizeof line, "%lld,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%lld,%lld,%.2f\n",
+    std::snprintf(line, sizeof line,
+                  "%lld,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%lld,%lld,%lld,%lld,%lld,%.2f,%.3f\n",
                   static_cast<long long>(r.update), r.quality.reward, r.quality.judge, r.quality.diversity,
                   r.quality.frechet, r.kl, r.clip_fraction, r.ratio_mean, r.zero_std_share,
                   static_cast<long long>(r.model_evaluations), static_cast<long long>(r.model_calls),
-                  r.seconds);
+                  static_cast<long long>(r.trained_states), static_cast<long long>(r.cost()),
+                  static_cast<long long>(r.scored), r.seconds, r.cpu_seconds);
     text += line;
   }
   write_file_atomically(path, text);
@@ -65,16 +66,16 @@ void draw_reward(const std::filesystem::path& metrics, const std::filesystem::pa
                "set datafile separator ','\n"
                "set key bottom right\n"
                "set grid lc rgb '#dddddd'\n"
-               "set xlabel 'model evaluations of the rollouts, thousands'\n"
+               "set xlabel 'cost: evaluations of rollouts + 3 x trained states, thousands'\n"
                "set ylabel 'reward'\n"
                "%s"
                "set ytics nomirror\n"
                "set y2label 'judge accuracy'\n"
                "set y2tics\n"
                "set y2range [0:1]\n"
-               "plot %s using ($10/1000):2 with linespoints lw 2 pt 7 ps 0.6 lc rgb '#4c72b0' title 'reward "
+               "plot %s using ($13/1000):2 with linespoints lw 2 pt 7 ps 0.6 lc rgb '#4c72b0' title 'reward "
                "(training)', \\\n"
-               "     '' using ($10/1000):3 axes x1y2 with linespoints lw 2 pt 5 ps 0.6 lc rgb '#dd8452' "
+               "     '' using ($13/1000):3 axes x1y2 with linespoints lw 2 pt 5 ps 0.6 lc rgb '#dd8452' "
                "title 'judge (held out)'\n",
                quoted(picture).c_str(), probability ? "set yrange [0:1]\n" : "", quoted(metrics).c_str());
   if (pclose(gnuplot) != 0) warn();
@@ -90,9 +91,12 @@ void print_comparison(const metrics_row& before, const metrics_row& after, const
   line("reward", &evaluation::reward);
   line("diversity within a prompt", &evaluation::diversity);
   line("Frechet distance to test images", &evaluation::frechet);
-  std::printf("%lld updates, %lld model evaluations in %lld calls, %.0f s\n",
-              static_cast<long long>(after.update), static_cast<long long>(after.model_evaluations),
-              static_cast<long long>(after.model_calls), after.seconds);
+  std::printf(
+      "%lld updates: cost %lld = %lld model evaluations (%lld calls) + 3 x %lld trained states; %lld samples "
+      "scored; %.0f s\n",
+      static_cast<long long>(after.update), static_cast<long long>(after.cost()),
+      static_cast<long long>(after.model_evaluations), static_cast<long long>(after.model_calls),
+      static_cast<long long>(after.trained_states), static_cast<long long>(after.scored), after.seconds);
 }
 
 void print_time(const stopwatch& watch) {

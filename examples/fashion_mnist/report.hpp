@@ -21,7 +21,13 @@ struct metrics_row {
   double zero_std_share = 0;           ///< share of groups that teach nothing
   std::int64_t model_evaluations = 0;  ///< rows given to the model by all rollouts so far
   std::int64_t model_calls = 0;
-  double seconds = 0;
+  std::int64_t trained_states = 0;  ///< rows of the forward and backward passes so far
+  std::int64_t scored = 0;          ///< samples given to the reward so far
+  double seconds = 0;               ///< of updates and evaluations
+  double cpu_seconds = 0;           ///< of updates, all threads together
+
+  /// So far, in forward passes: a backward pass counts as two.
+  std::int64_t cost() const { return model_evaluations + 3 * trained_states; }
 };
 
 /// Prints a row beside a progress bar.
@@ -30,7 +36,7 @@ void print_row(progress& bar, const metrics_row& row);
 /// Writes metrics.csv. Throws output_error.
 void write_metrics(const std::filesystem::path& path, const std::vector<metrics_row>& rows);
 
-/// Draws reward and judge against model evaluations, by gnuplot. Without gnuplot it says so and leaves the
+/// Draws reward and judge against cost, by gnuplot. Without gnuplot it says so and leaves the
 /// plot out. `probability`: the reward lies in [0, 1], as the judge's accuracy does.
 void draw_reward(const std::filesystem::path& metrics, const std::filesystem::path& picture,
                  bool probability);

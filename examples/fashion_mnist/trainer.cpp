@@ -26,10 +26,7 @@ tf::trajectories<float> trainer::explore() {
   auto model = tf::flow_model<float>(network.dimension(), [&](auto x, auto sigma, auto prompts, auto v) {
     watch_.charge(account::model, [&] { network.velocity(x, sigma, prompts, v); });
   });
-  const auto key = recipe_.key(updates_);
-  return recipe_.branches
-             ? tf::branch_rollout(cpu_, model, all_prompts(), recipe_.chain, recipe_.branch_plan, key)
-             : tf::flow_rollout(cpu_, model, all_prompts(), recipe_.chain, recipe_.flow_plan, key);
+  return tf::roll_out(cpu_, model, all_prompts(), recipe_.plan(updates_), recipe_.key(updates_));
 }
 
 update_report trainer::update() {
@@ -45,11 +42,13 @@ update_report trainer::update() {
   const auto advantages = tf::group_advantages(
       rewards, recipe_.siblings ? rollout.seed_groups() : rollout.prompt_groups(), recipe_.credit);
 
-  // 3  Descend: forward, loss and its gradient, backward, a minibatch at a time.
+  // 3  Descend: forward, loss and its gradient, backward, a minibatch of states at a time. All branches of a state
+  //    share its passes.
   const auto& network = start_.network;
   vector gradient = vector::Zero(weights_.size());
-  update_report report{.policy = {}, .groups = advantages.statistics, .cost = recipe_.cost()};
-  const auto step_weights = recipe_.step_weights(rollout.trained_steps());
+  update_report report{
+      .policy = {}, .groups = advantages.statistics, .cost = tf::cost_of(recipe_.plan(updates_), classes)};
+  const auto step_weights = recipe_.step_weights(updates_);
   for (const auto& batch : tf::minibatches(rollout, advantages, step_weights, recipe_.cut(updates_))) {
     tf::batch_buffer<float> v(batch.x.rows(), batch.x.columns()), v_ref(batch.x.rows(), batch.x.columns()),
         grad_v(batch.x.rows(), batch.x.columns());
@@ -61,7 +60,8 @@ update_report trainer::update() {
     watch_.charge(account::model,
                   [&] { network.backward(cpu_, weights_, batch.sigma, grad_v, tapes_, gradient); });
     if (!batch.completes_update) continue;
-    watch_.charge(account::optimiser, [&] { optimiser_.step(cpu_, recipe_.optimiser, gradient, weights_); });
+    watch_.charge(account::optimiser,
+                  [&] { optimiser_.step(cpu_, recipe_.optimiser(updates_), gradient, weights_); });
     if (const auto decay = recipe_.ema.at(optimiser_.steps() - 1))
       tf::ema_update(cpu_, elements(average_), elements(weights_), *decay);
     gradient.setZero();

@@ -60,7 +60,7 @@ int main() {
   const tf::index_t prompts[] = {0};
   four_blobs model;
   for (std::uint32_t update = 0; update <= 40; ++update) {
-    auto rollout = tf::branch_rollout(cpu, model, prompts, chain, plan, {.seed = 42, .update = update});
+    auto rollout = tf::roll_out(cpu, model, prompts, chain, plan, {.seed = 42, .update = update});
     const auto samples = rollout.samples();
     std::vector<double> rewards;  // score the finished samples with anything
     for (tf::index_t i = 0; i < samples.rows(); ++i) rewards.push_back(samples.row(i)[0] > 0 ? 1 : 0);

@@ -14,8 +14,9 @@
 #include "tempflow/objective/timestep_weights.hpp"
 #include "tempflow/ops/log_prob.hpp"
 #include "tempflow/ops/policy_loss.hpp"
-#include "tempflow/rollout/branch_rollout.hpp"
+#include "tempflow/rollout/branch_plan.hpp"
 #include "tempflow/rollout/minibatches.hpp"
+#include "tempflow/rollout/roll_out.hpp"
 
 using support::linear_policy;
 using support::reward_dimension;
@@ -38,7 +39,7 @@ tempflow::trajectories<double> roll_out(const tempflow::chain& steps, const bran
   auto model = tempflow::flow_model<double>(
       reward_dimension, [](auto x, auto, auto, auto v) { support::linear_velocity(policy, x, v); });
   const auto ids = tempflow::step_range(0, prompts);
-  return tempflow::branch_rollout(tempflow::cpu_backend(1), model, ids, steps, plan, key);
+  return tempflow::roll_out(tempflow::cpu_backend(1), model, ids, steps, plan, key);
 }
 
 std::vector<double> rewards_of(const tempflow::trajectories<double>& rollout) {
@@ -89,7 +90,7 @@ void check_groups(const tempflow::trajectories<double>& rollout, index_t explora
   double size_w = 0, size_b = 0;
   for (std::size_t g = 0; g < groups.size(); ++g) {
     const auto& row = rollout.row(static_cast<index_t>(g) * explorations);
-    const linear_policy expected = expectation(row.step, rollout.states().row(row.x));
+    const linear_policy expected = expectation(row.step, rollout.states().row(row.state));
     off.add({groups[g].w - expected.w, groups[g].b - expected.b});
     size_w += std::abs(expected.w) / static_cast<double>(groups.size());
     size_b += std::abs(expected.b) / static_cast<double>(groups.size());
@@ -106,7 +107,7 @@ TEST_CASE("branches and seed groups estimate (K - 1) w_i times the policy gradie
     const branch_plan plan{.seeds_per_prompt = 50,
                            .explorations = 6,
                            .branch_steps = {0, 1, 2, 3, 4},
-                           .completion_steps = straight ? 1 : 0,
+                           .completion_steps = {straight ? 1 : 0},
                            .convention = {.reduction = tempflow::log_prob_reduction::sum}};
     auto rollout = roll_out(steps, plan);
     const auto advantages = tempflow::group_advantages(rewards_of(rollout), rollout.seed_groups(),
@@ -138,7 +139,7 @@ TEST_CASE("off policy the ratio makes old branches estimate the new policy's gra
     const support::completion to_the_end(remaining(steps, row.step, false), policy);
     double finished[reward_dimension];
     for (index_t d = 0; d < reward_dimension; ++d) {
-      const double x = rollout.states().row(row.x)[d];
+      const double x = rollout.states().row(row.state)[d];
       const double mean = steps[row.step].alpha * x + steps[row.step].beta * (policy.w * x + policy.b);
       finished[d] = to_the_end.p * mean + to_the_end.q;
     }
@@ -167,11 +168,11 @@ TEST_CASE("on old samples the ratio averages to 1 and the log-ratio to -KL", "[c
   std::vector<double> log_prob(1);
   for (index_t i = 0; i < rows; ++i) {
     const auto& row = rollout.row(i);
-    const auto x = rollout.states().slice(row.x, 1);
+    const auto x = rollout.states().slice(row.state, 1);
     support::linear_velocity(moved, x, v.view());
     support::linear_velocity(policy, x, v_old.view());
-    tempflow::log_prob(tempflow::cpu_backend(1), x, v, rollout.states().slice(row.y, 1), steps[row.step],
-                       log_prob);
+    tempflow::log_prob(tempflow::cpu_backend(1), x, v, rollout.states().slice(row.successor, 1),
+                       steps[row.step], log_prob);
     const double log_ratio = log_prob[0] - rollout.log_probs()[static_cast<std::size_t>(i)];
     double kl = 0;
     for (index_t d = 0; d < reward_dimension; ++d) {

@@ -14,8 +14,9 @@
 #include "tempflow/ops/fill_noise.hpp"
 #include "tempflow/ops/policy_loss.hpp"
 #include "tempflow/ops/step.hpp"
-#include "tempflow/rollout/flow_rollout.hpp"
+#include "tempflow/rollout/flow_plan.hpp"
 #include "tempflow/rollout/minibatches.hpp"
+#include "tempflow/rollout/roll_out.hpp"
 
 using support::linear_policy;
 using support::reward_dimension;
@@ -114,7 +115,7 @@ TEST_CASE("with mean log-probs the expected gradient is the policy gradient divi
   estimate<double>(200000, log_prob_reduction::mean).check(expected, expected);
 }
 
-TEST_CASE("flow_rollout, group advantages and minibatches estimate (G - 1) / G of the policy gradient",
+TEST_CASE("flow_plan, group advantages and minibatches estimate (G - 1) / G of the policy gradient",
           "[closed_form]") {
   // The group's mean holds the sample itself: R_i - mean = (1 - 1/G) (R_i - mean of the others).
   constexpr index_t group = 4, prompts = 30000;
@@ -127,7 +128,7 @@ TEST_CASE("flow_rollout, group advantages and minibatches estimate (G - 1) / G o
   const tempflow::flow_plan plan{.samples_per_prompt = group,
                                  .trained_steps = {0, 1, 2, 3},
                                  .convention = {.reduction = log_prob_reduction::sum}};
-  auto rollout = tempflow::flow_rollout(cpu, model, prompt_ids, steps, plan, key);
+  auto rollout = tempflow::roll_out(cpu, model, prompt_ids, steps, plan, key);
   std::vector<double> rewards;
   for (index_t i = 0; i < rollout.samples().rows(); ++i) {
     rewards.push_back(support::reward_of(rollout.samples().row(i)));

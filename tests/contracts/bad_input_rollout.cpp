@@ -10,8 +10,9 @@
 #include "support/models.hpp"
 #include "support/outputs.hpp"
 #include "tempflow/backend/cpu.hpp"
-#include "tempflow/rollout/branch_rollout.hpp"
-#include "tempflow/rollout/flow_rollout.hpp"
+#include "tempflow/rollout/branch_plan.hpp"
+#include "tempflow/rollout/flow_plan.hpp"
+#include "tempflow/rollout/roll_out.hpp"
 
 using support::row_model;
 using tempflow::branch_plan;
@@ -41,7 +42,7 @@ void branch_rejects(const branch_plan& plan, const ids& prompts, const texts& ex
                     const tempflow::chain& steps = stochastic_chain(), index_t dimension = 3) {
   row_model<float> model(dimension);
   support::check_throws<Error>(
-      [&] { tempflow::branch_rollout(tempflow::cpu_backend(1), model, prompts, steps, plan, {}); }, expected);
+      [&] { tempflow::roll_out(tempflow::cpu_backend(1), model, prompts, steps, plan, {}); }, expected);
   CHECK(model.calls == 0);
 }
 
@@ -50,7 +51,7 @@ void flow_rejects(const flow_plan& plan, const ids& prompts, const texts& expect
                   const tempflow::chain& steps = stochastic_chain(), index_t dimension = 3) {
   row_model<float> model(dimension);
   support::check_throws<Error>(
-      [&] { tempflow::flow_rollout(tempflow::cpu_backend(1), model, prompts, steps, plan, {}); }, expected);
+      [&] { tempflow::roll_out(tempflow::cpu_backend(1), model, prompts, steps, plan, {}); }, expected);
   CHECK(model.calls == 0);
 }
 
@@ -61,7 +62,7 @@ TEST_CASE("counts of a branch plan that make no sense are errors that name them,
   branch_rejects<value_error>({.explorations = 0}, {1}, {"explorations = 0", "at least 1"});
   branch_rejects<value_error>({.explorations = 65537}, {1}, {"explorations = 65537", "65536"});
   branch_rejects<value_error>({.seeds_per_prompt = 0}, {1}, {"seeds_per_prompt = 0"});
-  branch_rejects<value_error>({.completion_steps = -1}, {1}, {"completion_steps = -1"});
+  branch_rejects<value_error>({.completion_steps = {-1}}, {1}, {"completion_steps = -1"});
   branch_rejects<value_error>({.max_batch = -5}, {1}, {"max_batch = -5"});
 }
 
@@ -80,11 +81,11 @@ TEST_CASE("without branching steps a plan takes the chain's trainable ones", "[b
 }
 
 TEST_CASE("prompts that are none, repeated or no ids are errors that name them", "[bad_input]") {
-  branch_rejects<value_error>({}, {}, {"branch_rollout", "no prompts"});
+  branch_rejects<value_error>({}, {}, {"roll_out", "no prompts"});
   branch_rejects<group_error>({}, {3, 9, 3}, {"prompt id 3", "twice"});
   branch_rejects<value_error>({}, {3, -1}, {"prompt id -1"});
   branch_rejects<value_error>({}, {4294967296}, {"prompt id 4294967296"});
-  flow_rejects<value_error>({}, {}, {"flow_rollout", "no prompts"});
+  flow_rejects<value_error>({}, {}, {"roll_out", "no prompts"});
   flow_rejects<group_error>({}, {3, 9, 3}, {"prompt id 3", "twice"});
 }
 
@@ -114,9 +115,15 @@ TEST_CASE("an exception of the model passes through", "[bad_input]") {
       3, [](auto, auto, auto, auto) { throw std::runtime_error("out of memory"); });
   const ids prompts{1};
   support::check_throws<std::runtime_error>(
-      [&] { tempflow::branch_rollout(tempflow::cpu_backend(1), model, prompts, stochastic_chain(), {}, {}); },
+      [&] {
+        tempflow::roll_out(tempflow::cpu_backend(1), model, prompts, stochastic_chain(),
+                           tempflow::branch_plan{}, {});
+      },
       {"out of memory"});
   support::check_throws<std::runtime_error>(
-      [&] { tempflow::flow_rollout(tempflow::cpu_backend(1), model, prompts, stochastic_chain(), {}, {}); },
+      [&] {
+        tempflow::roll_out(tempflow::cpu_backend(1), model, prompts, stochastic_chain(),
+                           tempflow::flow_plan{}, {});
+      },
       {"out of memory"});
 }

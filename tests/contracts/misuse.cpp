@@ -37,8 +37,8 @@ auto noisy_model() {
 tempflow::trajectories<float> some_rollout() {
   auto model = noisy_model();
   const std::vector<index_t> prompts{0, 1};
-  return tempflow::branch_rollout(tempflow::cpu_backend(2), model, prompts, ten_steps(),
-                                  {.seeds_per_prompt = 1}, {});
+  return tempflow::roll_out(tempflow::cpu_backend(2), model, prompts, ten_steps(),
+                            tempflow::branch_plan{.seeds_per_prompt = 1}, {});
 }
 
 }  // namespace
@@ -76,7 +76,7 @@ TEST_CASE("extents that no memory holds are errors before anything is allocated"
 }
 
 TEST_CASE("unlimited means unlimited: the largest index is no overflow", "[misuse]") {
-  const tempflow::branch_plan plan{.seeds_per_prompt = 1, .completion_steps = huge, .max_batch = huge};
+  const tempflow::branch_plan plan{.seeds_per_prompt = 1, .completion_steps = {huge}, .max_batch = huge};
   CHECK(plan.cost(ten_steps(), 1).model_calls == 10);
   CHECK(plan.cost(ten_steps(), 1).model_evaluations == 279);
   CHECK((tempflow::flow_plan{.max_batch = huge}.cost(ten_steps(), 1).model_calls) == 10);
@@ -106,26 +106,18 @@ TEST_CASE("a deterministic step may be written over its state, but not beside it
       tempflow::shape_error, MessageMatches(ContainsSubstring("shares memory")));
 }
 
-TEST_CASE("several updates of an unshuffled rollout are an error: each would see other steps", "[misuse]") {
-  auto rollout = some_rollout();
-  const std::vector<double> advantages(108, 1.0);
-  const auto weights = tempflow::uniform_weights(ten_steps());
-  CHECK_THROWS_MATCHES(tempflow::minibatches(rollout, advantages, weights, {.size = 8, .updates = 2}),
-                       tempflow::value_error, MessageMatches(ContainsSubstring("shuffle")));
-}
-
 TEST_CASE("batches may be kept: each owns what it shows", "[misuse]") {
   auto rollout = some_rollout();
   const std::vector<double> advantages(108, 1.0);
   const auto weights = tempflow::uniform_weights(ten_steps());
   std::vector<tempflow::minibatch<float>> kept;
-  for (const auto& batch : tempflow::minibatches(rollout, advantages, weights, {.size = 12}))
+  for (const auto& batch : tempflow::minibatches(rollout, advantages, weights, {.size = 2}))
     kept.push_back(batch);
   REQUIRE(kept.size() == 9);
   for (std::size_t b = 0; b < kept.size(); ++b) {
     CHECK(kept[b].rows[0] == static_cast<index_t>(12 * b));
     CHECK(kept[b].sigma[0] == ten_steps()[static_cast<index_t>(b)].sigma);
-    CHECK(kept[b].x.row(0)[0] == rollout.states().row(rollout.row(kept[b].rows[0]).x)[0]);
+    CHECK(kept[b].x.row(0)[0] == rollout.states().row(rollout.row(kept[b].rows[0]).state)[0]);
   }
 }
 
@@ -189,11 +181,12 @@ TEST_CASE("rescoring stops at a log-prob that is not finite, and names the row",
   const auto weights = tempflow::uniform_weights(ten_steps());
   auto batches = tempflow::minibatches(rollout, advantages, weights, {.size = 200});
   auto broken = tempflow::flow_model<float>(3, [](auto, auto, auto, auto v) {
-    for (index_t i = 0; i < v.rows(); ++i) std::fill_n(v.row(i), 3, i == 5 ? std::nanf("") : 0.0f);
+    for (index_t i = 0; i < v.rows(); ++i)
+      std::fill_n(v.row(i), 3, i == 5 ? std::nanf("") : 0.0f);  // of the state that rows 30 to 35 leave
   });
   const std::vector<double> before(rollout.log_probs().begin(), rollout.log_probs().end());
   CHECK_THROWS_MATCHES(tempflow::rescore(tempflow::cpu_backend(1), broken, batches), tempflow::value_error,
-                       MessageMatches(ContainsSubstring("row 5")));
+                       MessageMatches(ContainsSubstring("row 30")));
   CHECK(std::vector<double>(rollout.log_probs().begin(), rollout.log_probs().end()) == before);
 }
 

@@ -11,8 +11,8 @@
 #include "support/catch.hpp"
 #include "support/models.hpp"
 #include "tempflow/backend/cpu.hpp"
-#include "tempflow/rollout/branch_rollout.hpp"
-#include "tempflow/rollout/flow_rollout.hpp"
+#include "tempflow/rollout/flow_plan.hpp"
+#include "tempflow/rollout/roll_out.hpp"
 #include "tempflow/training/presets.hpp"
 
 using tempflow::branch_plan;
@@ -39,8 +39,7 @@ branch_plan one_seed(index_t branching) {
 void check_told_cost(const branch_plan& plan, const chain& steps, index_t prompts) {
   support::row_model<float> model(dimension);
   const auto ids = tempflow::step_range(5, prompts);
-  const auto rollout =
-      tempflow::branch_rollout(tempflow::cpu_backend(1), model, ids, steps, plan, {.seed = 1});
+  const auto rollout = tempflow::roll_out(tempflow::cpu_backend(1), model, ids, steps, plan, {.seed = 1});
   const auto cost = plan.cost(steps, prompts, dimension, sizeof(float));
   CHECK(cost.model_evaluations == model.evaluations);
   CHECK(cost.model_calls == model.calls);
@@ -104,7 +103,7 @@ TEST_CASE("a plan with the defaults branches at every step but the last", "[plan
 TEST_CASE("coarse completion takes at most m evaluations per branch", "[plan]") {
   for (const index_t m : {1, 2, 3, 9, 20}) {
     auto plan = one_seed(9);
-    plan.completion_steps = m;
+    plan.completion_steps = {m};
     index_t expected = 9;
     for (index_t i = 0; i < 9; ++i) expected += 6 * std::min<index_t>(m, 9 - i);
     INFO("m = " << m);
@@ -113,24 +112,19 @@ TEST_CASE("coarse completion takes at most m evaluations per branch", "[plan]") 
 }
 
 TEST_CASE("completion knots start behind the branching step, end at T and are spread evenly", "[plan]") {
-  branch_plan plan;
-  CHECK(plan.completion_knots(6, 10) == std::vector<index_t>{7, 8, 9, 10});
-  CHECK(plan.completion_knots(9, 10) == std::vector<index_t>{10});
-  plan.completion_steps = 1;
-  CHECK(plan.completion_knots(2, 10) == std::vector<index_t>{3, 10});
-  plan.completion_steps = 2;
-  CHECK(plan.completion_knots(1, 10) == std::vector<index_t>{2, 6, 10});
+  using tempflow::completion_knots;
+  CHECK(completion_knots(6, 10, 0) == std::vector<index_t>{7, 8, 9, 10});
+  CHECK(completion_knots(9, 10, 0) == std::vector<index_t>{10});
+  CHECK(completion_knots(2, 10, 1) == std::vector<index_t>{3, 10});
+  CHECK(completion_knots(1, 10, 2) == std::vector<index_t>{2, 6, 10});
   // Knots that do not fall on the grid go to the nearest of it, and up from the middle: 6.5, then 5.33 and 7.67,
   // then 5.5, 7 and 8.5.
-  CHECK(plan.completion_knots(2, 10) == std::vector<index_t>{3, 7, 10});
-  plan.completion_steps = 3;
-  CHECK(plan.completion_knots(2, 10) == std::vector<index_t>{3, 5, 8, 10});
-  plan.completion_steps = 4;
-  CHECK(plan.completion_knots(3, 10) == std::vector<index_t>{4, 6, 7, 9, 10});
+  CHECK(completion_knots(2, 10, 2) == std::vector<index_t>{3, 7, 10});
+  CHECK(completion_knots(2, 10, 3) == std::vector<index_t>{3, 5, 8, 10});
+  CHECK(completion_knots(3, 10, 4) == std::vector<index_t>{4, 6, 7, 9, 10});
   for (const index_t m : {1, 2, 3, 4, 7, 30}) {
-    plan.completion_steps = m;
     for (index_t i = 0; i < 10; ++i) {
-      const auto knots = plan.completion_knots(i, 10);
+      const auto knots = completion_knots(i, 10, m);
       const index_t hops = static_cast<index_t>(knots.size()) - 1, remaining = 9 - i;
       INFO("m = " << m << ", step " << i);
       CHECK(hops == std::min(m, remaining));
@@ -152,10 +146,10 @@ TEST_CASE("a rollout takes what its plan told: evaluations, calls, samples and b
   check_told_cost({.seeds_per_prompt = 2, .explorations = 3, .finish_trunk = true}, steps, 3);
   check_told_cost({.seeds_per_prompt = 2, .explorations = 3, .branch_steps = {2, 5, 6}}, steps, 3);
   check_told_cost({.seeds_per_prompt = 2, .explorations = 3, .branch_steps = {9}}, steps, 1);
-  for (const index_t m : {1, 2, 5}) check_told_cost({.explorations = 2, .completion_steps = m}, steps, 2);
+  for (const index_t m : {1, 2, 5}) check_told_cost({.explorations = 2, .completion_steps = {m}}, steps, 2);
   for (const index_t limit : {1, 7, 24, 1000}) {
     check_told_cost({.seeds_per_prompt = 2, .explorations = 3, .max_batch = limit}, steps, 3);
-    check_told_cost({.explorations = 2, .completion_steps = 2, .max_batch = limit, .finish_trunk = true},
+    check_told_cost({.explorations = 2, .completion_steps = {2}, .finish_trunk = true, .max_batch = limit},
                     steps, 2);
   }
 }
@@ -172,7 +166,7 @@ TEST_CASE("Flow-GRPO's rollout takes T evaluations per sample, as its plan tells
     support::row_model<float> model(dimension);
     const std::vector<index_t> prompts{3, 4};
     const auto rollout =
-        tempflow::flow_rollout(tempflow::cpu_backend(1), model, prompts, steps, plan, {.seed = 1});
+        tempflow::roll_out(tempflow::cpu_backend(1), model, prompts, steps, plan, {.seed = 1});
     const auto cost = plan.cost(steps, 2, dimension, sizeof(float));
     CHECK(cost.model_evaluations == 2 * 24 * 10);
     CHECK(cost.model_evaluations == model.evaluations);

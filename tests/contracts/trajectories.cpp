@@ -17,8 +17,9 @@
 #include "tempflow/backend/cpu.hpp"
 #include "tempflow/ops/fill_noise.hpp"
 #include "tempflow/ops/step.hpp"
-#include "tempflow/rollout/branch_rollout.hpp"
-#include "tempflow/rollout/flow_rollout.hpp"
+#include "tempflow/rollout/branch_plan.hpp"
+#include "tempflow/rollout/flow_plan.hpp"
+#include "tempflow/rollout/roll_out.hpp"
 
 using support::row_model;
 using tempflow::batch_buffer;
@@ -36,13 +37,13 @@ chain five_steps() { return tempflow::make_chain(tempflow::flux_sigmas(5), tempf
 
 trajectories<float> branches() {
   row_model<float> model(dimension);
-  return tempflow::branch_rollout(tempflow::cpu_backend(1), model, prompts, five_steps(),
-                                  {.seeds_per_prompt = 2, .explorations = 3}, key);
+  return tempflow::roll_out(tempflow::cpu_backend(1), model, prompts, five_steps(),
+                            tempflow::branch_plan{.seeds_per_prompt = 2, .explorations = 3}, key);
 }
 
 trajectories<float> flow(const chain& steps, const tempflow::flow_plan& plan, index_t threads = 1) {
   row_model<float> model(dimension);
-  return tempflow::flow_rollout(tempflow::cpu_backend(threads), model, prompts, steps, plan, key);
+  return tempflow::roll_out(tempflow::cpu_backend(threads), model, prompts, steps, plan, key);
 }
 
 // Two samples share a group exactly when `identity` is equal.
@@ -83,7 +84,7 @@ TEST_CASE("siblings share their state, and it is stored once", "[rollout]") {
   const auto groups = rollout.seed_groups();
   for (index_t i = 1; i < rollout.rows(); ++i) {
     const bool siblings = groups[static_cast<std::size_t>(i)] == groups[static_cast<std::size_t>(i - 1)];
-    CHECK((rollout.row(i).x == rollout.row(i - 1).x) == siblings);
+    CHECK((rollout.row(i).state == rollout.row(i - 1).state) == siblings);
   }
 }
 
@@ -100,14 +101,14 @@ TEST_CASE("the noise of a row can be drawn again instead of stored", "[rollout]"
     for (index_t i = 0; i < rollout.rows(); ++i) {
       const auto& row = rollout.row(i);
       const auto& step = rollout.steps()[row.step];
-      const auto x = rollout.states().slice(row.x, 1);
+      const auto x = rollout.states().slice(row.state, 1);
       const index_t prompt = rollout.identities()[static_cast<std::size_t>(row.sample)].prompt;
       batch_buffer<float> v(1, dimension), y(1, dimension);
       model.velocity(x, std::span(&step.sigma, 1), std::span(&prompt, 1), v.view());
       double log_prob = 0;
-      tempflow::step(tempflow::cpu_backend(1), x, v, step, {rollout.key(), rollout.noise_of(i)}, y,
+      tempflow::step(tempflow::cpu_backend(1), x, v, step, {rollout.key(), row.noise}, y,
                      std::span(&log_prob, 1));
-      wrong += support::same_bits(y.view(), rollout.states().slice(row.y, 1)) ? 0 : 1;
+      wrong += support::same_bits(y.view(), rollout.states().slice(row.successor, 1)) ? 0 : 1;
       wrong += log_prob == rollout.log_probs()[static_cast<std::size_t>(i)] ? 0 : 1;
     }
     CHECK(wrong == 0);
@@ -147,8 +148,8 @@ TEST_CASE("Flow-GRPO's rollout is one stochastic trajectory a sample, with a row
           if (std::ranges::find(trained, j) != trained.end()) {
             const auto& row = rollout.row(6 * trained_before + sample);
             wrong += row.step == j && row.sample == sample ? 0 : 1;
-            wrong += support::same_bits(x.view(), rollout.states().slice(row.x, 1)) ? 0 : 1;
-            wrong += support::same_bits(y.view(), rollout.states().slice(row.y, 1)) ? 0 : 1;
+            wrong += support::same_bits(x.view(), rollout.states().slice(row.state, 1)) ? 0 : 1;
+            wrong += support::same_bits(y.view(), rollout.states().slice(row.successor, 1)) ? 0 : 1;
             wrong += log_prob == rollout.log_probs()[static_cast<std::size_t>(6 * trained_before + sample)]
                          ? 0
                          : 1;

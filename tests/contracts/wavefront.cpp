@@ -3,7 +3,8 @@
 
 // The wavefront against the sequential rollout, branch after branch and row by row: the same bits.
 
-#include "tempflow/rollout/branch_rollout.hpp"
+#include "tempflow/rollout/branch_plan.hpp"
+#include "tempflow/rollout/roll_out.hpp"
 
 #include <cstdint>
 #include <vector>
@@ -12,7 +13,6 @@
 #include "support/models.hpp"
 #include "support/policy_problem.hpp"
 #include "tempflow/backend/cpu.hpp"
-#include "tempflow/rollout/flow_rollout.hpp"
 
 using support::row_model;
 using tempflow::batch_buffer;
@@ -84,10 +84,11 @@ void check_against_sequential(const trajectories<T>& rollout, const branch_plan&
           const auto same = [&](index_t state) {
             return support::same_bits(walker.x.view(), rollout.states().slice(state, 1));
           };
-          wrong += same(entry.x) ? 0 : 1;
+          wrong += same(entry.state) ? 0 : 1;
           const double log_prob = walker.stochastic(steps, i, k);
-          wrong += same(entry.y) && log_prob == rollout.log_probs()[static_cast<std::size_t>(row)] ? 0 : 1;
-          const auto knots = plan.completion_knots(i, steps.steps());
+          wrong +=
+              same(entry.successor) && log_prob == rollout.log_probs()[static_cast<std::size_t>(row)] ? 0 : 1;
+          const auto knots = tempflow::completion_knots(i, steps.steps(), plan.completion_steps[0]);
           for (std::size_t hop = 0; hop + 1 < knots.size(); ++hop)
             walker.ode(steps, knots[hop], knots[hop + 1]);
           wrong += support::same_bits(walker.x.view(), rollout.samples().slice(entry.sample, 1)) ? 0 : 1;
@@ -107,7 +108,7 @@ void check_against_sequential(const trajectories<T>& rollout, const branch_plan&
 template <class T>
 trajectories<T> roll_out(const branch_plan& plan, const chain& steps, index_t threads = 1) {
   row_model<T> model(dimension);
-  return tempflow::branch_rollout(tempflow::cpu_backend(threads), model, prompts, steps, plan, key);
+  return tempflow::roll_out(tempflow::cpu_backend(threads), model, prompts, steps, plan, key);
 }
 
 template <class T>
@@ -126,7 +127,7 @@ TEMPLATE_TEST_CASE("the wavefront gives the bits of the sequential rollout", "[w
 
 TEST_CASE("with coarse completion the wavefront gives the bits of the sequential rollout", "[wavefront]") {
   for (const index_t m : {1, 2, 3}) {
-    const branch_plan plan{.seeds_per_prompt = 2, .explorations = 2, .completion_steps = m, .max_batch = 5};
+    const branch_plan plan{.seeds_per_prompt = 2, .explorations = 2, .completion_steps = {m}, .max_batch = 5};
     INFO("m = " << m);
     check_against_sequential(roll_out<float>(plan, six_steps()), plan, six_steps());
   }
@@ -157,7 +158,7 @@ TEST_CASE("a finished trunk is the ODE's sample of each prompt and seed", "[wave
 
 TEST_CASE("chunks of any size and any number of threads give the same bits", "[wavefront]") {
   const branch_plan plan{
-      .seeds_per_prompt = 2, .explorations = 3, .completion_steps = 2, .finish_trunk = true};
+      .seeds_per_prompt = 2, .explorations = 3, .completion_steps = {2}, .finish_trunk = true};
   const auto expected = roll_out<float>(plan, six_steps());
   for (const index_t threads : {1, 2, 3}) {
     for (const index_t limit : {0, 1, 5, 18, 1000}) {
@@ -174,9 +175,9 @@ TEST_CASE("a branch does not depend on which other prompts, seeds, steps or expl
   const auto all = roll_out<float>({.seeds_per_prompt = 3, .explorations = 4}, six_steps());
   row_model<float> model(dimension);
   const std::vector<index_t> alone{0};
-  const auto one =
-      tempflow::branch_rollout(tempflow::cpu_backend(1), model, alone, six_steps(),
-                               {.seeds_per_prompt = 1, .explorations = 2, .branch_steps = {2}}, key);
+  const auto one = tempflow::roll_out(
+      tempflow::cpu_backend(1), model, alone, six_steps(),
+      tempflow::branch_plan{.seeds_per_prompt = 1, .explorations = 2, .branch_steps = {2}}, key);
   // Step 2, prompt 0 (second of three), seed 0: block 2 of 3 * 3 * 4 rows, seed block 3 of 4 rows.
   const index_t first = 2 * 36 + 3 * 4;
   for (index_t k = 0; k < 2; ++k) {
@@ -189,8 +190,8 @@ TEST_CASE("a branch does not depend on which other prompts, seeds, steps or expl
 TEST_CASE("another key gives other noise and other samples", "[wavefront]") {
   const branch_plan plan{.seeds_per_prompt = 1, .explorations = 2};
   row_model<float> model(dimension);
-  const auto other = tempflow::branch_rollout(tempflow::cpu_backend(1), model, prompts, six_steps(), plan,
-                                              {.seed = key.seed, .update = key.update + 1});
+  const auto other = tempflow::roll_out(tempflow::cpu_backend(1), model, prompts, six_steps(), plan,
+                                        {.seed = key.seed, .update = key.update + 1});
   const auto base = roll_out<float>(plan, six_steps());
   for (index_t i = 0; i < base.rows(); ++i) {
     CHECK_FALSE(support::same_bits(base.samples().slice(i, 1), other.samples().slice(i, 1)));

@@ -11,7 +11,7 @@ from its entry to an exit, that does the work of a whole tile. The work stands i
 So tiles that end early, rows off the boundaries and the compiler's slow paths are not on the walk; a rolled loop is
 walked as often as the work needs; and a kernel that reads in smaller pieces has no such walk at all. Conditions are
 taken to hold wherever that is shorter. A warp that arrives last, or that concludes its row, has more to do than is
-counted here. branch_step is counted with one exploration.
+counted here. branch_step is counted with one exploration, and a state with one sibling.
 
 Memory traffic, latencies and occupancy are not seen here: that takes ./dev bench-cuda. Ceilings are 5 % above what the
 nvcc that heads their column makes of a kernel; later versions are held to them, too.
@@ -226,7 +226,7 @@ def main():
     kernels, used = parse(done.stdout), resources(folder)
 
     print(f"sm_{given.architecture}, nvcc {compiler}: instructions of a warp per tile, and ceiling")
-    print(f"{'kernel':42}{'storage':10}{'count':>7}{'ceiling':>9}{'per element':>13}{'registers':>11}{'ceiling':>9}"
+    print(f"{'kernel':50}{'storage':10}{'count':>7}{'ceiling':>9}{'per element':>13}{'registers':>11}{'ceiling':>9}"
           f"{'spills':>8}")
     failures = []
     for name in sorted(kernels, key=readable):
@@ -241,7 +241,7 @@ def main():
         count, registers, spills = len(walk), used[name]["registers"], used[name]["spills"]
         if given.update:
             row[column], row["registers"] = round(SLACK * count), -(-registers // 8) * 8  # as they are allocated
-        print(f"{row['kernel']:42}{row['storage']:10}{count:7}{row[column]:>9}{count / LANE_ELEMENTS:13.1f}{registers:11}"
+        print(f"{row['kernel']:50}{row['storage']:10}{count:7}{row[column]:>9}{count / LANE_ELEMENTS:13.1f}{registers:11}"
               f"{row['registers']:>9}{spills:8}", flush=True)
         if count > int(row[column]):
             failures.append(f"{title}: {count} instructions per tile, above the ceiling of {row[column]}")

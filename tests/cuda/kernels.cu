@@ -16,6 +16,7 @@ void all_kernels(const tf::cuda_backend& gpu, tf::batch_view<T> batch, std::span
   tf::step(gpu, batch, batch, steps, {tempflow::noise_key{}, ids}, batch, numbers);
   tf::branch_step(gpu, batch, batch, steps, steps, {tempflow::noise_key{}, ids}, batch, batch, numbers);
   tf::log_prob(gpu, batch, batch, batch, steps, numbers);
+  tf::log_prob(gpu, policy, batch, numbers);
   tf::policy_loss_rows(gpu, policy, batch, batch, tf::clipped_grpo{}, batch, rows);
   tf::gather_rows(gpu, batch, std::span<const tf::index_t>{}, batch);
   tf::ema_update(gpu, weights, weights, 0.9);

@@ -59,6 +59,7 @@ def readable(name):
     """("policy_row_kernel", "float") of a mangled name; no storage type for kernels without one."""
     kernel, rest = re.search(r"\d([a-z_]+(?<!run)_kernel)(.*)", name).groups()
     storage = re.match(r"I(?:NS_\d+)?(bfloat16|float16|f)", rest)
+    kernel += " of siblings" * ("sibling_states" in rest)
     kernel += " without reference" * ("Lb0E" in rest)  # HasReference of the loss
     return kernel, "" if not storage else "float" if storage[1] == "f" else storage[1]
 
@@ -82,10 +83,10 @@ def main():
     accesses = {arch: wide_accesses(options.folder / f"sm_{arch}") for arch in ARCHITECTURES}
     expected = table()
     failures = []
-    print(f"{'kernel':52}" + "".join(f"  sm_{arch} reg spill 16B r/w " for arch in ARCHITECTURES))
+    print(f"{'kernel':60}" + "".join(f"  sm_{arch} reg spill 16B r/w " for arch in ARCHITECTURES))
     for name in sorted(found[ARCHITECTURES[0]], key=readable):
         kernel, storage = readable(name)
-        line = f"{kernel + ('<' + storage + '>' if storage else ''):52}"
+        line = f"{kernel + ('<' + storage + '>' if storage else ''):60}"
         for arch in ARCHITECTURES:
             k, (reads, writes) = found[arch][name], accesses[arch][name]
             line += f"      {k['registers']:3} {k['spills']:5} {reads:5}/{writes:<8}"

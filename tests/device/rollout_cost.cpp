@@ -10,12 +10,17 @@
 
 #include "support/catch.hpp"
 #include "support/test_device.hpp"
-#include "tempflow/rollout/branch_rollout.hpp"
-#include "tempflow/rollout/flow_rollout.hpp"
+#include "tempflow/rollout/branch_plan.hpp"
+#include "tempflow/rollout/flow_plan.hpp"
+#include "tempflow/rollout/roll_out.hpp"
+#include "tempflow/rollout/tree_plan.hpp"
 
 using support::test_device;
 using tempflow::batch_view;
+using tempflow::branch_plan;
+using tempflow::flow_plan;
 using tempflow::index_t;
+using tempflow::tree_plan;
 
 namespace {
 
@@ -40,49 +45,47 @@ struct counting_device {
 };
 
 constexpr index_t dimension = idle_model{}.dimension();
-const tempflow::chain steps =
+const tempflow::chain stochastic =
     tempflow::make_chain(tempflow::shifted_linspace_sigmas(6), tempflow::flow_sde{.noise_level = 0.7});
+const tempflow::chain windowed = tempflow::make_chain(
+    tempflow::shifted_linspace_sigmas(6), tempflow::flow_sde{.noise_level = 0.7}, std::vector<index_t>{2, 3});
 const std::vector<index_t> prompts{3, 8};
 constexpr tempflow::noise_key key{.seed = 5, .update = 2};
 
-// roll(place, model): the rollout of a plan with this cost. Of its working batches the result keeps `kept` bytes,
-// which are therefore among both numbers.
-template <class Roll>
-void check_bytes(const tempflow::rollout_cost& cost, index_t kept, const Roll& roll) {
+// A rollout leaves, and takes while it runs, what its plan told.
+template <class Plan>
+void check_bytes(const Plan& plan, const tempflow::chain& steps = stochastic) {
+  const auto cost = plan.cost(steps, 2, dimension, sizeof(float));
   counting_device device;
   idle_model model;
   device.owner.device().forget_peak();
-  const auto rollout = roll(device.backend, model);
+  const auto rollout = tempflow::roll_out(device.backend, model, prompts, steps, plan, key);
   const auto log_probs =
       static_cast<index_t>(rollout.log_probs().size_bytes());  // the result's are the host's
   CHECK(device.live() == cost.bytes - log_probs);
-  CHECK(device.peak() == cost.bytes + cost.working_bytes - kept);
+  CHECK(device.peak() == cost.bytes + cost.working_bytes);
 }
 
 }  // namespace
 
-TEST_CASE("a branch rollout allocates the bytes that its plan tells", "[device][cost]") {
-  const auto check = [](const tempflow::branch_plan& plan) {
-    const index_t seeds = 2 * plan.seeds_per_prompt;
-    check_bytes(plan.cost(steps, 2, dimension, sizeof(float)),
-                plan.finish_trunk ? seeds * dimension * index_t{sizeof(float)} : 0,
-                [&](const auto& backend, auto& model) {
-                  return tempflow::branch_rollout(backend, model, prompts, steps, plan, key);
-                });
-  };
-  check({.seeds_per_prompt = 2, .explorations = 3});
-  check({.seeds_per_prompt = 1, .explorations = 2, .completion_steps = 2, .max_batch = 5});
-  check({.seeds_per_prompt = 3, .explorations = 2, .branch_steps = {1, 4}, .finish_trunk = true});
+TEST_CASE("a rollout of branches allocates the bytes that its plan tells", "[device][cost]") {
+  check_bytes(branch_plan{.seeds_per_prompt = 2, .explorations = 3});
+  check_bytes(branch_plan{.seeds_per_prompt = 1, .explorations = 2, .completion_steps = {2}, .max_batch = 5});
+  check_bytes(
+      branch_plan{.seeds_per_prompt = 3, .explorations = 2, .branch_steps = {1, 4}, .finish_trunk = true});
+  check_bytes(branch_plan{.seeds_per_prompt = 3, .explorations = 2, .shared_noise = true, .redraw = true});
+  check_bytes(branch_plan{.explorations = 2, .completion_solver = tempflow::ode_solver::dpm_solver_2m});
 }
 
-TEST_CASE("a flow rollout allocates the bytes that its plan tells", "[device][cost]") {
+TEST_CASE("a rollout of whole trajectories and trees allocates the bytes that its plan tells",
+          "[device][cost]") {
   for (const index_t samples : {1, 5}) {
-    const tempflow::flow_plan plan{.samples_per_prompt = samples, .max_batch = 3};
-    check_bytes(plan.cost(steps, 2, dimension, sizeof(float)),
-                2 * samples * dimension * index_t{sizeof(float)}, [&](const auto& backend, auto& model) {
-                  return tempflow::flow_rollout(backend, model, prompts, steps, plan, key);
-                });
+    check_bytes(flow_plan{.samples_per_prompt = samples, .max_batch = 3});
+    check_bytes(flow_plan{.samples_per_prompt = samples, .redraw = true});
+    check_bytes(flow_plan{.samples_per_prompt = samples, .trained_steps = {2, 3}});
+    check_bytes(flow_plan{.samples_per_prompt = samples, .shared_noise = true}, windowed);
   }
+  check_bytes(tree_plan{.trees_per_prompt = 2, .split_steps = {0, 2, 3}});
 }
 
 #endif

@@ -11,10 +11,12 @@
 #include "support/test_device.hpp"
 #include "tempflow/backend/cpu.hpp"
 #include "tempflow/objective/timestep_weights.hpp"
-#include "tempflow/rollout/branch_rollout.hpp"
-#include "tempflow/rollout/flow_rollout.hpp"
+#include "tempflow/rollout/branch_plan.hpp"
+#include "tempflow/rollout/flow_plan.hpp"
 #include "tempflow/rollout/minibatches.hpp"
 #include "tempflow/rollout/rescore.hpp"
+#include "tempflow/rollout/roll_out.hpp"
+#include "tempflow/rollout/tree_plan.hpp"
 
 using tempflow::batch_view;
 using tempflow::bfloat16;
@@ -70,11 +72,11 @@ TEMPLATE_TEST_CASE("a branch rollout on a device is the cpu's", "[device]", floa
     support::row_model<TestType> here(dimension);
     const tempflow::branch_plan plan{.seeds_per_prompt = 2,
                                      .explorations = 3,
-                                     .completion_steps = 2,
-                                     .max_batch = 7,
-                                     .finish_trunk = true};
-    auto device = tempflow::branch_rollout(backend, there, prompts, steps, plan, key);
-    auto host = tempflow::branch_rollout(cpu, here, prompts, steps, plan, key);
+                                     .completion_steps = {2},
+                                     .finish_trunk = true,
+                                     .max_batch = 7};
+    auto device = tempflow::roll_out(backend, there, prompts, steps, plan, key);
+    auto host = tempflow::roll_out(cpu, here, prompts, steps, plan, key);
     check_same(device, host, backend);
     const auto trunk = tempflow::to_host(backend, device.trunk_samples());
     CHECK(support::same_bits(trunk.view(), host.trunk_samples()));
@@ -85,17 +87,37 @@ TEST_CASE("a flow rollout on a device is the cpu's", "[device]") {
   const auto backend = support::make_test_device();
   visiting_model<float, support::test_device> there(backend, 1030);
   support::row_model<float> here(1030);
-  auto device = tempflow::flow_rollout(backend, there, prompts, steps, {.samples_per_prompt = 3}, key);
-  auto host =
-      tempflow::flow_rollout(tempflow::cpu_backend(1), here, prompts, steps, {.samples_per_prompt = 3}, key);
+  auto device =
+      tempflow::roll_out(backend, there, prompts, steps, tempflow::flow_plan{.samples_per_prompt = 3}, key);
+  auto host = tempflow::roll_out(tempflow::cpu_backend(1), here, prompts, steps,
+                                 tempflow::flow_plan{.samples_per_prompt = 3}, key);
   check_same(device, host, backend);
+}
+
+TEST_CASE("a tree, shared noise and steps of second order on a device are the cpu's", "[device]") {
+  const auto backend = support::make_test_device();
+  visiting_model<float, support::test_device> there(backend, 70);
+  support::row_model<float> here(70);
+  const tempflow::cpu_backend cpu(1);
+  const auto check = [&](const auto& plan) {
+    auto device = tempflow::roll_out(backend, there, prompts, steps, plan, key);
+    auto host = tempflow::roll_out(cpu, here, prompts, steps, plan, key);
+    check_same(device, host, backend);
+  };
+  check(tempflow::tree_plan{.split_steps = {1, 3}, .antithetic = false});
+  check(tempflow::flow_plan{.samples_per_prompt = 4, .shared_noise = true, .antithetic = true});
+  check(tempflow::branch_plan{.seeds_per_prompt = 2,
+                              .explorations = 2,
+                              .completion_solver = tempflow::ode_solver::dpm_solver_2m,
+                              .antithetic = true,
+                              .shared_noise = true});
 }
 
 TEST_CASE("a device trains on minibatches of its rollout, on policy", "[device]") {
   const auto backend = support::make_test_device();
   visiting_model<float, support::test_device> model(backend, 1030);
-  auto rollout = tempflow::branch_rollout(backend, model, prompts, steps,
-                                          {.seeds_per_prompt = 2, .explorations = 3}, key);
+  auto rollout = tempflow::roll_out(backend, model, prompts, steps,
+                                    tempflow::branch_plan{.seeds_per_prompt = 2, .explorations = 3}, key);
   const auto count = static_cast<std::size_t>(rollout.samples().rows());
   const std::vector<double> advantages = support::numbers(1).take(rollout.samples().rows());
   const auto weights = tempflow::noise_aware_weights(steps, rollout.trained_steps());
@@ -109,7 +131,7 @@ TEST_CASE("a device trains on minibatches of its rollout, on policy", "[device]"
         tempflow::policy_loss(backend, batch, v, {}, tempflow::clipped_grpo{}, gradient.view());
     CHECK(total.max_abs_log_ratio == 0);
     CHECK(total.non_finite_rows == 0);
-    rows += static_cast<std::size_t>(batch.x.rows());
+    rows += batch.rows.size();
   }
   CHECK(rows == count);
   CHECK(tempflow::rescore(backend, model, batches).max_abs == 0);

@@ -6,12 +6,14 @@
 
 #if !defined(__CUDACC__)
 
+#include <limits>
 #include <stdexcept>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "support/catch.hpp"
-#include "support/policy_problem.hpp"
+#include "support/sibling_problem.hpp"
 #include "support/test_device.hpp"
 #include "tempflow/backend/cpu.hpp"
 #include "tempflow/ops/branch_step.hpp"
@@ -81,6 +83,29 @@ TEST_CASE("a loss and its gradient do not depend on the order of threads", "[dev
   check(2, 10 * 1024 + 5, 16);  // clusters of two
   check(1, 33 * 1024, 16);      // clusters of eight
   check(2, 2500, 0);            // two passes
+}
+
+TEST_CASE("a loss of siblings, stored or drawn again, does not depend on the order of threads",
+          "[device][schedules]") {
+  support::sibling_problem<float> given(tempflow::cpu_backend(1), 9 * 1024 + 5, {3, 1, 0, 2});
+  given.v.view().row(1)[7] = std::numeric_limits<float>::infinity();  // drops its state
+  const tempflow::clipped_grpo objective{.clip = {1e6, 1e6}, .kl_beta = 0.1};
+  const auto gradient_of_siblings = [&](const auto& backend, bool again) {
+    using B = std::decay_t<decltype(backend)>;
+    placed<float, B> x(backend, given.x), v(backend, given.v), v_ref(backend, given.v_ref),
+        y(backend, given.rows.y), gradient(backend, given.states(), given.x.columns());
+    auto batch = again ? given.drawn_again() : given.batch();
+    if (!again) batch.x = x.view(), batch.y = y.view();
+    tempflow::policy_loss(backend, batch, v, v_ref, objective, gradient.view());
+    return gradient.values();
+  };
+  for (const bool again : {false, true}) {
+    const auto expected = gradient_of_siblings(tempflow::cpu_backend(1), again);
+    for (unsigned seed = 1; seed <= 3; ++seed) {
+      INFO((again ? "drawn again" : "stored") << ", seed " << seed);
+      CHECK(support::same_bits(gradient_of_siblings(support::make_test_device(16, seed), again), expected));
+    }
+  }
 }
 
 TEST_CASE("explorations and their log-probs do not depend on the order of threads", "[device][schedules]") {

@@ -174,6 +174,7 @@ TEST_CASE(
   const auto method = GENERATE(as<std::string>{}, "tempflow-grpo", "flow-grpo");
   auto settings = task.settings;
   settings.method = method;
+  settings.antithetic = method == "tempflow-grpo";
   fashion::stopwatch watch;
   const fashion::reward_function reward = small_task::reward;
   fashion::trainer expected(task.cpu, settings, task.start, reward, watch);
@@ -200,7 +201,7 @@ TEST_CASE(
     CHECK(found.groups.reward_mean == Catch::Approx(report.groups.reward_mean).epsilon(1e-4));
     CHECK(training.updates() == 1);
     CHECK(training.largest_drift() < 1e-4);
-    const auto cost = recipe.cost();
+    const auto cost = tf::cost_of(recipe.plan(0), fashion::classes);
     CHECK(training.last_cost().rollout_evaluations == cost.model_evaluations);
     CHECK(training.last_cost().rollout_calls ==
           (order == fashion::calls::wavefront ? cost.model_calls : cost.sequential_calls));

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 HEADER = ("update,reward,judge,diversity,frechet,kl,clip_fraction,ratio_mean,zero_std_share,"
-          "model_evaluations,model_calls,seconds").split(",")
+          "model_evaluations,model_calls,trained_states,cost,scored,seconds,cpu_seconds").split(",")
 PICTURES = ["samples_before.png", "samples_after.png", "reward.png"]
 SMALL = """--classifier-epochs 1 --autoencoder-steps 300 --width 128 --blocks 1 --pretrain-steps 600
            --updates 20 --seeds 2 --optimizer-steps 1 --kl-beta 0.1 --learning-rate 2e-3
@@ -37,7 +37,7 @@ def metrics(output):
 
 def results(output):
     """All that a run leaves, but for the time it took."""
-    rows = [{k: v for k, v in row.items() if k != "seconds"} for row in metrics(output)]
+    rows = [{k: v for k, v in row.items() if k not in ("seconds", "cpu_seconds")} for row in metrics(output)]
     return rows, {name: (output / name).read_bytes() for name in PICTURES[:2]}
 
 
@@ -50,6 +50,9 @@ def improves(program, folder):
     assert float(after["judge"]) > float(before["judge"]), (before, after)
     assert all(float(row["ratio_mean"]) == 1 for row in rows[1:]), "on policy, every ratio is exactly 1"
     assert int(after["model_evaluations"]) > 0 and float(after["kl"]) > 0, after
+    # 10 prompts, 2 seeds, 9 branching steps: a state each; 6 branches of each are scored.
+    assert int(after["trained_states"]) == 20 * 180 and int(after["scored"]) == 20 * 1080, after
+    assert int(after["cost"]) == int(after["model_evaluations"]) + 3 * int(after["trained_states"]), after
     for name in PICTURES:
         assert (folder / name).read_bytes().startswith(b"\x89PNG\r\n"), name
     assert "\r" not in said, "no terminal, so plain lines"
@@ -81,11 +84,17 @@ def rejects(program, folder):
     folder.mkdir()
     (folder / "checkpoint.bin").write_bytes(b"not a checkpoint")
     mistakes = {("--method", "ppo"): "--method", ("--seeds", "0"): "--seeds",
+                ("--explorations", "5"): "--antithetic", ("--window", "10"): "--window",
+                ("--completion", "2,,1"): "--completion",
                 ("--data", str(folder / "nowhere")): "nowhere", (): "checkpoint.bin"}
     for options, word in mistakes.items():
         done = subprocess.run(command(program, folder, *options), stdin=subprocess.DEVNULL, capture_output=True, text=True)
         assert done.returncode > 0, (options, done.returncode)  # negative: ended by a signal
         assert word in done.stdout + done.stderr, (options, done.stdout, done.stderr)
+    for method in ("tempflow-grpo", "flow-grpo"):  # each has defaults of its own
+        said = subprocess.run([program, "--method", method, "--help"], capture_output=True, text=True, check=True).stdout
+        assert f"}}={method}" in said, said
+        assert ("--antithetic BOOLEAN=1" in said) == (method == "tempflow-grpo"), said
 
 
 if __name__ == "__main__":

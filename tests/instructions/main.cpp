@@ -19,6 +19,7 @@ namespace tf = tempflow;
 
 constexpr tf::index_t rows = 4, columns = 16384, explorations = 6;
 constexpr tf::noise_key key{.seed = 3};
+const tf::clipped_grpo objective{.clip = {1e6, 1e6}, .kl_beta = 0.04};
 constexpr tf::transition ode{.alpha = 1, .beta = -0.1};
 constexpr tf::transition sde{.alpha = 0.98, .beta = -0.11, .std = 0.2, .dt = 0.1};
 
@@ -31,6 +32,8 @@ class problem {
       tf::fill_noise(backend_, {tf::noise_key{.seed = seed++}, ids_}, batch->view());
     }
     tf::step(backend_, x_.view(), v_, sde, {key, ids_}, y_, log_probs_);
+    tf::branch_step(backend_, x_.view(), v_, ode, sde, {key, ids_}, {}, branches_.view(), branch_log_probs_);
+    for (tf::index_t i = 0; i <= rows; ++i) offsets_.push_back(i * explorations);
   }
 
   tf::instruction_set instructions() const { return backend_.instructions(); }
@@ -47,6 +50,17 @@ class problem {
       };
     }
     if (name == "log_prob") return [this] { tf::log_prob(backend_, x_.view(), v_, y_, sde, log_probs_); };
+    if (name == "policy_loss_siblings") {
+      return [this] {
+        const tf::policy_batch<T> batch{.x = x_,
+                                        .y = branches_,
+                                        .offsets = offsets_,
+                                        .transitions = sde,
+                                        .old_log_probs = branch_log_probs_,
+                                        .advantages = sibling_advantages_};
+        tf::policy_loss(backend_, batch, v_, v_ref_, objective, out_.view(), std::span(sibling_rows_));
+      };
+    }
     if (name == "policy_loss_on_policy") return policy_loss(0);
     if (name == "policy_loss_off_policy") return policy_loss(0.01);
     if (name == "fill_noise") return [this] { tf::fill_noise(backend_, {key, ids_}, out_.view()); };
@@ -62,7 +76,6 @@ class problem {
     return [this] {
       const tf::policy_batch<T> batch{
           .x = x_, .y = y_, .transitions = sde, .old_log_probs = old_log_probs_, .advantages = advantages_};
-      const tf::clipped_grpo objective{.clip = {1e6, 1e6}, .kl_beta = 0.04};
       tf::policy_loss(backend_, batch, v_, v_ref_, objective, out_.view(), std::span(policy_rows_));
     };
   }
@@ -74,7 +87,10 @@ class problem {
   std::vector<double> log_probs_ = std::vector<double>(rows), old_log_probs_,
                       branch_log_probs_ = std::vector<double>(rows * explorations),
                       advantages_{1, -0.5, 0.25, -0.75};
-  std::vector<tf::policy_row> policy_rows_ = std::vector<tf::policy_row>(rows);
+  std::vector<double> sibling_advantages_ = std::vector<double>(rows * explorations, 0.5);
+  std::vector<tf::index_t> offsets_;
+  std::vector<tf::policy_row> policy_rows_ = std::vector<tf::policy_row>(rows),
+                              sibling_rows_ = std::vector<tf::policy_row>(rows * explorations);
 };
 
 /// What a count depends on: compiler, its version, the instructions used, elements of the batch.

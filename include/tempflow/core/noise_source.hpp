@@ -6,6 +6,7 @@
 
 #include <cstddef>
 
+#include "tempflow/config.hpp"
 #include "tempflow/core/noise.hpp"
 #include "tempflow/core/per_row.hpp"
 #include "tempflow/core/stream_value.hpp"
@@ -15,15 +16,36 @@ namespace tempflow {
 /// `step(backend, x, v, transition, {key, ids}, y, log_probs)`: the same key and id draw the same noise in
 /// every call. ids: one per row of the batch.
 ///
-/// A key may lie in device memory, so that a captured update draws new noise in each replay.
+/// A key may lie in device memory, so that a captured update draws new noise in each replay. Antithetic draws
+/// come in pairs: the noise of an odd branch is minus that of the even branch before it. Each is normal, and what
+/// is odd in the noise cancels in their mean.
 struct noise_source {
   stream_value<noise_key> key;
   per_row<noise_id> ids;
+  bool antithetic;
 
-  noise_source(const noise_key& of, per_row<noise_id> rows) : key(of), ids(rows) {}
-  noise_source(const noise_key* at, per_row<noise_id> rows) : key(at), ids(rows) {}
-  noise_source(stream_value<noise_key> of, per_row<noise_id> rows) : key(of), ids(rows) {}
-  noise_source(std::nullptr_t, per_row<noise_id>) = delete;
+  noise_source(const noise_key& of, per_row<noise_id> rows, bool antithetic_pairs = false)
+      : key(of), ids(rows), antithetic(antithetic_pairs) {}
+  noise_source(const noise_key* at, per_row<noise_id> rows, bool antithetic_pairs = false)
+      : key(at), ids(rows), antithetic(antithetic_pairs) {}
+  noise_source(stream_value<noise_key> of, per_row<noise_id> rows, bool antithetic_pairs = false)
+      : key(of), ids(rows), antithetic(antithetic_pairs) {}
+  noise_source(std::nullptr_t, per_row<noise_id>, bool = false) = delete;
 };
+
+namespace detail {
+
+/// What a row draws: the normals of an identity, or minus these.
+struct noise_draw {
+  noise_id id;
+  bool negated;
+
+  TEMPFLOW_HD constexpr noise_draw(noise_id of, bool antithetic)
+      : id(of), negated(antithetic && of.branch % 2 != 0) {
+    if (negated) --id.branch;
+  }
+};
+
+}  // namespace detail
 
 }  // namespace tempflow

@@ -92,16 +92,16 @@ class TEMPFLOW_HIDDEN device_call {
     return {values.data(), values.size_bytes()};
   }
   template <class T>
-  host_table host_table_of(const row_table<T>& table, index_t rows) const {
-    if (!table.varies()) return {table.data(), sizeof(T)};
-    return host_table_of(std::span(table.data(), static_cast<std::size_t>(rows)));
+  host_table host_table_of(const row_table<T>& table) const {
+    if (!table.varies()) return {table.values().data(), sizeof(T)};
+    return host_table_of(table.values());
   }
 
   /// Brings tables that still refer to the host's memory to where the kernel, whose members they and the
   /// block are, can read them: into the block if there is room for all, else by one upload.
   template <class... T>
-  void place(table_block& block, index_t rows, row_table<T>&... tables) {
-    const host_table host[] = {host_table_of(tables, rows)...};
+  void place(table_block& block, row_table<T>&... tables) {
+    const host_table host[] = {host_table_of(tables)...};
     std::size_t bytes = 0;
     for (const host_table& table : host) {
       if (uploaded(table.from) == nullptr) bytes += table_bytes(table.bytes);

@@ -30,8 +30,8 @@ constexpr std::size_t aligned(std::size_t bytes) {
 }  // namespace detail
 
 /// Bytes of workspace that suffice for every operation on batches of up to rows x columns, with up to
-/// `explorations` explorations per row, and for the advantages of as many samples as rows. Throws shape_error
-/// for extents that are negative.
+/// `explorations` explorations per row, and for the advantages of as many samples as rows. Of a policy_batch the
+/// transitions are the rows, or the states where these are more. Throws shape_error for extents that are negative.
 inline std::size_t device_workspace_bytes(index_t rows, index_t columns, index_t explorations = 1) {
   if (rows < 0 || columns < 0 || explorations < 0) {
     throw shape_error(detail::message("device_workspace_bytes: ", rows, " rows of ", columns,

@@ -45,6 +45,7 @@ class row_table {
   row_table() = default;
   row_table(const per_row<T>& values)
       : place_(reinterpret_cast<std::uintptr_t>(values.varies() ? values.data() : &values[0])),
+        size_(values.size()),
         varies_(values.varies()) {}
   row_table(std::span<const T> values) : row_table(per_row<T>(values)) {}
 
@@ -61,8 +62,10 @@ class row_table {
   /// True when each row has a value of its own.
   bool varies() const { return varies_; }
 
-  /// Where the values lie, before they are placed in a block.
-  const T* data() const { return reinterpret_cast<const T*>(place_); }
+  /// The values where they lie before they are placed in a block: one, or one for each row.
+  std::span<const T> values() const {
+    return {reinterpret_cast<const T*>(place_), static_cast<std::size_t>(size_)};
+  }
 
   void place_at(const void* address) { place_ = reinterpret_cast<std::uintptr_t>(address); }
 
@@ -74,6 +77,7 @@ class row_table {
 
  private:
   std::uintptr_t place_ = 0;  ///< an address, or the distance from here
+  index_t size_ = 0;
   bool varies_ = false, in_block_ = false;
 };
 
@@ -81,6 +85,9 @@ class row_table {
 struct noise_table {
   stream_value<noise_key> key;
   row_table<noise_id> ids;
+  bool antithetic;
+
+  TEMPFLOW_HD noise_draw operator[](index_t row) const { return {ids[row], antithetic}; }
 };
 
 /// Writes what it has in its parameters to the device's memory, a word for each thread.

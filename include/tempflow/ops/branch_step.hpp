@@ -3,11 +3,13 @@
 #pragma once
 
 // TempFlow-GRPO's inner operation: from one state and one velocity, the ODE's next state and K stochastic
-// explorations with their log-probs. x and v are read once, whatever K.
+// explorations with their log-probs. x and v are read once, whatever K. Without the ODE's state it gives K
+// children of each state: a stochastic tree.
 // Source: TempFlow-GRPO, arXiv 2508.04324, section 3.2; sd3_pipeline_with_logprob_perstep.py.
 //
 // Traffic (fp32): reads x, v; writes the trunk and K branches: 12 + 4 K B per element. Bound by the
-// arithmetic of the noise.
+// arithmetic of the noise, which antithetic draws halve on host backends; devices draw it for each branch, since
+// two branches at once would not fit their registers.
 
 #include <span>
 
@@ -24,7 +26,7 @@ namespace tempflow {
 /// x, v, trunk: B x D. branches: B K x D, exploration k of row i in row i K + k; its noise is that of the
 /// row's id with branch increased by k. log_probs: B K doubles. trunk_steps (usually the ODE's),
 /// branch_steps: one for all rows, or B. noise: a key and B ids. Results equal one `ode_step` and K `step`s
-/// bit for bit.
+/// bit for bit. With {} for the trunk none is written, and trunk_steps are not looked at.
 ///
 /// Throws shape_error for extents that do not fit (branches must hold a positive multiple of B rows, K <=
 /// 65,536) and for outputs that share memory with x, v or each other, schedule_error for a branch step
@@ -37,7 +39,8 @@ TEMPFLOW_HIDDEN void branch_step(const B& backend, X&& x, input_batch<T> v, per_
   const batch_view<const T> from = as_view(x);
   const index_t rows = from.rows(), columns = from.columns();
   detail::check_shape("branch_step", "v", v, rows, columns);
-  detail::check_shape("branch_step", "trunk", trunk, rows, columns);
+  const bool has_trunk = detail::is_given(trunk);
+  if (has_trunk) detail::check_shape("branch_step", "trunk", trunk, rows, columns);
   const index_t explorations = rows > 0 ? branches.rows() / rows : 0;
   if (rows > 0 && (explorations < 1 || explorations > 65536 || branches.rows() % rows != 0)) {
     throw shape_error(detail::message("branch_step: branches has ", branches.rows(),
@@ -54,7 +57,11 @@ TEMPFLOW_HIDDEN void branch_step(const B& backend, X&& x, input_batch<T> v, per_
   detail::check_has_elements("branch_step", rows, columns);
   const detail::operation_arguments arguments(backend);
   detail::check_branches(arguments, "branch_step", noise.ids, rows, explorations);
-  detail::check_transitions(arguments, "branch_step", trunk_steps, rows, false);
+  if (has_trunk) {
+    detail::check_transitions(arguments, "branch_step", trunk_steps, rows, false);
+  } else {
+    trunk_steps = transition{};
+  }
   detail::check_transitions(arguments, "branch_step", branch_steps, rows, true);
   if (rows == 0) return;
   detail::execute(arguments, detail::branch_step_op<T>{from, v, trunk_steps, branch_steps, noise, trunk,

@@ -4,7 +4,7 @@
 
 // The log-prob of given transitions: what a policy with velocity v assigns to the step from x to y.
 //
-// Traffic (fp32): reads x, v, y: 12 B per element. Bound by memory.
+// Traffic (fp32): reads x, v, y: 12 B per element, of K siblings 8 + 4 K. Bound by memory.
 
 #include <span>
 
@@ -12,8 +12,24 @@
 #include "tempflow/ops/detail/checks.hpp"
 #include "tempflow/ops/detail/operations.hpp"
 #include "tempflow/ops/host/log_prob.hpp"
+#include "tempflow/ops/policy_batch.hpp"
 
 namespace tempflow {
+namespace detail {
+
+/// log_prob of siblings, with the arguments looked at but for those of their shapes.
+template <class B, storage_scalar T>
+TEMPFLOW_HIDDEN void log_prob(const operation_arguments<B>& arguments, const log_prob_op<T>& op) {
+  const index_t states = op.of.states(), columns = op.x.columns();
+  check_shape("log_prob", "v", op.v, states, columns);
+  check_shape("log_prob", "y", op.y, op.of.rows(), columns);
+  check_has_elements("log_prob", states, columns);
+  check_size("log_prob", "log_probs", op.log_probs.size(), op.of.rows());
+  check_transitions(arguments, "log_prob", op.steps, states, true);
+  execute(arguments, op);
+}
+
+}  // namespace detail
 
 /// log_probs[i] = log p(y_i | x_i, v_i) under the transition of row i.
 ///
@@ -27,13 +43,24 @@ TEMPFLOW_HIDDEN void log_prob(const B& backend, X&& x, input_batch<T> v, input_b
                               per_row<transition> steps, std::span<double> log_probs,
                               log_prob_convention convention = {}) {
   const batch_view<const T> from = as_view(x);
-  detail::check_shape("log_prob", "v", v, from.rows(), from.columns());
-  detail::check_shape("log_prob", "y", y, from.rows(), from.columns());
-  detail::check_has_elements("log_prob", from.rows(), from.columns());
-  detail::check_size("log_prob", "log_probs", log_probs.size(), from.rows());
+  detail::log_prob(
+      detail::operation_arguments(backend),
+      detail::log_prob_op<T>{from, v, y, detail::siblings(from.rows()), steps, log_probs, convention});
+}
+
+/// log_probs[i] = log p(y_i | x_s, v_s) for each transition i of a batch, s the state that it leaves: a rollout
+/// scored again with one velocity per state. Gives the bits of the log_prob of the row alone.
+///
+/// v: S x D. log_probs: R doubles. Of the batch x, y, offsets, transitions and convention are read. Throws as above,
+/// and shape_error or memory_error for offsets as policy_loss.
+template <backend B, storage_scalar T>
+TEMPFLOW_HIDDEN void log_prob(const B& backend, const policy_batch<T>& batch, input_batch<T> v,
+                              std::span<double> log_probs) {
   const detail::operation_arguments arguments(backend);
-  detail::check_transitions(arguments, "log_prob", steps, from.rows(), true);
-  detail::execute(arguments, detail::log_prob_op<T>{from, v, y, steps, log_probs, convention});
+  const auto of =
+      detail::check_siblings(arguments, "log_prob", batch.offsets, batch.x.rows(), batch.y.rows());
+  detail::log_prob(arguments, detail::log_prob_op<T>{batch.x, v, batch.y, of, batch.transitions, log_probs,
+                                                     batch.convention});
 }
 
 }  // namespace tempflow

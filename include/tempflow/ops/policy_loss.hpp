@@ -7,10 +7,17 @@
 //   L = 1/N sum_i [ objective(log p_i - log p_old_i, A_i, w_i) + kl_beta KL_i ]
 //   dL/dv = c1 r + c2 (v - v_ref),   r = y - alpha x - beta v,   two scalars c1, c2 per row
 //
+// and for a state that n transitions leave, which share x, v and v_ref, their sum:
+//
+//   dL/dv = c1_1 r_1 + ... + c1_n r_n + n c2 (v - v_ref)
+//
 // The host backpropagates dL/dv through its own model; no other graph exists. Derivation: docs/maths.md.
 //
 // Traffic (fp32): reads x, y, v, with a KL v_ref; writes dL/dv: 16 B per element, 20 with a KL, where a row
-// is read once (on policy on CPUs; from compute capability 9.0 on GPUs), else 28 and 36. Bound by memory.
+// is read once (on policy on CPUs; from compute capability 9.0 on GPUs), else 28 and 36. A state with K siblings: 12
+// + 4 K B, 16 + 4 K with a KL, where it is read once (on policy on CPUs), else 20 + 8 K and 28 + 8 K; in K rows it is
+// K times the first numbers. Bound by memory. Drawn again instead of stored: 4 B, 12 with a KL, whatever K, and bound by
+// the arithmetic of the noise.
 
 #include <algorithm>
 #include <span>
@@ -27,10 +34,24 @@
 namespace tempflow {
 namespace detail {
 
+/// Whether noise stands in for y.
+template <storage_scalar T>
+bool is_drawn_again(const policy_batch<T>& batch) {
+  return batch.drawn.has_value() && !is_given(batch.y);
+}
+
+/// Transitions of a batch of `states` states.
+template <storage_scalar T>
+index_t policy_rows(const policy_batch<T>& batch, index_t states) {
+  if (batch.offsets.empty()) return states;
+  return is_drawn_again(batch) ? batch.drawn->ids.size() : batch.y.rows();
+}
+
 /// What the losses of a batch are divided by.
 template <storage_scalar T>
-double policy_mean_over(const policy_batch<T>& batch, index_t rows) {
-  return static_cast<double>(batch.mean_over > 0 ? batch.mean_over : (std::max)(rows, index_t{1}));
+double policy_mean_over(const policy_batch<T>& batch, index_t states) {
+  const index_t rows = (std::max)(policy_rows(batch, states), index_t{1});
+  return static_cast<double>(batch.mean_over > 0 ? batch.mean_over : rows);
 }
 
 /// policy_loss_rows with its arguments looked at by the caller.
@@ -38,34 +59,47 @@ template <class B, storage_scalar T, class Objective, storage_scalar G>
 TEMPFLOW_HIDDEN void policy_loss_rows(const operation_arguments<B>& arguments, const policy_batch<T>& batch,
                                       input_batch<T> v, input_batch<T> v_ref, const Objective& objective,
                                       batch_view<G> to, std::span<policy_row> rows) {
-  const index_t count = v.rows(), elements = v.columns();
-  const auto given = [](const auto& view) {
-    return view.data() != nullptr || view.rows() > 0 || view.columns() > 0;
-  };
+  const index_t states = v.rows(), count = policy_rows(batch, states), elements = v.columns();
   objective.validate();
-  check_shape("policy_loss", "x", batch.x, count, elements);
-  check_shape("policy_loss", "y", batch.y, count, elements);
-  if (given(v_ref)) check_shape("policy_loss", "v_ref", v_ref, count, elements);
-  if (given(to)) check_shape("policy_loss", "gradient", to, count, elements);
-  check_has_elements("policy_loss", count, elements);
+  if (batch.drawn && !is_drawn_again(batch)) {
+    throw shape_error("policy_loss: both y and drawn are given, and either says what was drawn");
+  }
+  if (!batch.drawn || is_given(batch.x)) check_shape("policy_loss", "x", batch.x, states, elements);
+  if (batch.drawn) {
+    check_noise("policy_loss", *batch.drawn, count, elements);
+  } else {
+    check_shape("policy_loss", "y", batch.y, count, elements);
+  }
+  if (is_given(v_ref)) check_shape("policy_loss", "v_ref", v_ref, states, elements);
+  if (is_given(to)) check_shape("policy_loss", "gradient", to, states, elements);
+  check_has_elements("policy_loss", states, elements);
+  const siblings of = check_siblings(arguments, "policy_loss", batch.offsets, states, count);
   check_same_or_apart("policy_loss", "gradient", to, "x", batch.x);
-  check_same_or_apart("policy_loss", "gradient", to, "y", batch.y);
+  if (of.one_each()) {
+    check_same_or_apart("policy_loss", "gradient", to, "y", batch.y);
+  } else if (overlap(to, batch.y)) {
+    throw shape_error("policy_loss: gradient shares memory with y, which siblings need apart");
+  }
   check_same_or_apart("policy_loss", "gradient", to, "v", v);
   check_same_or_apart("policy_loss", "gradient", to, "v_ref", v_ref);
   check_size("policy_loss", "rows", rows.size(), count);
   check_size("policy_loss", "old_log_probs", batch.old_log_probs.size(), count);
   check_size("policy_loss", "advantages", batch.advantages.size(), count);
-  check_transitions(arguments, "policy_loss", batch.transitions, count, true);
+  check_transitions(arguments, "policy_loss", batch.transitions, states, true);
   check_finite(arguments, "policy_loss", "old_log_probs", batch.old_log_probs, count);
   check_finite(arguments, "policy_loss", "advantages", batch.advantages, count);
   check_finite(arguments, "policy_loss", "weights", batch.weights, count);
-  if (objective.kl_beta != 0 && count > 0 && !given(v_ref)) {
+  if (objective.kl_beta != 0 && states > 0 && !is_given(v_ref)) {
     throw shape_error(message("policy_loss: kl_beta = ", double{objective.kl_beta},
-                              " needs v_ref, the reference policy's velocity (", count, " x ", elements,
+                              " needs v_ref, the reference policy's velocity (", states, " x ", elements,
                               ")"));
   }
-  if (given(v_ref) && objective.kl_over == kl_denominator::diffusion) {
-    check_diffusions(arguments, "policy_loss", batch.transitions, count);
+  if (objective.kl_beta != 0 && batch.without_zeros) {
+    throw value_error(message("policy_loss: kl_beta = ", double{objective.kl_beta},
+                              ", and rows that only the KL would notice were left out of the batch"));
+  }
+  if (is_given(v_ref) && objective.kl_over == kl_denominator::diffusion) {
+    check_diffusions(arguments, "policy_loss", batch.transitions, states);
   }
   if (batch.mean_over < 0 || !is_finite(batch.gradient_scale)) {
     throw value_error(
@@ -79,24 +113,27 @@ TEMPFLOW_HIDDEN void policy_loss_rows(const operation_arguments<B>& arguments, c
       .convention = batch.convention,
       .objective = objective,
       .elements = elements,
-      .gradient_factor = batch.gradient_scale / policy_mean_over(batch, count),
+      .gradient_factor = batch.gradient_scale / policy_mean_over(batch, states),
       .has_reference = !v_ref.empty()};
-  execute(arguments, policy_loss_op<T, G, Objective>{batch.x, batch.y, v, v_ref, terms, to, rows});
+  execute(arguments,
+          policy_loss_op<T, G, Objective>{batch.x, batch.y, v, v_ref, batch.drawn, of, terms, to, rows});
 }
 
 }  // namespace detail
 
 /// dL/dv of a batch and every row's own numbers: policy_loss without the summary.
 ///
-/// v: B x D, the policy's velocity at batch.x. v_ref: B x D, the reference policy's; {} when the objective
-/// has kl_beta = 0 (given all the same, the KL is reported). gradient: B x D in any storage type, or {} for
-/// the loss alone; it may be one of the inputs, which it then replaces. rows: B. The bits of a row depend on
-/// nothing but the row and N.
+/// v: S x D, the policy's velocity at batch.x. v_ref: S x D, the reference policy's; {} when the objective
+/// has kl_beta = 0 (given all the same, the KL is reported). gradient: S x D in any storage type, or {} for
+/// the loss alone; it may be one of the inputs, which it then replaces: x, v or v_ref, and y where one row leaves each
+/// state. rows: R. The bits of a state and its rows depend on nothing but these and N.
 ///
-/// A row whose log-prob, loss, KL or slope is not finite, or whose gradient overflows fp16, gets a zero
-/// gradient and finite = false, so that one broken sample cannot poison the weights.
+/// A row whose log-prob, loss, KL or slope is not finite is left out of the gradient and gets finite = false, so that
+/// one broken sample cannot poison the weights; so do all rows of a state whose gradient overflows fp16. The gradient
+/// of a state that is left with no row is zero.
 ///
-/// Throws shape_error for extents that differ, or a gradient that overlaps an input without being it;
+/// Throws shape_error for extents that differ, offsets that do not cut R rows in S parts, or a gradient that overlaps
+/// an input without being it; memory_error for offsets in device memory;
 /// value_error for old log-probs, advantages, weights, mean_over, gradient_scale or parameters of the
 /// objective that make no sense; schedule_error for a transition without noise, or without the diffusion that
 /// the KL is asked to use. Source: TempFlow-GRPO, arXiv 2508.04324 (weights: eqs. 7 and 8); Flow-GRPO, arXiv
@@ -130,7 +167,7 @@ template <backend B, storage_scalar T, policy_objective Objective, writable_batc
 TEMPFLOW_HIDDEN policy_statistics policy_loss(const B& backend, const policy_batch<T>& batch,
                                               input_batch<T> v, input_batch<T> v_ref,
                                               const Objective& objective, Gradient&& gradient) {
-  std::vector<policy_row> rows(static_cast<std::size_t>(v.rows()));
+  std::vector<policy_row> rows(static_cast<std::size_t>(detail::policy_rows(batch, v.rows())));
   return policy_loss(backend, batch, v, v_ref, objective, as_view(gradient), std::span<policy_row>(rows));
 }
 

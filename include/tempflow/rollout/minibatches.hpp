@@ -2,43 +2,35 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// A rollout cut into batches to train on: for (const auto& batch : minibatches(rollout, ...)) { ... }
+// A rollout cut into batches of states to train on: for (const auto& batch : minibatches(rollout, ...)) { ... }
 
 #include <algorithm>
-#include <cmath>
 #include <iterator>
 #include <memory>
-#include <numeric>
 #include <optional>
 #include <span>
 #include <utility>
 #include <vector>
 
+#include "tempflow/core/error.hpp"
 #include "tempflow/core/noise.hpp"
-#include "tempflow/ops/policy_loss.hpp"
-#include "tempflow/rollout/detail/rollout.hpp"
+#include "tempflow/ops/copy_rows.hpp"
+#include "tempflow/ops/policy_batch.hpp"
+#include "tempflow/rollout/detail/training_order.hpp"
 #include "tempflow/rollout/trajectories.hpp"
 
 namespace tempflow {
 
-/// What policy_loss needs, plus what the host's forward pass needs. It owns what its views show, together
-/// with its copies; copying is cheap.
+/// What policy_loss needs, plus what the host's forward pass needs: S states and the R transitions that leave
+/// them. It owns what its views show, together with its copies; copying is cheap.
 template <storage_scalar T>
 struct minibatch : policy_batch<T> {
-  std::span<const double> sigma;    ///< B, noise levels the model is evaluated at
-  std::span<const index_t> prompt;  ///< B, prompt ids
-  std::span<const index_t> rows;    ///< B, rows of the rollout
+  std::span<const double> sigma;    ///< S, noise levels the model is evaluated at
+  std::span<const index_t> prompt;  ///< S, prompt ids
+  std::span<const index_t> states;  ///< S, rows of the rollout's states
+  std::span<const index_t> rows;    ///< R, rows of the rollout
   bool completes_update = false;    ///< the optimiser should step after this batch
   std::shared_ptr<const void> storage;
-};
-
-/// How a rollout is cut.
-struct minibatch_options {
-  index_t size = 64;  ///< rows per batch, at most
-  /// Optimiser steps. Rows are split evenly and each loss is a mean over its share. More than one needs
-  /// `shuffle`: rows come step after step, so each update would see other steps than the next.
-  index_t updates = 1;
-  std::optional<noise_key> shuffle{};  ///< draws the order of rows; without it they keep the rollout's order
 };
 
 /// The batches of a rollout, gathered one at a time. Refers to the rollout.
@@ -47,25 +39,7 @@ class minibatch_range {
  public:
   minibatch_range(trajectories<T, Buffer>& rollout, std::span<const double> advantages,
                   std::span<const double> weights, const minibatch_options& options)
-      : rollout_(&rollout), options_(options), order_(static_cast<std::size_t>(rollout.rows())) {
-    detail::check_size("minibatches", "advantages", advantages.size(), rollout.samples().rows());
-    detail::check_size("minibatches", "weights", weights.size(), rollout.steps().steps());
-    if (options.size < 1 || options.updates < 1 || options.updates > std::max<index_t>(rollout.rows(), 1)) {
-      throw value_error(detail::message("minibatches: size = ", options.size, ", updates = ", options.updates,
-                                        " for ", rollout.rows(), " rows"));
-    }
-    if (options.updates > 1 && !options.shuffle) {
-      throw value_error(detail::message("minibatches: updates = ", options.updates,
-                                        " without shuffle: each would train on other steps of the chain"));
-    }
-    for (index_t i = 0; i < rollout.rows(); ++i) {
-      advantages_.push_back(advantages[static_cast<std::size_t>(rollout.row(i).sample)]);
-      weights_.push_back(weights[static_cast<std::size_t>(rollout.row(i).step)]);
-    }
-    std::iota(order_.begin(), order_.end(), index_t{0});
-    if (options.shuffle) shuffle(*options.shuffle);
-    cut();
-  }
+      : rollout_(&rollout), order_(rollout, advantages, weights, options) {}
 
   class iterator {
    public:
@@ -86,100 +60,114 @@ class minibatch_range {
     std::size_t at_ = 0;
   };
 
-  iterator begin() { return {this, 0}; }
-  iterator end() { return {this, cuts_.size()}; }
+  /// Throws value_error for a second pass over a rollout that stores no successors.
+  iterator begin() {
+    if (passed_ && !rollout_->stores_successors()) {
+      throw value_error(
+          "minibatches: a second pass over a rollout that stores no successors: what is drawn again is on "
+          "policy before the first optimiser step alone");
+    }
+    return {this, 0};
+  }
+  iterator end() { return {this, order_.pieces().size()}; }
 
   /// Number of batches.
-  index_t size() const { return static_cast<index_t>(cuts_.size()); }
+  index_t size() const { return static_cast<index_t>(order_.pieces().size()); }
+
+  /// States and rows that no batch has, because they teach nothing (minibatch_options::skip_zeros).
+  index_t skipped_states() const { return order_.skipped_states(); }
+  index_t skipped_rows() const { return order_.skipped_rows(); }
 
   trajectories<T, Buffer>& rollout() const { return *rollout_; }
 
  private:
-  struct piece {
-    index_t first, count, mean_over;
-    bool last;
-  };
-
-  /// Fisher-Yates with choices of our own: the same order on every platform.
-  void shuffle(noise_key key) {
-    for (std::size_t i = order_.size(); i > 1; --i) {
-      std::swap(order_[i - 1], order_[uniform_choice(key, static_cast<std::uint32_t>(i), i)]);
-    }
-  }
-
-  void cut() {
-    const index_t rows = rollout_->rows();
-    for (index_t u = 0; u < options_.updates; ++u) {
-      const index_t first = rows * u / options_.updates, last = rows * (u + 1) / options_.updates;
-      for (index_t at = first; at < last;) {
-        const index_t count = (std::min)(options_.size, last - at);
-        cuts_.push_back({.first = at, .count = count, .mean_over = last - first, .last = at + count == last});
-        at += count;
-      }
-    }
-  }
-
   /// Memory of a batch: used again as soon as no batch shows it.
   struct buffers {
     Buffer x, y;
     std::vector<transition> transitions;
     std::vector<double> old, advantage, weight, sigma;
-    std::vector<index_t> prompt, rows;
+    std::vector<index_t> prompt, states, rows, successors, offsets;
+    std::vector<noise_id> noise;
+
+    void clear() {
+      transitions.clear(), old.clear(), advantage.clear(), weight.clear(), sigma.clear(), prompt.clear();
+      states.clear(), rows.clear(), successors.clear(), noise.clear(), offsets.assign(1, 0);
+    }
   };
 
+  /// Rows of the rollout's states, in a batch that grows when it must.
+  batch_view<const T> gather(std::span<const index_t> rows, Buffer& to) const {
+    const Buffer& from = rollout_->state_buffer();
+    const auto count = static_cast<index_t>(rows.size());
+    if (to.rows() < count) to = from.like(count, from.columns());
+    gather_rows(from, rows, to.view().slice(0, count));
+    return to.view().slice(0, count);
+  }
+
   minibatch<T> gather(std::size_t at) {
-    const piece& cut = cuts_[at];
+    const auto& piece = order_.pieces()[at];
     if (!buffers_ || buffers_.use_count() > 1) buffers_ = std::make_shared<buffers>();
     buffers& to = *buffers_;
-    to.transitions.clear(), to.old.clear(), to.advantage.clear(), to.weight.clear(), to.sigma.clear();
-    to.prompt.clear(), to.rows.clear();
-    for (index_t i = 0; i < cut.count; ++i) {
-      const index_t r = order_[static_cast<std::size_t>(cut.first + i)];
-      const auto at_row = static_cast<std::size_t>(r);
-      const trajectory_row& row = rollout_->row(r);
-      to.transitions.push_back(rollout_->steps()[row.step]);
+    to.clear();
+    const std::span<const double> log_probs = std::as_const(*rollout_).log_probs();
+    for (index_t i = piece.first; i < piece.first + piece.count; ++i) {
+      const std::span<const index_t> rows = order_.rows_of(i);
+      const trajectory_row& first = rollout_->row(rows[0]);
+      to.states.push_back(first.state);
+      to.transitions.push_back(rollout_->steps()[first.step]);
       to.sigma.push_back(to.transitions.back().sigma);
-      to.old.push_back(std::as_const(*rollout_).log_probs()[at_row]);
-      to.advantage.push_back(advantages_[at_row]);
-      to.weight.push_back(weights_[at_row]);
-      to.prompt.push_back(rollout_->identities()[static_cast<std::size_t>(row.sample)].prompt);
-      to.rows.push_back(r);
+      to.prompt.push_back(first.noise.prompt);
+      for (const index_t r : rows) {
+        to.rows.push_back(r);
+        to.successors.push_back(rollout_->row(r).successor);
+        to.noise.push_back(rollout_->row(r).noise);
+        to.old.push_back(log_probs[static_cast<std::size_t>(r)]);
+        to.advantage.push_back(order_.advantage(r));
+        to.weight.push_back(order_.weight(r));
+      }
+      to.offsets.push_back(static_cast<index_t>(to.rows.size()));
     }
-    rollout_->gather(to.rows, to.x, to.y);
     minibatch<T> batch;
-    batch.x = to.x.view().slice(0, cut.count);
-    batch.y = to.y.view().slice(0, cut.count);
+    batch.x = gather(to.states, to.x);
+    if (rollout_->stores_successors()) {
+      batch.y = gather(to.successors, to.y);
+    } else {
+      batch.drawn.emplace(rollout_->key(), std::span<const noise_id>(to.noise), rollout_->antithetic());
+    }
+    batch.offsets = to.offsets;
     batch.transitions = to.transitions;
     batch.old_log_probs = to.old;
     batch.advantages = to.advantage;
     batch.weights = to.weight;
     batch.convention = rollout_->convention();
-    batch.mean_over = cut.mean_over;
+    batch.mean_over = piece.mean_over;
     batch.sigma = to.sigma;
     batch.prompt = to.prompt;
+    batch.states = to.states;
     batch.rows = to.rows;
-    batch.completes_update = cut.last;
+    batch.completes_update = piece.last;
+    batch.without_zeros = order_.skipped_rows() > 0;
+    passed_ = passed_ || piece.last;
     batch.storage = buffers_;
     return batch;
   }
 
   trajectories<T, Buffer>* rollout_;
-  minibatch_options options_;
-  std::vector<index_t> order_;
-  std::vector<double> advantages_, weights_;
-  std::vector<piece> cuts_;
+  detail::training_order order_;
   std::shared_ptr<buffers> buffers_;
+  bool passed_ = false;
 };
 
-/// Cuts a rollout into batches of at most `options.size` rows.
+/// Cuts a rollout into batches of at most `options.size` states.
 ///
-/// advantages: one per sample of the rollout. weights: one per step of its chain (noise_aware_weights,
-/// uniform_weights or your own). Each row is in exactly one batch. Losses of the batches of one update add up
-/// to a mean over the update's rows, so gradients are accumulated by adding them; step the optimiser when
-/// `completes_update` says so.
+/// advantages: one per sample of the rollout, or per row (minibatch_options::advantages). weights: one per
+/// step of its chain (noise_aware_weights, uniform_weights or your own). Each state is in exactly one batch,
+/// with all its rows. Losses of the batches of one update add up to a mean over the update's rows, so
+/// gradients are accumulated by adding them; step the optimiser when `completes_update` says so.
 ///
-/// Throws shape_error for sizes that do not fit, value_error for a batch size or number of updates below 1,
-/// and for several updates without shuffle.
+/// Throws shape_error for sizes that do not fit; value_error for a batch size or number of updates below 1,
+/// more updates than initial noises, or several of a rollout without successors, and advantages of samples for
+/// rows that led to several.
 template <storage_scalar T, class Buffer>
 minibatch_range<T, Buffer> minibatches(trajectories<T, Buffer>& rollout, std::span<const double> advantages,
                                        std::span<const double> weights,

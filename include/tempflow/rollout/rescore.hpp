@@ -27,11 +27,15 @@ struct rescore_drift {
 /// One pass of the model over the batches, in their order and composition, that replaces the rollout's
 /// log-probs. Afterwards, and before the first update, every log-ratio is exactly 0 for these batches.
 ///
-/// Costs one model evaluation per row. Throws value_error, naming the row, for a log-prob that is not finite;
-/// exceptions of the model pass through. Batches before the failing one keep their new log-probs.
+/// Costs one model evaluation per state. Throws value_error, naming the row, for a log-prob that is not finite,
+/// and for a rollout that stores no successors, which is on policy by definition; exceptions of the model pass
+/// through. Batches before the failing one keep their new log-probs.
 template <backend B, velocity_model M, class Buffer>
 TEMPFLOW_HIDDEN rescore_drift rescore(const B& backend, M& model,
                                       minibatch_range<typename M::value_type, Buffer>& batches) {
+  if (!batches.rollout().stores_successors()) {
+    throw value_error("rescore: the rollout stores no successors to score");
+  }
   rescore_drift drift;
   const auto old = batches.rollout().log_probs();
   buffer_of<B, typename M::value_type> velocity;
@@ -41,9 +45,9 @@ TEMPFLOW_HIDDEN rescore_drift rescore(const B& backend, M& model,
     if (velocity.rows() < count)
       velocity = make_buffer<typename M::value_type>(backend, count, batch.x.columns());
     const auto v = velocity.view().slice(0, count);
-    fresh.resize(static_cast<std::size_t>(count));
+    fresh.resize(batch.rows.size());
     model.velocity(batch.x, batch.sigma, batch.prompt, v);
-    log_prob(backend, batch.x, v, batch.y, batch.transitions, fresh, batch.convention);
+    log_prob(backend, batch, v, fresh);
     for (std::size_t i = 0; i < fresh.size(); ++i) {
       if (!is_finite(fresh[i])) {
         throw value_error(detail::message("rescore: log-prob of row ", batch.rows[i], " is ", fresh[i]));
@@ -56,7 +60,7 @@ TEMPFLOW_HIDDEN rescore_drift rescore(const B& backend, M& model,
       drift.mean_abs += change;
       kept = fresh[i];
     }
-    drift.rows += count;
+    drift.rows += static_cast<index_t>(fresh.size());
   }
   if (drift.rows > 0) drift.mean_abs /= static_cast<double>(drift.rows);
   return drift;

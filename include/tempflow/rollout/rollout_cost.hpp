@@ -4,43 +4,72 @@
 
 // What a rollout takes, known before it runs.
 
-#include <string_view>
+#include <algorithm>
 
 #include "tempflow/core/error.hpp"
 #include "tempflow/core/index.hpp"
+#include "tempflow/rollout/detail/forest_layout.hpp"
+#include "tempflow/rollout/forest.hpp"
 
 namespace tempflow {
 
-/// What a rollout takes. Bytes need the plan's `cost` to be told the dimension and size of an element.
+/// What a rollout takes, and what training on it takes.
 struct rollout_cost {
   index_t model_evaluations = 0;  ///< rows given to the model
   index_t model_calls = 0;        ///< batched calls, with max_batch as the limit of each
-  index_t sequential_calls = 0;   ///< calls if each step's branches were finished before the next step's
-  index_t samples = 0;            ///< finished samples to score
-  index_t bytes = 0;              ///< states, samples and log-probs that the result keeps
+  index_t sequential_calls = 0;   ///< calls if each node of the forest were evaluated by itself
+  index_t samples = 0;            ///< samples to score; those of trunks are not among them
+  index_t trained_states = 0;     ///< states to train on: the model's rows in an epoch
+  index_t trained_rows = 0;       ///< transitions that leave them
+  index_t bytes = 0;              ///< of states, samples and log-probs that the result keeps
   index_t working_bytes = 0;      ///< batches that live while it runs
+
+  /// The rollout and an epoch of training in forward passes of the model; a backward pass counts as two. The
+  /// reference policy of a KL takes trained_states more.
+  index_t forward_passes() const { return model_evaluations + 3 * trained_states; }
 };
 
-namespace detail {
-
-/// Calls of at most max_batch rows (0: any number) that `rows` rows need.
-constexpr index_t calls_for(index_t rows, index_t max_batch) {
-  if (rows == 0) return 0;
-  return max_batch == 0 ? 1 : 1 + (rows - 1) / max_batch;
-}
-
-/// Seeds are 32-bit identities, and every count of a rollout must fit an index: throws value_error otherwise.
-inline void check_rollout_size(std::string_view plan, index_t prompts, index_t seeds, index_t rows_per_seed,
-                               index_t dimension, index_t element_size) {
-  const double elements = static_cast<double>(prompts) * static_cast<double>(seeds) *
-                          static_cast<double>(rows_per_seed) * (static_cast<double>(dimension) + 1);
-  if (prompts < 1 || dimension < 0 || element_size < 1 || seeds > 0xffffffff ||
-      elements * static_cast<double>(element_size + 64) > 4e18) {
-    throw value_error(message(plan, ": ", prompts, " prompts of ", seeds, " seeds, ", rows_per_seed,
-                              " rows each of ", dimension, " elements of ", element_size,
-                              " bytes: not positive, or too many to count"));
+/// Cost of a plan for `prompts` prompts of samples of `dimension` elements of `element_size` bytes; without a
+/// dimension, bytes are those of log-probs alone. Throws what validate throws, and value_error for counts
+/// that are not positive or overflow.
+inline rollout_cost cost_of(const forest& plan, index_t prompts, index_t dimension = 0,
+                            index_t element_size = 4) {
+  using detail::rollout_memory;
+  plan.validate();
+  const detail::forest_layout layout(plan);
+  const index_t states = layout.rows(rollout_memory::states), samples = layout.rows(rollout_memory::samples),
+                trunks = layout.rows(rollout_memory::trunk_samples),
+                working = layout.gathered + layout.largest_call + layout.rows(rollout_memory::scratch) +
+                          layout.rows(rollout_memory::history);
+  rollout_cost total{
+      .samples = samples, .trained_states = layout.trained_states, .trained_rows = layout.trained_rows};
+  for (index_t knot = 0; knot < plan.steps().steps(); ++knot) {
+    total.model_evaluations += layout.states_at(knot);
   }
+  const double most = static_cast<double>(total.model_evaluations + states + samples + trunks + working);
+  if (prompts < 1 || dimension < 0 || element_size < 1 ||
+      static_cast<double>(prompts) * most * (static_cast<double>(dimension) + 1) *
+              static_cast<double>(element_size + 64) >
+          4e18) {
+    throw value_error(detail::message("rollout: ", prompts, " prompts of ", states, " states and ",
+                                      samples + trunks, " samples each, ", dimension, " elements of ",
+                                      element_size, " bytes: not positive, or too many to count"));
+  }
+  for (index_t knot = 0; knot < plan.steps().steps(); ++knot) {
+    total.model_calls += detail::calls_for(layout.states_at(knot) * prompts, plan.max_batch);
+    for (const index_t node : layout.leaving(knot)) {
+      total.sequential_calls += detail::calls_for(plan.node(node).states * prompts, plan.max_batch);
+    }
+  }
+  for (index_t* const per_prompt :
+       {&total.model_evaluations, &total.samples, &total.trained_states, &total.trained_rows}) {
+    *per_prompt *= prompts;
+  }
+  constexpr auto log_prob = static_cast<index_t>(sizeof(double));
+  const index_t row = dimension * element_size;
+  total.bytes = prompts * ((states + samples + trunks) * row + layout.trained_rows * log_prob);
+  total.working_bytes = prompts * (working * row + (layout.draws - layout.trained_rows) * log_prob);
+  return total;
 }
 
-}  // namespace detail
 }  // namespace tempflow

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -20,11 +21,18 @@ namespace tempflow {
 /// T transitions over a grid of T + 1 sigmas. Make one with make_chain.
 class chain {
  public:
+  /// The rule of a chain's deterministic step.
+  using deterministic_rule = std::function<transition(const sigma_step&)>;
+
   /// Joins a grid and its transitions, of which alpha, beta and std count: the rest follows from the grid.
-  /// Throws schedule_error for a grid that check_sigmas rejects, another number of transitions than steps, or
-  /// one with a coefficient that is not finite or a negative std.
-  chain(std::vector<double> sigmas, std::vector<transition> transitions)
-      : sigmas_(std::move(sigmas)), transitions_(std::move(transitions)) {
+  /// deterministic: the ODE of the process that the transitions sample, `ode{}` for a flow; without it, plans
+  /// that need the ODE refuse the chain. Throws schedule_error for a grid that check_sigmas rejects, another
+  /// number of transitions than steps, or one with a coefficient that is not finite or a negative std.
+  chain(std::vector<double> sigmas, std::vector<transition> transitions,
+        deterministic_rule deterministic = {})
+      : sigmas_(std::move(sigmas)),
+        transitions_(std::move(transitions)),
+        deterministic_(std::move(deterministic)) {
     check_sigmas(sigmas_);
     if (transitions_.size() + 1 != sigmas_.size()) {
       throw schedule_error(detail::message("chain: ", transitions_.size(), " transitions over ",
@@ -52,17 +60,33 @@ class chain {
   /// Transition of step i, from sigma_i to sigma_{i+1}. Throws schedule_error for a step that is not there.
   const transition& operator[](index_t i) const { return transitions_[checked(i, steps())]; }
 
-  /// Deterministic Euler step from sigma_i to sigma_{i+1}, whatever the chain's own dynamics.
+  /// Deterministic step from sigma_i to sigma_{i+1}: the chain's own, or that of its rule where the chain draws
+  /// noise.
   transition ode_step(index_t i) const { return ode_step(i, i + 1); }
 
-  /// Deterministic Euler step from sigma_from straight to sigma_to. Throws schedule_error unless from < to
-  /// are knots.
+  /// Deterministic step from sigma_from straight to sigma_to: the chain's own, or that of its rule; for a flow,
+  /// Euler's. Throws schedule_error unless from < to are knots, where a rule is needed and the chain has none, and
+  /// for a rule that draws noise or gives a coefficient that is not finite.
   transition ode_step(index_t from, index_t to) const {
     if (to <= from) {
       throw schedule_error(detail::message("chain: no ODE step from knot ", from, " to knot ", to));
     }
     const double sigma = sigmas_[checked(from, steps())], sigma_next = sigmas_[checked(to, steps() + 1)];
-    return ode{}({.sigma = sigma, .sigma_next = sigma_next});
+    if (to == from + 1 && !transitions_[static_cast<std::size_t>(from)].stochastic())
+      return transitions_[static_cast<std::size_t>(from)];
+    if (!deterministic_) {
+      throw schedule_error(
+          "chain: no deterministic step: name its rule in the dynamics (`using deterministic = ...;`), or "
+          "pass it to make_chain");
+    }
+    transition step = deterministic_({.sigma = sigma, .sigma_next = sigma_next});
+    if (!is_finite(step.alpha) || !is_finite(step.beta) || step.std != 0) {
+      throw schedule_error(detail::message("chain: the deterministic step from knot ", from, " to knot ", to,
+                                           " has alpha = ", step.alpha, ", beta = ", step.beta,
+                                           ", std = ", step.std));
+    }
+    step.sigma = sigma, step.sigma_next = sigma_next, step.dt = sigma - sigma_next;
+    return step;
   }
 
   /// Steps that draw noise.
@@ -90,26 +114,53 @@ class chain {
 
   std::vector<double> sigmas_;
   std::vector<transition> transitions_;
+  deterministic_rule deterministic_;
 };
 
-/// A chain whose listed steps follow `rule`, and all others the ODE.
-/// Throws schedule_error for sigmas that do not descend or steps outside the grid, and what the rule throws.
+namespace detail {
+
 template <dynamics Rule>
-chain make_chain(std::vector<double> sigmas, const Rule& rule, std::span<const index_t> stochastic_steps) {
+chain::deterministic_rule deterministic_rule_of(const Rule&) {
+  if constexpr (dynamics_with_ode<Rule>) return typename Rule::deterministic{};
+  return {};
+}
+
+}  // namespace detail
+
+/// A chain whose listed steps follow `rule`, and all others `deterministic`, or the rule's own where that is
+/// empty.
+/// Throws schedule_error for sigmas that do not descend, steps outside the grid, and other steps without a
+/// deterministic rule; and what the rules throw.
+template <dynamics Rule>
+chain make_chain(std::vector<double> sigmas, const Rule& rule, std::span<const index_t> stochastic_steps,
+                 chain::deterministic_rule deterministic = {}) {
   check_sigmas(sigmas);
   const auto steps = static_cast<index_t>(sigmas.size()) - 1;
   check_step_list(stochastic_steps, steps);
+  if (!deterministic) deterministic = detail::deterministic_rule_of(rule);
   std::vector<transition> transitions;
   for (std::size_t i = 0; i + 1 < sigmas.size(); ++i) {
     const sigma_step at{.sigma = sigmas[i], .sigma_next = sigmas[i + 1]};
     const bool chosen = std::ranges::binary_search(stochastic_steps, static_cast<index_t>(i));
-    transitions.push_back(chosen ? rule(at) : ode{}(at));
+    if (!chosen && !deterministic) {
+      throw schedule_error(detail::message("make_chain: step ", i,
+                                           " is to be deterministic; name the rule in the ",
+                                           "dynamics (`using deterministic = ...;`) or pass it"));
+    }
+    transitions.push_back(chosen ? rule(at) : deterministic(at));
   }
-  return {std::move(sigmas), std::move(transitions)};
+  return {std::move(sigmas), std::move(transitions), std::move(deterministic)};
 }
 
-/// A chain that follows `rule` at every step. Throws schedule_error for sigmas that do not descend, and what
-/// the rule throws.
+/// A chain that follows `rule` at every step, and `deterministic` where a plan asks for the ODE. Throws
+/// schedule_error for sigmas that do not descend, and what the rule throws.
+template <dynamics Rule, dynamics Deterministic>
+chain make_chain(std::vector<double> sigmas, const Rule& rule, const Deterministic& deterministic) {
+  const auto steps = step_range(0, static_cast<index_t>(sigmas.size()) - 1);
+  return make_chain(std::move(sigmas), rule, steps, deterministic);
+}
+
+/// As above, with the rule's own deterministic rule, if it has one.
 template <dynamics Rule>
 chain make_chain(std::vector<double> sigmas, const Rule& rule) {
   const auto steps = step_range(0, static_cast<index_t>(sigmas.size()) - 1);

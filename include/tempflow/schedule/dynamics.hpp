@@ -35,6 +35,11 @@ concept dynamics = requires(const D& rule, const sigma_step& step) {
   { rule(step) } -> std::same_as<transition>;
 };
 
+/// Dynamics that name the rule of their deterministic step, from any knot to any later one. Those of this file
+/// are flows, whose rule is `ode`; dynamics of another process name their own, or have none.
+template <class D>
+concept dynamics_with_ode = dynamics<D> && dynamics<typename D::deterministic>;
+
 namespace detail {
 
 inline void check_level(const char* what, double level, double highest) {
@@ -71,6 +76,8 @@ inline transition coefficient_preserving(const sigma_step& at, double std) {
 
 /// Deterministic Euler step of the probability-flow ODE: y = x - Dt v.
 struct ode {
+  using deterministic = ode;
+
   transition operator()(const sigma_step& at) const { return detail::langevin_euler(at, 0); }
 };
 
@@ -78,6 +85,8 @@ struct ode {
 /// denominator takes sigma_next instead. Keeps the ODE's marginals as steps grow.
 /// Source: Flow-GRPO, arXiv 2505.05470; flow_grpo/diffusers_patch/sd3_sde_with_logprob.py.
 struct flow_sde {
+  using deterministic = ode;
+
   double noise_level = 0.7;  ///< a >= 0
 
   /// Throws value_error for a noise level that is negative or not finite, schedule_error for a sigma that is
@@ -96,6 +105,8 @@ struct flow_sde {
 /// DanceGRPO's SDE, g = eta at every step.
 /// Source: DanceGRPO, arXiv 2505.07818; fastvideo/train_grpo_flux.py, flux_step.
 struct dance_sde {
+  using deterministic = ode;
+
   double eta = 0.3;  ///< g >= 0
 
   /// Throws value_error for an eta that is negative or not finite.
@@ -109,6 +120,8 @@ struct dance_sde {
 /// sigma_next stands for. Deterministic where sigma_next = 0.
 /// Source: Flow-CPS, arXiv 2509.05952; flow_grpo, sde_type 'cps'.
 struct flow_cps {
+  using deterministic = ode;
+
   double noise_level = 0.7;  ///< a in [0, 1]
 
   /// Throws value_error for a noise level outside [0, 1].
@@ -122,6 +135,8 @@ struct flow_cps {
 ///   std = eta sigma_next sqrt(1 - (sigma_next (1 - sigma) / (sigma (1 - sigma_next)))^2)
 /// Source: flow_grpo/diffusers_patch/solver.py, ddim_update.
 struct ddim {
+  using deterministic = ode;
+
   double eta = 1;  ///< in [0, 1]
 
   /// Throws value_error for an eta outside [0, 1].

@@ -12,7 +12,7 @@ void update(cudaStream_t stream, Model& model, const Model& reference, const Rew
             std::span<const tf::index_t> prompts, const tf::chain& chain, tf::noise_key key) {
   const tf::cuda_backend gpu{stream};  // everything goes to this stream
   const tf::branch_plan plan{.seeds_per_prompt = 4, .explorations = 6};
-  auto rollout = tf::branch_rollout(gpu, model, prompts, chain, plan, key);
+  auto rollout = tf::roll_out(gpu, model, prompts, chain, plan, key);
   const auto advantages = tf::group_advantages(reward(rollout.samples()), rollout.seed_groups());
   const auto weights = tf::noise_aware_weights(chain, rollout.trained_steps());
   for (const auto& batch : tf::minibatches(rollout, advantages, weights, {.size = 64})) {

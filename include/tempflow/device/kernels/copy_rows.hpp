@@ -55,7 +55,7 @@ TEMPFLOW_HIDDEN void run(const device_arguments<Device>& arguments, const gather
                           .to = op.to,
                           .tiles = no_row_reduction<T>(count, elements),
                           .tables = {}};
-  call.place(kernel.tables, count, kernel.rows);
+  call.place(kernel.tables, kernel.rows);
   call.launch(kernel, tile_shape<T>(count, elements));
 }
 

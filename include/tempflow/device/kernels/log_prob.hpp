@@ -4,18 +4,24 @@
 
 // log_prob on a device: a warp per tile.
 
+#include <span>
+#include <utility>
+
 #include "tempflow/device/kernels/row_reduction.hpp"
+#include "tempflow/device/kernels/sibling_tables.hpp"
 #include "tempflow/ops/detail/operations.hpp"
 #include "tempflow/ops/detail/row_coefficients.hpp"
 
 namespace tempflow::detail {
 
-template <storage_scalar T>
+/// States: own_states or sibling_states.
+template <storage_scalar T, class States>
 struct log_prob_kernel {
   static constexpr int most_warps = tile_warps<T>;
   static constexpr int least_blocks = 4;
 
   batch_view<const T> x, v, y;
+  States states;
   row_table<transition> steps;
   double* log_probs;
   log_prob_convention convention;
@@ -29,16 +35,18 @@ struct log_prob_kernel {
     if (tile.count > 0) reduction.store_partial(thread, tile, 0, squared_residual(thread, tile));
     if (!reduction.is_last(thread, tile)) return;
     const double squared = reduction.reduce(thread, i, 0);
-    if (thread.lane() == 0) log_probs[i] = gaussian_log_prob(squared, steps[i], x.columns(), convention);
+    if (thread.lane() != 0) return;
+    log_probs[i] = gaussian_log_prob(squared, steps[states[i]], x.columns(), convention);
   }
 
  private:
   template <class Thread>
   TEMPFLOW_INLINE_DEVICE double squared_residual(const Thread& thread, const warp_tile<T>& tile) const {
     constexpr int width = warp_tile<T>::width;
-    const row_coefficients<compute_t<T>> step(steps[tile.row]);
+    const index_t state = states[tile.row];
+    const row_coefficients<compute_t<T>> step(steps[state]);
     const warp_slab<T> slab(thread, thread.warp_in_block());
-    const T* const rows[] = {tile.of(x.row(tile.row)), tile.of(v.row(tile.row)), tile.of(y.row(tile.row))};
+    const T* const rows[] = {tile.of(x.row(state)), tile.of(v.row(state)), tile.of(y.row(tile.row))};
     double squared = 0;
     dispatch_bool(tile.whole(rows[0], rows[1], rows[2]), [&](auto whole) {
       tile.template each_read<whole>(thread, rows, [&](int access, const auto& at) {
@@ -55,23 +63,31 @@ struct log_prob_kernel {
   }
 };
 
-template <class Device, storage_scalar T>
-TEMPFLOW_HIDDEN void run(const device_arguments<Device>& arguments, const log_prob_op<T>& op) {
-  const index_t rows = op.x.rows(), elements = op.x.columns();
-  if (rows < 1) return;
-  device_call call(arguments, "log_prob");
-  call.expects("x", op.x, "v", op.v, "y", op.y);
-  log_prob_kernel<T> kernel{.x = op.x,
-                            .v = op.v,
-                            .y = op.y,
-                            .steps = op.steps,
-                            .log_probs = call.output("log_probs", op.log_probs),
-                            .convention = op.convention,
-                            .reduction = make_row_reduction<T>(call, rows, elements, 1),
-                            .tables = {}};
-  call.place(kernel.tables, rows, kernel.steps);
+template <class Device, storage_scalar T, class States>
+TEMPFLOW_HIDDEN void launch_log_prob(device_call<Device>& call, const log_prob_op<T>& op, States&& states) {
+  const index_t rows = op.of.rows(), elements = op.x.columns();
+  log_prob_kernel<T, States> kernel{.x = op.x,
+                                    .v = op.v,
+                                    .y = op.y,
+                                    .states = std::move(states),
+                                    .steps = op.steps,
+                                    .log_probs = call.output("log_probs", op.log_probs),
+                                    .convention = op.convention,
+                                    .reduction = make_row_reduction<T>(call, rows, elements, 1),
+                                    .tables = {}};
+  place_with_states(call, kernel, kernel.steps);
   call.launch(kernel, reduction_shape<T>(rows, elements));
   call.finish();
+}
+
+template <class Device, storage_scalar T>
+TEMPFLOW_HIDDEN void run(const device_arguments<Device>& arguments, const log_prob_op<T>& op) {
+  if (op.of.rows() < 1) return;
+  device_call call(arguments, "log_prob");
+  call.expects("x", op.x, "v", op.v, "y", op.y);
+  if (op.of.one_each()) return launch_log_prob(call, op, own_states{});
+  const sibling_tables tables(op.of);
+  launch_log_prob(call, op, sibling_states{std::span(tables.states)});
 }
 
 }  // namespace tempflow::detail

@@ -52,10 +52,10 @@ struct policy_row_kernel {
     const policy_slabs<T, HasReference> slab(thread);
     if (warp == 0) {  // what the row needs beside its sums, while its elements are on their way
       if (tile.count > 0) in.prefetch(thread, tile);
-      if (thread.lane() == 0) shared.factors = terms.factors_of(i);
+      if (thread.lane() == 0) shared.factors = terms.factors_of(i, i);
     }
     if (tile.count > 0) {
-      const auto sums = slab.read(thread, tile, in, terms.transitions[i]);
+      const auto sums = slab.read(thread, tile, in, i, terms.transitions[i]);
       if (thread.lane() == 0) shared.sums[0][warp] = sums.residual, shared.sums[1][warp] = sums.difference;
     }
     thread.sync_cluster();

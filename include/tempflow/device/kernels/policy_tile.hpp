@@ -23,13 +23,11 @@ struct policy_outcome {
   bool finite;
 };
 
-/// The numbers of a row, from its sums.
+/// The numbers of a row that was scored.
 template <class Real, class Objective>
 TEMPFLOW_DEVICE policy_outcome<Real> conclude_row(const policy_terms<Objective, row_table>& terms,
-                                                  const policy_factors& factors, double squared_residual,
-                                                  double squared_difference, policy_row& to) {
-  policy_row row = terms.score(factors.score, factors.score.density.log_prob(squared_residual),
-                               squared_residual, squared_difference);
+                                                  const policy_factors& factors, policy_row row,
+                                                  policy_row& to) {
   // An objective without TEMPFLOW_HD is an error here, in a function of the device alone; anywhere else it
   // would be a warning, and a kernel without the objective in it.
   const surrogate answer = terms.objective(row.log_ratio, factors.advantage, factors.weight);
@@ -42,6 +40,17 @@ TEMPFLOW_DEVICE policy_outcome<Real> conclude_row(const policy_terms<Objective, 
   if (!row.finite) row.surrogate = not_a_number;
   to = row;
   return outcome;
+}
+
+/// The numbers of a row, from its sums.
+template <class Real, class Objective>
+TEMPFLOW_DEVICE policy_outcome<Real> conclude_row(const policy_terms<Objective, row_table>& terms,
+                                                  const policy_factors& factors, double squared_residual,
+                                                  double squared_difference, policy_row& to) {
+  return conclude_row<Real>(terms, factors,
+                            terms.score(factors.score, factors.score.density.log_prob(squared_residual),
+                                        squared_residual, squared_difference),
+                            to);
 }
 
 /// Marks a row whose gradient overflows its type: a loss scale that is too large for fp16.
@@ -63,9 +72,9 @@ TEMPFLOW_INLINE_DEVICE void policy_gradients(const policy_outcome<Real>& outcome
 /// Whether numbers are finite in fp16; the other types overflow where fp32 does.
 template <class Real, int Width>
 TEMPFLOW_INLINE_DEVICE bool fit_fp16(const Real (&numbers)[Width]) {
-  Real largest = 0;
-  for (const Real number : numbers) largest = std::fmax(largest, std::fabs(number));
-  return largest < Real{65520};  // what rounds to 65504
+  bool fit = true;
+  for (const Real number : numbers) fit = std::fabs(number) < Real{65520} && fit;  // what rounds to 65504
+  return fit;
 }
 
 /// Zeros in a lane's part of a tile of T.
@@ -80,16 +89,17 @@ template <storage_scalar T, bool HasReference>
 struct policy_inputs {
   static constexpr int count = HasReference ? 4 : 3;
 
-  batch_view<const T> x, y, v, v_ref;
+  batch_view<const T> x, y, v, v_ref;  ///< y: by row, the others by state
 
-  /// Calls body(whole, rows) with the lane's part of a tile in each batch. others: further accesses.
+  /// Calls body(whole, rows) with the lane's part of a row's tile in each batch. state: that it leaves. others:
+  /// further accesses.
   template <class Body, class... Others>
-  TEMPFLOW_INLINE_DEVICE void with_rows(const warp_tile<T>& tile, const Body& body,
+  TEMPFLOW_INLINE_DEVICE void with_rows(const warp_tile<T>& tile, index_t state, const Body& body,
                                         const Others*... others) const {
-    const T *const xi = tile.of(x.row(tile.row)), *const yi = tile.of(y.row(tile.row)),
-                   *const vi = tile.of(v.row(tile.row));
+    const T *const xi = tile.of(x.row(state)), *const yi = tile.of(y.row(tile.row)),
+                   *const vi = tile.of(v.row(state));
     if constexpr (HasReference) {
-      const T* const rows[] = {xi, yi, vi, tile.of(v_ref.row(tile.row))};
+      const T* const rows[] = {xi, yi, vi, tile.of(v_ref.row(state))};
       dispatch_bool(tile.whole(xi, yi, vi, rows[3], others...), [&](auto whole) { body(whole, rows); });
     } else {
       const T* const rows[] = {xi, yi, vi};
@@ -123,7 +133,7 @@ struct policy_inputs {
   /// Has a tile on its way to the cache before the warp reads it, and takes no registers for it.
   template <class Thread>
   TEMPFLOW_INLINE_DEVICE void prefetch(const Thread& thread, const warp_tile<T>& tile) const {
-    with_rows(tile, [&](auto whole, const auto& rows) {
+    with_rows(tile, tile.row, [&](auto whole, const auto& rows) {
       if constexpr (decltype(whole)::value) {
         for (const T* const row : rows) {
           static_for<warp_tile<T>::accesses>(
@@ -151,12 +161,13 @@ class policy_slabs {
       : residual_(thread, slabs * thread.warp_in_block()),
         difference_(thread, slabs * thread.warp_in_block() + slabs - 1) {}
 
-  /// Reads a tile, and returns its sums of squares.
+  /// Reads a tile of a row that leaves a state, and returns its sums of squares.
   template <class Thread>
   TEMPFLOW_INLINE_DEVICE sums read(const Thread& thread, const tile_type& tile,
-                                   const policy_inputs<T, HasReference>& in, const transition& step) const {
+                                   const policy_inputs<T, HasReference>& in, index_t state,
+                                   const transition& step) const {
     sums of_tile{};
-    in.with_rows(tile, [&](auto whole, const auto& rows) {
+    in.with_rows(tile, state, [&](auto whole, const auto& rows) {
       in.template each_access<whole>(thread, tile, rows, step, [&](int access, const auto& r, const auto& d) {
         residual_.store(thread, access, r);
         if constexpr (HasReference) difference_.store(thread, access, d);

@@ -38,6 +38,15 @@ struct row_reduction {
     return tile;
   }
 
+  /// As tile_of, from the last tile of the last row to the first.
+  template <storage_scalar T, class Thread>
+  TEMPFLOW_INLINE_DEVICE warp_tile<T> tile_from_end(const Thread& thread, index_t elements) const {
+    const index_t block = thread.blocks() - 1 - thread.block(), row = rows - 1 - thread.row();
+    warp_tile<T> tile(row, block * thread.warps() + thread.warp(), elements, thread.lane());
+    if (row < 0) tile.count = 0;
+    return tile;
+  }
+
   template <class Thread, storage_scalar T>
   TEMPFLOW_INLINE_DEVICE void store_partial(const Thread& thread, const warp_tile<T>& tile, index_t which,
                                             double sum) const {

@@ -4,90 +4,12 @@
 
 // step, ode_step, branch_step and fill_noise on a device: a warp per tile, noise drawn where it is used.
 
-#include <cstdint>
-
 #include "tempflow/device/kernels/row_reduction.hpp"
+#include "tempflow/device/kernels/sample_tile.hpp"
 #include "tempflow/ops/detail/operations.hpp"
 #include "tempflow/ops/detail/row_coefficients.hpp"
 
 namespace tempflow::detail {
-
-/// The noise of a lane's part of a tile: blocks of four elements, counted in 32 bits from the lane's first.
-template <storage_scalar T>
-class tile_noise {
-  using tile = warp_tile<T>;
-
- public:
-  TEMPFLOW_INLINE_DEVICE tile_noise(noise_key key, noise_id id, const tile& of)
-      : key_(key), id_(id), block_(static_cast<std::uint32_t>(of.first >> 2)), upper_((of.first & 2) != 0) {}
-
-  /// The normals of an access.
-  TEMPFLOW_INLINE_DEVICE void draw(int access, float (&z)[tile::width]) const {
-    const std::uint32_t block = block_ + static_cast<std::uint32_t>(access * (tile::stride / 4));
-    if constexpr (tile::width < 4) {
-      const normal_quad quad = noise_block(key_, id_, block);
-      for (int j = 0; j < 2; ++j) z[j] = upper_ ? quad.value[2 + j] : quad.value[j];
-    } else {
-      for (int b = 0; b < tile::width / 4; ++b) {
-        const normal_quad quad = noise_block(key_, id_, block + static_cast<std::uint32_t>(b));
-        for (int j = 0; j < 4; ++j) z[4 * b + j] = quad.value[j];
-      }
-    }
-  }
-
- private:
-  noise_key key_;
-  noise_id id_;
-  std::uint32_t block_;
-  bool upper_;  ///< half of a block, in fp64
-};
-
-/// Draws y of a tile, writes it, and returns the sum of squared residuals of what was written.
-template <reads Often, class Thread, storage_scalar T>
-TEMPFLOW_INLINE_DEVICE double sample_tile(const Thread& thread, const warp_tile<T>& tile,
-                                          const T* const (&rows)[2], T* y,
-                                          const row_coefficients<compute_t<T>>& step,
-                                          const tile_noise<T>& noise) {
-  using real = compute_t<T>;
-  constexpr int width = warp_tile<T>::width;
-  const warp_slab<T> slab(thread, thread.warp_in_block());
-  double squared = 0;
-  dispatch_bool(tile.whole(rows[0], rows[1], y), [&](auto whole) {
-    tile.template each_read<whole, Often, Often == reads::once>(
-        thread, rows, [&](int access, const auto& at) {
-          real at_x[width], at_v[width], at_y[width];
-          float z[width];
-          noise.draw(access, z);
-          thread.template load<T>(at[0], at_x);
-          thread.template load<T>(at[1], at_v);
-          for (int j = 0; j < width; ++j) at_y[j] = step.draw(at_x[j], at_v[j], real{z[j]});
-          const auto drawn = thread.template store<T>(at_y);
-          tile.template write<whole>(thread, y, access, drawn);
-          thread.template load<T>(drawn, at_y);
-          for (int j = 0; j < width; ++j) at_y[j] = step.residual(at_x[j], at_v[j], at_y[j]);
-          slab.store(thread, access, at_y);
-        });
-    squared = slab.template sum_of_squares<whole>(thread, tile.count);
-  });
-  return squared;
-}
-
-/// Writes the mean of a tile: the step of the ODE.
-template <reads Often, class Thread, storage_scalar T>
-TEMPFLOW_INLINE_DEVICE void advance_tile(const Thread& thread, const warp_tile<T>& tile,
-                                         const T* const (&rows)[2], T* y,
-                                         const row_coefficients<compute_t<T>>& step) {
-  constexpr int width = warp_tile<T>::width;
-  dispatch_bool(tile.whole(rows[0], rows[1], y), [&](auto whole) {
-    tile.template each_read<whole, Often>(thread, rows, [&](int access, const auto& at) {
-      compute_t<T> next[width], at_v[width];
-      thread.template load<T>(at[0], next);
-      thread.template load<T>(at[1], at_v);
-      for (int j = 0; j < width; ++j) next[j] = step.mean(next[j], at_v[j]);
-      tile.template write<whole>(thread, y, access, thread.template store<T>(next));
-    });
-  });
-}
 
 template <storage_scalar T>
 struct step_kernel {
@@ -108,9 +30,12 @@ struct step_kernel {
     const auto tile = reduction.tile_of<T>(thread, x.columns());
     const index_t i = tile.row;
     if (tile.count > 0) {
-      const double squared = sample_tile<reads::once>(
-          thread, tile, {tile.of(x.row(i)), tile.of(v.row(i))}, tile.of(y.row(i)),
-          row_coefficients<compute_t<T>>(steps[i]), tile_noise<T>(*noise.key, noise.ids[i], tile));
+      const noise_draw draw = noise[i];
+      // The identity is asked for again: kept for both, it is a register too many.
+      const double squared =
+          sample_tile<reads::once>(thread, tile, {tile.of(x.row(i)), tile.of(v.row(i))}, tile.of(y.row(i)),
+                                   row_coefficients<compute_t<T>>(steps[i], draw),
+                                   tile_noise<T>(*noise.key, noise[thread.launder(i)].id, tile));
       if (log_probs != nullptr) reduction.store_partial(thread, tile, 0, squared);
     }
     if (log_probs == nullptr || !reduction.is_last(thread, tile)) return;
@@ -152,19 +77,22 @@ struct branch_step_kernel {
     using real = compute_t<T>;
     const index_t i = tile.row, explorations = reduction.width;
     const T* const rows[] = {tile.of(x.row(i)), tile.of(v.row(i))};
-    advance_tile<reads::again>(thread, tile, rows, tile.of(trunk.row(i)),
-                               row_coefficients<real>(trunk_steps[i]));
-    const row_coefficients<real> aside(branch_steps[i]);
+    if (trunk.data() != nullptr) {
+      advance_tile<reads::again>(thread, tile, rows, tile.of(trunk.row(i)),
+                                 row_coefficients<real>(trunk_steps[i]));
+    }
     const noise_key key = *noise.key;
     noise_id id = noise.ids[i];
     for (index_t k = 0; k < explorations; ++k, ++id.branch) {  // x and v are in the cache by now
+      const noise_draw draw(id, noise.antithetic);
+      const row_coefficients<real> aside(branch_steps[i], draw);
       auto again = tile;
       again.first = thread.launder(tile.first);
       const noise_key same{.seed = thread.launder(key.seed), .update = thread.launder(key.update)};
       reduction.store_partial(
           thread, tile, k,
           sample_tile<reads::again>(thread, again, rows, tile.of(branches.row(i * explorations + k)), aside,
-                                    tile_noise<T>(same, id, again)));
+                                    tile_noise<T>(same, draw.id, again)));
     }
   }
 };
@@ -205,14 +133,16 @@ struct fill_noise_kernel {
     constexpr int width = warp_tile<T>::width;
     const auto tile = tiles.tile_of<T>(thread, out.columns());
     if (tile.count <= 0) return;
-    const tile_noise<T> normals(*noise.key, noise.ids[tile.row], tile);
+    const noise_draw draw = noise[tile.row];
+    const compute_t<T> sign = draw.negated ? -1 : 1;
+    const tile_noise<T> normals(*noise.key, draw.id, tile);
     T* const to = tile.of(out.row(tile.row));
     dispatch_bool(tile.whole(to), [&](auto whole) {
       tile.template each_access<whole>(thread, [&](int access) {
         float z[width];
         compute_t<T> drawn[width];
         normals.draw(access, z);
-        for (int j = 0; j < width; ++j) drawn[j] = z[j];
+        for (int j = 0; j < width; ++j) drawn[j] = sign * z[j];
         tile.template write<whole>(thread, to, access, thread.template store<T>(drawn));
       });
     });
@@ -231,13 +161,13 @@ TEMPFLOW_HIDDEN void run(const device_arguments<Device>& arguments, const step_o
                         .v = op.v,
                         .y = op.y,
                         .steps = op.steps,
-                        .noise = {call.on_device(op.noise.key), op.noise.ids},
+                        .noise = {call.on_device(op.noise.key), op.noise.ids, op.noise.antithetic},
                         .log_probs = log_probs,
                         .convention = op.convention,
                         .reduction = sums ? make_row_reduction<T>(call, rows, elements, 1)
                                           : no_row_reduction<T>(rows, elements),
                         .tables = {}};
-  call.place(kernel.tables, rows, kernel.steps, kernel.noise.ids);
+  call.place(kernel.tables, kernel.steps, kernel.noise.ids);
   call.launch(kernel, reduction_shape<T>(rows, elements));
   call.finish();
 }
@@ -252,14 +182,14 @@ TEMPFLOW_HIDDEN void run(const device_arguments<Device>& arguments, const branch
                                .v = op.v,
                                .trunk_steps = op.trunk_steps,
                                .branch_steps = op.branch_steps,
-                               .noise = {call.on_device(op.noise.key), op.noise.ids},
+                               .noise = {call.on_device(op.noise.key), op.noise.ids, op.noise.antithetic},
                                .trunk = op.trunk,
                                .branches = op.branches,
                                .log_probs = call.output("log_probs", op.log_probs),
                                .convention = op.convention,
                                .reduction = make_row_reduction<T>(call, rows, elements, op.explorations()),
                                .tables = {}};
-  call.place(kernel.tables, rows, kernel.trunk_steps, kernel.branch_steps, kernel.noise.ids);
+  call.place(kernel.tables, kernel.trunk_steps, kernel.branch_steps, kernel.noise.ids);
   call.launch(kernel, reduction_shape<T>(rows, elements));
   call.finish();
 }
@@ -276,7 +206,7 @@ TEMPFLOW_HIDDEN void run(const device_arguments<Device>& arguments, const ode_st
                             .steps = op.steps,
                             .tiles = no_row_reduction<T>(rows, elements),
                             .tables = {}};
-  call.place(kernel.tables, rows, kernel.steps);
+  call.place(kernel.tables, kernel.steps);
   call.launch(kernel, tile_shape<T>(rows, elements));
 }
 
@@ -287,10 +217,10 @@ TEMPFLOW_HIDDEN void run(const device_arguments<Device>& arguments, const fill_n
   call.expects("out", op.out);
   const index_t rows = op.out.rows(), elements = op.out.columns();
   fill_noise_kernel<T> kernel{.out = op.out,
-                              .noise = {call.on_device(op.noise.key), op.noise.ids},
+                              .noise = {call.on_device(op.noise.key), op.noise.ids, op.noise.antithetic},
                               .tiles = no_row_reduction<T>(rows, elements),
                               .tables = {}};
-  call.place(kernel.tables, rows, kernel.noise.ids);
+  call.place(kernel.tables, kernel.noise.ids);
   call.launch(kernel, tile_shape<T>(rows, elements));
 }
 

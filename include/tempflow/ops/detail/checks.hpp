@@ -90,6 +90,12 @@ void check_branches(const operation_arguments<B>& arguments, std::string_view op
   }
 }
 
+/// False for {}: an argument that was left out.
+template <class T>
+bool is_given(const batch_view<T>& batch) {
+  return batch.data() != nullptr || batch.rows() > 0 || batch.columns() > 0;
+}
+
 /// The mean over the elements of a sample needs elements.
 inline void check_has_elements(std::string_view operation, index_t rows, index_t columns) {
   if (rows > 0 && columns == 0) throw shape_error(message(operation, ": ", rows, " rows of 0 elements"));

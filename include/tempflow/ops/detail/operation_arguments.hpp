@@ -26,6 +26,9 @@ class operation_arguments {
   /// order.
   bool host_reads(const void*) const { return true; }
 
+  /// Throws memory_error unless the host can read an argument there when an operation is called.
+  void check_host_reads(std::string_view, std::string_view, const void*) const {}
+
   /// Throws memory_error unless the host can read a result there, after waiting for it.
   void check_host_waits(std::string_view, const void*) const {}
 
@@ -57,6 +60,12 @@ class operation_arguments<B> {
   /// A null address is a value that was given with the call.
   bool host_reads(const void* address) const {
     return address == nullptr || memory_of(address) == memory_kind::host;
+  }
+
+  void check_host_reads(std::string_view operation, std::string_view name, const void* argument) const {
+    if (argument != nullptr && memory_of(argument) == memory_kind::device) {
+      throw memory_error(message(operation, ": the host reads ", name, ", which lie in device memory"));
+    }
   }
 
   void check_host_waits(std::string_view operation, const void* result) const {

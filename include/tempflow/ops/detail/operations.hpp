@@ -7,6 +7,7 @@
 
 #include <concepts>
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "tempflow/advantage/group_advantages.hpp"
@@ -19,6 +20,7 @@
 #include "tempflow/objective/gaussian.hpp"
 #include "tempflow/ops/detail/operation_arguments.hpp"
 #include "tempflow/ops/detail/policy_terms.hpp"
+#include "tempflow/ops/detail/siblings.hpp"
 
 namespace tempflow::detail {
 
@@ -44,7 +46,7 @@ struct branch_step_op {
   batch_view<const T> x, v;
   per_row<transition> trunk_steps, branch_steps;
   noise_source noise;
-  batch_view<T> trunk, branches;
+  batch_view<T> trunk, branches;  ///< trunk: or empty
   std::span<double> log_probs;
   log_prob_convention convention;
 
@@ -59,17 +61,20 @@ struct fill_noise_op {
 
 template <storage_scalar T>
 struct log_prob_op {
-  batch_view<const T> x, v, y;
-  per_row<transition> steps;
+  batch_view<const T> x, v, y;  ///< y: by row, the others by state
+  siblings of;
+  per_row<transition> steps;  ///< by state
   std::span<double> log_probs;
   log_prob_convention convention;
 };
 
 template <storage_scalar T, storage_scalar G, class Objective>
 struct policy_loss_op {
-  batch_view<const T> x, y, v, v_ref;  ///< v_ref: or empty
+  batch_view<const T> x, y, v, v_ref;  ///< y: by row, the others by state; v_ref: or empty
+  std::optional<noise_source> drawn;   ///< in place of x and y
+  siblings of;
   policy_terms<Objective> terms;
-  batch_view<G> gradient;  ///< or empty
+  batch_view<G> gradient;  ///< by state, or empty
   std::span<policy_row> rows;
 };
 

@@ -2,9 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// The scalars of the loss: all of it that is a number per row.
+// The scalars of the loss: all of it that is a number per row (a transition) or per state that rows leave.
 //
-//   dL/dv = c1 r + c2 (v - v_ref):   slope_of() is c1, reference_slope() is c2
+//   dL/dv = sum over a state's n rows of c1 r, + n c2 (v - v_ref):   slope_of() is c1, reference_slope() is c2
 //
 // The objective is called by the backends' kernels, not here: in a function of the device alone, where an
 // objective that was not compiled for the device is an error.
@@ -35,11 +35,11 @@ struct policy_factors {
   double advantage, weight;
 };
 
-/// The scalars of each row of a batch. Table: how values per row are found where the rows are computed.
+/// The scalars of a batch. Table: how values are found where the rows are computed.
 template <class Objective, template <class> class Table = per_row>
 struct policy_terms {
-  Table<transition> transitions;
-  Table<double> old_log_probs, advantages, weights;
+  Table<transition> transitions;                     ///< by state
+  Table<double> old_log_probs, advantages, weights;  ///< by row
   log_prob_convention convention;
   Objective objective;
   index_t elements;
@@ -47,27 +47,33 @@ struct policy_terms {
   bool has_reference;
 
   /// What multiplies v - v_ref.
-  TEMPFLOW_HD double reference_slope(index_t i) const {
+  TEMPFLOW_HD double reference_slope(index_t state) const {
     if (!has_reference) return 0;
-    return objective.kl_beta * kl_slope(transitions[i], elements, objective.kl_over) * gradient_factor;
+    return objective.kl_beta * kl_slope(transitions[state], elements, objective.kl_over) * gradient_factor;
   }
 
   /// What multiplies r, by the objective's answer. Not a part of its callers, so that it has the same bits in
   /// all instruction sets of a host, and so has score().
-  TEMPFLOW_NOINLINE TEMPFLOW_HD double slope_of(index_t i, const surrogate& answer) const {
-    return slope_of(log_prob_slope(transitions[i], elements, convention), answer);
+  TEMPFLOW_NOINLINE TEMPFLOW_HD double slope_of(index_t state, const surrogate& answer) const {
+    return slope_of(log_prob_slope(transitions[state], elements, convention), answer);
   }
   TEMPFLOW_HD double slope_of(double slope, const surrogate& answer) const {
     return answer.slope * slope * gradient_factor;
   }
 
-  /// The numbers of row i from its sums of r^2 and (v - v_ref)^2, but for the objective's.
-  TEMPFLOW_NOINLINE TEMPFLOW_HD policy_row score(index_t i, double squared_residual,
+  /// The numbers of a row from its sums of r^2 and (v - v_ref)^2, but for the objective's.
+  TEMPFLOW_NOINLINE TEMPFLOW_HD policy_row score(index_t state, index_t row, double squared_residual,
                                                  double squared_difference) const {
-    const score_factors factors = score_factors_of(i);
+    const score_factors factors = score_factors_of(state, row);
     // By the function that sampling calls, compiled once: on policy the ratio is exactly 1.
-    const double log_prob = gaussian_log_prob(squared_residual, transitions[i], elements, convention);
+    const double log_prob = gaussian_log_prob(squared_residual, transitions[state], elements, convention);
     return score(factors, log_prob, squared_residual, squared_difference);
+  }
+  /// The same for a row whose noise is drawn again, which is on policy by definition.
+  TEMPFLOW_NOINLINE TEMPFLOW_HD policy_row score_on_policy(index_t state, index_t row,
+                                                           double squared_difference) const {
+    const score_factors factors = score_factors_of(state, row);
+    return score(factors, factors.old_log_prob, 0, squared_difference);
   }
   TEMPFLOW_HD policy_row score(const score_factors& factors, double log_prob, double squared_residual,
                                double squared_difference) const {
@@ -80,14 +86,14 @@ struct policy_terms {
     return row;
   }
 
-  /// What is known of row i before its sums.
-  TEMPFLOW_HD score_factors score_factors_of(index_t i) const {
-    return {log_prob_scale(transitions[i], elements, convention),
-            has_reference ? kl_scale(transitions[i], objective.kl_over) : 0, old_log_probs[i]};
+  /// What is known of a row before its sums.
+  TEMPFLOW_HD score_factors score_factors_of(index_t state, index_t row) const {
+    return {log_prob_scale(transitions[state], elements, convention),
+            has_reference ? kl_scale(transitions[state], objective.kl_over) : 0, old_log_probs[row]};
   }
-  TEMPFLOW_HD policy_factors factors_of(index_t i) const {
-    return {score_factors_of(i), log_prob_slope(transitions[i], elements, convention), reference_slope(i),
-            advantages[i], weights[i]};
+  TEMPFLOW_HD policy_factors factors_of(index_t state, index_t row) const {
+    return {score_factors_of(state, row), log_prob_slope(transitions[state], elements, convention),
+            reference_slope(state), advantages[row], weights[row]};
   }
 
   /// Adds the objective's answer to a row.

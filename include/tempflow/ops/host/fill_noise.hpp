@@ -18,14 +18,18 @@ struct fill_noise_row {
   noise_key key;
 
   index_t elements() const { return op.out.columns(); }
-  index_t sums() const { return 0; }
+  index_t sums_before(index_t) const { return 0; }
   double nanoseconds() const { return 0.9; }
 
   template <class Instructions>
   TEMPFLOW_INLINE_HOST void tile(index_t i, index_t first, index_t last, double*, Instructions) const {
-    write_with_noise<compute_t<T>, Instructions::value>(op.out.row(i), key, op.noise.ids[i], first, last,
-                                                        [](auto, auto z)
-                                                            TEMPFLOW_INLINE_LAMBDA { return z; });
+    const noise_draw draw(op.noise.ids[i], op.noise.antithetic);
+    const compute_t<T> sign = draw.negated ? -1 : 1;
+    const auto signed_noise = [=](auto, auto z) TEMPFLOW_INLINE_LAMBDA { return sign * z; };
+    each_noise_chunk<Instructions::value>(
+        key, draw.id, first, last, [&](const auto& noise, index_t begin, index_t end) TEMPFLOW_INLINE_LAMBDA {
+          write_chunk<compute_t<T>, Instructions::value>(op.out.row(i), noise, begin, end, signed_noise);
+        });
   }
 
   void conclude(index_t, const double*) const {}

@@ -10,6 +10,7 @@
 
 namespace tempflow::detail {
 
+/// A state and the rows that leave it.
 template <class Arithmetic, storage_scalar T>
 struct log_prob_row {
   using arithmetic = Arithmetic;
@@ -17,20 +18,27 @@ struct log_prob_row {
   const log_prob_op<T>& op;
 
   index_t elements() const { return op.x.columns(); }
-  index_t sums() const { return 1; }
-  double nanoseconds() const { return 0.3; }
+  index_t sums_before(index_t i) const { return op.of.first(i); }
+  double nanoseconds() const { return 0.3 * op.of.mean_count(); }
 
   template <class Instructions>
   TEMPFLOW_INLINE_HOST void tile(index_t i, index_t first, index_t last, double* squared,
                                  Instructions) const {
     const row_coefficients<typename arithmetic::template real<T>> coefficients(op.steps[i]);
-    *squared += squared_residual<arithmetic, Instructions::value>(op.x.row(i), op.v.row(i), op.y.row(i),
-                                                                  coefficients, first, last);
+    const T *const x = op.x.row(i), *const v = op.v.row(i);
+    const index_t row = op.of.first(i), count = op.of.count(i);
+    for (index_t k = 0; k < count; ++k) {
+      squared[k] += squared_residual<arithmetic, Instructions::value>(x, v, op.y.row(row + k), coefficients,
+                                                                      first, last);
+    }
   }
 
   void conclude(index_t i, const double* squared) const {
-    op.log_probs[static_cast<std::size_t>(i)] =
-        gaussian_log_prob(*squared, op.steps[i], elements(), op.convention);
+    const index_t row = op.of.first(i), count = op.of.count(i);
+    for (index_t k = 0; k < count; ++k) {
+      op.log_probs[static_cast<std::size_t>(row + k)] =
+          gaussian_log_prob(squared[k], op.steps[i], elements(), op.convention);
+    }
   }
 };
 

@@ -12,162 +12,175 @@
 
 #include "tempflow/ops/detail/checks.hpp"
 #include "tempflow/ops/detail/operations.hpp"
+#include "tempflow/ops/host/drawn_loss.hpp"
+#include "tempflow/ops/host/gradient_writer.hpp"
 #include "tempflow/ops/host/row.hpp"
 #include "tempflow/ops/host/run_rows.hpp"
 
 namespace tempflow::detail {
 
-/// The slopes of a row, with the factors that make them multiply its elements.
-template <class Real>
-struct policy_slopes {
-  Real on_policy = 0;        ///< of r, if the log-ratio is 0
-  Real slope = 0;            ///< of r
-  Real reference_slope = 0;  ///< of v - v_ref
+/// A transition's part in the gradient of its state: slope r.
+template <storage_scalar T, class Real>
+struct policy_part {
+  const T* y = nullptr;
+  Real slope = 0;
 };
 
+/// A state and the transitions that leave it.
 template <class Arithmetic, storage_scalar T, storage_scalar G, class Objective>
 struct policy_loss_row {
   using arithmetic = Arithmetic;
   using real = typename arithmetic::template real<T>;
 
   const policy_loss_op<T, G, Objective>& op;
-  bool streamed;                ///< the gradient goes past the caches
-  std::atomic<bool>& one_pass;  ///< the rows so far were on policy: guess that the next is
-  std::span<policy_slopes<real>> slopes;
+  gradient_writer<policy_loss_op<T, G, Objective>, T, G, real> out;
+  std::atomic<bool>& one_pass;  ///< the rows so far were on policy: guess that the next are
+  std::span<policy_part<T, real>> parts;
+  std::span<policy_state<real>> states;
 
   index_t elements() const { return op.v.columns(); }
-  index_t sums() const { return 2; }
-  double nanoseconds() const { return 0.7; }
+  index_t sums_before(index_t i) const { return op.of.first(i) + i; }  // r^2 of each row, (v - v_ref)^2
+  double nanoseconds() const { return 0.35 * (1 + op.of.mean_count()); }
 
   /// Before the first pass: all that does not depend on the elements.
   void begin(index_t i) const {
-    auto& row = slopes[static_cast<std::size_t>(i)];
-    if (one_pass.load(std::memory_order_relaxed))
-      row.on_policy = static_cast<real>(op.terms.slope_of(i, answer_at(i, 0.0)));
-    row.reference_slope = static_cast<real>(op.terms.reference_slope(i));
+    policy_state<real>& state = states[static_cast<std::size_t>(i)];
+    state.parts = op.of.count(i);
+    state.reference_slope = static_cast<real>(op.terms.reference_slope(i));
+    for (index_t row = op.of.first(i); row < op.of.first(i + 1); ++row) {
+      auto& part = parts[static_cast<std::size_t>(row)];
+      part.y = op.y.row(row);
+      if (one_pass.load(std::memory_order_relaxed))
+        part.slope = static_cast<real>(op.terms.slope_of(i, answer_at(row, 0.0)));
+    }
   }
 
   /// The objective's answer at a log-ratio. Not a part of its callers: the same bits in all instruction sets.
-  TEMPFLOW_NOINLINE surrogate answer_at(index_t i, double log_ratio) const {
-    return op.terms.objective(log_ratio, op.terms.advantages[i], op.terms.weights[i]);
+  TEMPFLOW_NOINLINE surrogate answer_at(index_t row, double log_ratio) const {
+    return op.terms.objective(log_ratio, op.terms.advantages[row], op.terms.weights[row]);
   }
 
   template <class Instructions>
   TEMPFLOW_INLINE_HOST void tile(index_t i, index_t first, index_t last, double* sums,
                                  Instructions isa) const {
-    const auto guess = [&](index_t begin, index_t end) TEMPFLOW_INLINE_LAMBDA {
-      write_gradient(i, slopes[static_cast<std::size_t>(i)].on_policy, begin, end, isa);
-    };
-    if (!one_pass.load(std::memory_order_relaxed)) {
-      add_squares(i, first, last, sums, isa, nothing{});
-    } else if constexpr (sizeof(T) == 2 || Instructions::value != instruction_set::avx512) {
-      add_squares(i, first, last, sums, isa, nothing{});  // two short loops keep their numbers in registers
-      guess(first, last);
-    } else {  // stores go out while loads come in
-      add_squares(i, first, last, sums, isa, guess);
+    const auto guess = [&](index_t begin, index_t end)
+                           TEMPFLOW_INLINE_LAMBDA { write_gradient(i, begin, end, isa); };
+    const bool guesses = one_pass.load(std::memory_order_relaxed);
+    if constexpr (sizeof(T) != 2 && Instructions::value == instruction_set::avx512) {
+      if (guesses && op.of.count(i) == 1)  // stores go out while loads come in
+        return add_squares(i, first, last, sums, isa, guess);
     }
+    add_squares(i, first, last, sums, isa, nothing{});  // two short loops keep their numbers in registers
+    if (guesses) guess(first, last);
   }
 
+  /// x and v are in the cache after the first of the rows. meanwhile: while that is visited.
   template <class Instructions, class Meanwhile>
   TEMPFLOW_INLINE_HOST void add_squares(index_t i, index_t first, index_t last, double* sums, Instructions,
                                         const Meanwhile& meanwhile) const {
+    const index_t count = op.of.count(i);
+    if (count == 0) return;
     const row_coefficients<real> step(op.terms.transitions[i]);
-    const T *const x = op.x.row(i), *const y = op.y.row(i), *const v = op.v.row(i);
+    const index_t row = op.of.first(i);
+    const T *const x = op.x.row(i), *const v = op.v.row(i), *const y = op.y.row(row);
     if (op.v_ref.empty()) {
       sums[0] += squared_residual<arithmetic, Instructions::value>(x, v, y, step, first, last, meanwhile);
     } else {
       const auto both = squared_residual_and_difference<arithmetic, Instructions::value>(
           x, v, y, op.v_ref.row(i), step, first, last, meanwhile);
       sums[0] += both.value[0];
-      sums[1] += both.value[1];
+      sums[count] += both.value[1];
+    }
+    for (index_t k = 1; k < count; ++k) {
+      sums[k] +=
+          squared_residual<arithmetic, Instructions::value>(x, v, op.y.row(row + k), step, first, last);
     }
   }
 
-  /// The numbers of row i. Returns whether its gradient has yet to be written.
+  /// The numbers of a state's rows. Returns whether its gradient has yet to be written.
   bool conclude(index_t i, const double* sums) const {
-    const auto at = static_cast<std::size_t>(i);
-    policy_row& row = op.rows[at];
-    row = op.terms.score(i, sums[0], sums[1]);
-    const surrogate answer = answer_at(i, row.log_ratio);
-    op.terms.conclude(answer, row);
-    slopes[at].slope = static_cast<real>(op.terms.slope_of(i, answer));
-    row.finite = row.finite && is_finite(slopes[at].slope) && is_finite(slopes[at].reference_slope);
+    policy_state<real>& state = states[static_cast<std::size_t>(i)];
+    const index_t first = op.of.first(i), count = op.of.count(i);
+    bool as_guessed = true;
+    state.parts = 0;
+    for (index_t k = 0; k < count; ++k) {
+      const auto at = static_cast<std::size_t>(first + k);
+      policy_row& row = op.rows[at];
+      row = op.terms.score(i, first + k, sums[k], sums[count]);
+      const surrogate answer = answer_at(first + k, row.log_ratio);
+      op.terms.conclude(answer, row);
+      const auto slope = static_cast<real>(op.terms.slope_of(i, answer));
+      row.finite = row.finite && is_finite(slope) && is_finite(state.reference_slope);
+      if (!row.finite) continue;
+      as_guessed = as_guessed && same_bits(slope, parts[at].slope);
+      parts[static_cast<std::size_t>(first + state.parts++)] = {op.y.row(first + k), slope};
+    }
     if (op.gradient.empty()) return false;
     if (!one_pass.load(std::memory_order_relaxed)) return true;
-    if (!row.finite) return true;
-    if (same_bits(slopes[at].slope, slopes[at].on_policy)) return false;
-    one_pass.store(false, std::memory_order_relaxed);
-    return true;
+    if (!as_guessed) one_pass.store(false, std::memory_order_relaxed);
+    return !as_guessed || state.parts < count;
   }
 
   template <class Instructions>
   TEMPFLOW_INLINE_HOST void second_pass(index_t i, index_t first, index_t last, Instructions isa) const {
-    if (op.rows[static_cast<std::size_t>(i)].finite) {
-      write_gradient(i, slopes[static_cast<std::size_t>(i)].slope, first, last, isa);
-    } else {
-      write_zeros(i, first, last);
-    }
+    write_gradient(i, first, last, isa);
   }
 
-  void finish(index_t i) const {
-    policy_row& row = op.rows[static_cast<std::size_t>(i)];
-    if constexpr (std::same_as<G, float16>) {  // a loss scale that is too large for the type
-      if (row.finite && !op.gradient.empty()) {
-        const G* const written = op.gradient.row(i);
-        row.finite = std::all_of(written, written + elements(), [](G g) { return is_finite(load(g)); });
-        if (!row.finite) write_zeros(i, 0, elements());
-      }
-    }
-    if (!row.finite) row.surrogate = not_a_number;  // seen in the mean loss
-  }
+  void finish(index_t i) const { out.finish(i, states[static_cast<std::size_t>(i)].parts > 0); }
 
-  void fence() const {
-    if (streamed) stream_fence();
-  }
+  void fence() const { out.fence(); }
 
-  /// slope r + reference_slope (v - v_ref).
+  /// The sum of slope r over the parts, + their number times reference_slope (v - v_ref). One part has a loop
+  /// without a loop in it; the gradient of several is a small part of what is moved, so it is not streamed.
   template <class Instructions>
-  TEMPFLOW_INLINE_HOST void write_gradient(index_t i, real slope, index_t first, index_t last,
-                                           Instructions) const {
+  TEMPFLOW_INLINE_HOST void write_gradient(index_t i, index_t first, index_t last, Instructions) const {
+    const policy_state<real>& state = states[static_cast<std::size_t>(i)];
+    const index_t count = state.parts;
+    if (count == 0) return out.write_zeros(i, first, last);
     const row_coefficients<real> step(op.terms.transitions[i]);
-    const T *const x = op.x.row(i), *const y = op.y.row(i), *const v = op.v.row(i);
-    const auto write = [&](const auto& compute) TEMPFLOW_INLINE_LAMBDA {
-      constexpr instruction_set instructions = Instructions::value;
-      constexpr bool can_stream = visit_plan<real, T, G, instructions>::in_registers;
-      if (can_stream && streamed) {
-        write_elements<T, real, instructions, can_stream>(op.gradient.row(i), first, last, compute);
-      } else {
-        write_elements<T, real, instructions>(op.gradient.row(i), first, last, compute);
-      }
+    const T *const x = op.x.row(i), *const v = op.v.row(i);
+    const policy_part<T, real>* const part = parts.data() + op.of.first(i);
+    const T* const y = part->y;
+    const real slope = part->slope;
+    const auto sum = [=](auto at) TEMPFLOW_INLINE_LAMBDA {
+      auto g = policy_gradient(slope, step.residual(at(x), at(v), at(y)));
+      for (index_t k = 1; k < count; ++k)
+        g = policy_gradient_plus(g, part[k].slope, step.residual(at(x), at(v), at(part[k].y)));
+      return g;
     };
     if (op.v_ref.empty()) {
-      write([=](auto at) TEMPFLOW_INLINE_LAMBDA {
+      if (count > 1) return out.template write_cached<Instructions::value>(i, first, last, sum);
+      out.template write<Instructions::value>(i, first, last, [=](auto at) TEMPFLOW_INLINE_LAMBDA {
         return policy_gradient(slope, step.residual(at(x), at(v), at(y)));
       });
     } else {
-      const real reference_slope = slopes[static_cast<std::size_t>(i)].reference_slope;
+      const real reference_slope = static_cast<real>(count) * state.reference_slope;
       const T* const v_ref = op.v_ref.row(i);
-      write([=](auto at) TEMPFLOW_INLINE_LAMBDA {
+      if (count > 1) {
+        return out.template write_cached<Instructions::value>(
+            i, first, last, [=](auto at) TEMPFLOW_INLINE_LAMBDA {
+              return policy_gradient_plus(sum(at), reference_slope, at(v) - at(v_ref));
+            });
+      }
+      out.template write<Instructions::value>(i, first, last, [=](auto at) TEMPFLOW_INLINE_LAMBDA {
         return policy_gradient(slope, step.residual(at(x), at(v), at(y)), reference_slope, at(v) - at(v_ref));
       });
     }
-  }
-
-  TEMPFLOW_INLINE_HOST void write_zeros(index_t i, index_t first, index_t last) const {
-    write_elements<G, real, instruction_set::portable>(op.gradient.row(i), first, last,
-                                                       [](auto) TEMPFLOW_INLINE_LAMBDA { return real{0}; });
   }
 };
 
 template <host_backend B, storage_scalar T, storage_scalar G, class Objective>
 void run(const operation_arguments<B>& arguments, const policy_loss_op<T, G, Objective>& op) {
+  if (op.drawn) return run_drawn(arguments, op);
   using row_kernel = policy_loss_row<typename B::arithmetic, T, G, Objective>;
-  const index_t count = op.v.rows();
-  std::vector<policy_slopes<typename row_kernel::real>> slopes(static_cast<std::size_t>(count));
+  using real = typename row_kernel::real;
+  const index_t count = op.of.states();
+  std::vector<policy_part<T, real>> parts(static_cast<std::size_t>(op.of.rows()));
+  std::vector<policy_state<real>> states(static_cast<std::size_t>(count));
   const bool in_place = overlap(op.gradient, op.x) || overlap(op.gradient, op.y) ||
                         overlap(op.gradient, op.v) || overlap(op.gradient, op.v_ref);
   std::atomic<bool> one_pass = !op.gradient.empty() && !in_place;
-  const row_kernel rows{op, worth_streaming(op.gradient), one_pass, slopes};
+  const row_kernel rows{op, {op, worth_streaming(op.gradient)}, one_pass, parts, states};
   for (index_t i = 0; i < count; ++i) rows.begin(i);
   run_rows(arguments.backend(), count, rows);
 }

@@ -48,6 +48,16 @@ TEMPFLOW_INLINE_HOST tile_sums<2> squared_residual_and_difference(
   return Arithmetic::template sum<T, 2, Instructions>(first, last, add, meanwhile);
 }
 
+/// Sum of squared differences to a reference velocity.
+template <class Arithmetic, instruction_set Instructions, storage_scalar T>
+TEMPFLOW_INLINE_HOST double squared_difference(const T* v, const T* v_ref, index_t first, index_t last) {
+  const auto add = [=](auto at, auto& partial) TEMPFLOW_INLINE_LAMBDA {
+    const auto d = at(v) - at(v_ref);
+    partial[0] = fused_multiply_add(d, d, partial[0]);
+  };
+  return Arithmetic::template sum<T, 1, Instructions>(first, last, add).value[0];
+}
+
 /// value[i] = compute(at) for visit i of a group. Not a lambda: nvcc drops the attribute that inlines one,
 /// and GCC then does not inline it into what is compiled for another instruction set.
 template <class Value, class Compute>
@@ -87,35 +97,49 @@ TEMPFLOW_INLINE_HOST void advance(const T* x, const T* v, T* y,
       y, first, last, [=](auto at) TEMPFLOW_INLINE_LAMBDA { return step.mean(at(x), at(v)); });
 }
 
-/// out[e] = compute(at e, z_e) for e in [first, last), z the noise of a row; `first` is a multiple of 4.
+/// out[e] = compute(at e, z_e) for e in [first, last), at most noise_chunk elements with their noise.
 template <class Real, instruction_set Instructions, storage_scalar T, class Compute>
-TEMPFLOW_INLINE_HOST void write_with_noise(T* out, noise_key key, noise_id id, index_t first, index_t last,
-                                           const Compute& compute) {
+TEMPFLOW_INLINE_HOST void write_chunk(T* out, const float (&noise)[noise_chunk], index_t first, index_t last,
+                                      const Compute& compute) {
+  if constexpr (std::same_as<T, float>) {
+    write_elements<T, Real, Instructions>(out, first, last, [&](auto at) TEMPFLOW_INLINE_LAMBDA {
+      return compute(at, decltype(at){at.index - first}(noise));
+    });
+  } else {
+    const auto with_noise = [&](auto at)
+                                TEMPFLOW_INLINE_LAMBDA { return compute(at, Real{noise[at.index - first]}); };
+    write_elements<T, Real, instruction_set::portable>(out, first, last, with_noise);
+  }
+}
+
+/// Calls visit(noise, begin, end) for chunks of the elements [first, last) of a row; `first` is a multiple of 4.
+template <instruction_set Instructions, class Visit>
+TEMPFLOW_INLINE_HOST void each_noise_chunk(noise_key key, noise_id id, index_t first, index_t last,
+                                           const Visit& visit) {
   for (index_t e = first; e < last; e += noise_chunk) {
     const index_t end = last - e < noise_chunk ? last : e + noise_chunk;
     float noise[noise_chunk];
     write_noise<Instructions>(key, id, e, end - e, noise);
-    if constexpr (std::same_as<T, float>) {
-      write_elements<T, Real, Instructions>(out, e, end, [&](auto at) TEMPFLOW_INLINE_LAMBDA {
-        return compute(at, decltype(at){at.index - e}(noise));
-      });
-    } else {
-      const auto with_noise = [&](auto at)
-                                  TEMPFLOW_INLINE_LAMBDA { return compute(at, Real{noise[at.index - e]}); };
-      write_elements<T, Real, instruction_set::portable>(out, e, end, with_noise);
-    }
+    visit(noise, e, end);
   }
 }
 
-/// y = alpha x + beta v + std z over a tile that starts at a multiple of 4.
+/// y = alpha x + beta v + std z over a tile that starts at a multiple of 4. opposite: alpha x + beta v - std z, or
+/// null.
 template <class Arithmetic, instruction_set Instructions, storage_scalar T>
 TEMPFLOW_INLINE_HOST void sample(const T* x, const T* v, T* y,
                                  const row_coefficients<typename Arithmetic::template real<T>>& step,
-                                 noise_key key, noise_id id, index_t first, index_t last) {
+                                 noise_key key, noise_id id, index_t first, index_t last,
+                                 T* opposite = nullptr) {
   using real = typename Arithmetic::template real<T>;
-  write_with_noise<real, Instructions>(y, key, id, first, last, [=](auto at, auto z) TEMPFLOW_INLINE_LAMBDA {
-    return step.draw(at(x), at(v), z);
-  });
+  const auto draw = [=](auto at, auto z) TEMPFLOW_INLINE_LAMBDA { return step.draw(at(x), at(v), z); };
+  const auto draw_opposite = [=, step = step.opposite()](auto at, auto z)
+                                 TEMPFLOW_INLINE_LAMBDA { return step.draw(at(x), at(v), z); };
+  each_noise_chunk<Instructions>(
+      key, id, first, last, [&](const auto& noise, index_t begin, index_t end) TEMPFLOW_INLINE_LAMBDA {
+        write_chunk<real, Instructions>(y, noise, begin, end, draw);
+        if (opposite != nullptr) write_chunk<real, Instructions>(opposite, noise, begin, end, draw_opposite);
+      });
 }
 
 }  // namespace tempflow::detail

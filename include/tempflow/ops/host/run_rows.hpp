@@ -9,8 +9,9 @@
 // A row kernel has
 //   elements()                            of a row
 //   nanoseconds()                         of an element, roughly
-//   sums()                                doubles that a tile adds to its row's
-//   tile(i, first, last, sums, isa)       the first pass over elements [first, last) of row i; adds to sums
+//   sums_before(i)                        doubles that tiles of rows before row i add to; of row i itself it has
+//                                         sums_before(i + 1) - sums_before(i)
+//   tile(i, first, last, sums, isa)       the first pass over elements [first, last) of row i; adds to its sums
 //   conclude(i, sums)                     once the sums of row i are complete
 // and, where the elements have to be visited again, conclude returns whether, and
 //   second_pass(i, first, last, isa)      follows
@@ -52,6 +53,12 @@ struct row_tiles {
 /// as a warp of a GPU does it.
 inline constexpr index_t tile_lanes = 32;
 
+/// Doubles that a tile adds to its row's.
+template <class Kernel>
+TEMPFLOW_INLINE_HOST index_t sums_of(const Kernel& rows, index_t i) {
+  return rows.sums_before(i + 1) - rows.sums_before(i);
+}
+
 /// Adds up the sums that the tiles of a row left in its lanes, into the first of them.
 inline void fold_tile_lanes(double* lanes, index_t count, index_t width) {
   for (index_t half = tile_lanes / 2; half > 0; half /= 2) {
@@ -67,7 +74,7 @@ struct whole_row {
   using kernel_tag = kernel;
 
   const Kernel& rows;
-  std::span<double> sums;  ///< rows x lanes x rows.sums()
+  std::span<double> sums;  ///< of each row: lanes x its sums
   index_t lanes;
 
   double nanoseconds() const { return rows.nanoseconds() * static_cast<double>(rows.elements()); }
@@ -75,11 +82,12 @@ struct whole_row {
   template <class Instructions = compiled_for_any>
   TEMPFLOW_INLINE_HOST void operator()(index_t i, Instructions isa = {}) const {
     const row_tiles<typename Kernel::arithmetic> tiles{rows.elements()};
-    double* const row_sums = sums.data() + i * lanes * rows.sums();
+    const index_t width = sums_of(rows, i);
+    double* const row_sums = sums.data() + rows.sums_before(i) * lanes;
     for (index_t t = 0; t < tiles.count(); ++t) {
-      rows.tile(i, tiles.first(t), tiles.last(t), row_sums + t % tile_lanes * rows.sums(), isa);
+      rows.tile(i, tiles.first(t), tiles.last(t), row_sums + t % tile_lanes * width, isa);
     }
-    fold_tile_lanes(row_sums, lanes, rows.sums());
+    fold_tile_lanes(row_sums, lanes, width);
     if constexpr (has_second_pass<Kernel>) {
       if (rows.conclude(i, row_sums)) {  // from the last tile to the first: the last are still in the cache
         for (index_t t = tiles.count() - 1; t >= 0; --t)
@@ -100,7 +108,7 @@ struct row_part {
 
   const Kernel& rows;
   index_t parts;
-  std::span<double> tile_sums;  ///< rows x tiles x rows.sums()
+  std::span<double> tile_sums;  ///< of each row: tiles x its sums
   const std::vector<char>& revisited;
 
   double nanoseconds() const {
@@ -110,13 +118,14 @@ struct row_part {
   template <class Instructions = compiled_for_any>
   TEMPFLOW_INLINE_HOST void operator()(index_t index, Instructions isa = {}) const {
     const row_tiles<typename Kernel::arithmetic> tiles{rows.elements()};
-    const index_t i = index / parts, part = index % parts, count = tiles.count();
+    const index_t i = index / parts, part = index % parts, count = tiles.count(), width = sums_of(rows, i);
+    double* const row_sums = tile_sums.data() + rows.sums_before(i) * count;
     for (index_t t = count * part / parts; t < count * (part + 1) / parts; ++t) {
       if constexpr (Second) {
         if (revisited[static_cast<std::size_t>(i)] != 0)
           rows.second_pass(i, tiles.first(t), tiles.last(t), isa);
       } else {
-        rows.tile(i, tiles.first(t), tiles.last(t), tile_sums.data() + (i * count + t) * rows.sums(), isa);
+        rows.tile(i, tiles.first(t), tiles.last(t), row_sums + t * width, isa);
       }
     }
     if constexpr (has_second_pass<Kernel>) rows.fence();
@@ -141,22 +150,21 @@ template <host_backend B, class Kernel>
 void run_rows(const B& backend, index_t rows, const Kernel& kernel) {
   if (rows < 1) return;
   const index_t tiles = row_tiles<typename Kernel::arithmetic>{kernel.elements()}.count(),
-                width = kernel.sums();
+                all_sums = kernel.sums_before(rows);
   const index_t parts = row_parts(backend, rows, tiles), lanes = std::clamp(tiles, index_t{1}, tile_lanes);
-  std::vector<double> sums(static_cast<std::size_t>(rows * width * (parts == 1 ? lanes : lanes + tiles)));
+  std::vector<double> sums(static_cast<std::size_t>(all_sums * (parts == 1 ? lanes : lanes + tiles)));
   if (parts == 1) return backend.for_each_index(rows, whole_row<Kernel>{kernel, sums, lanes});
 
-  const std::span<double> lane_sums(sums.data(), static_cast<std::size_t>(rows * width * lanes));
+  const std::span<double> lane_sums(sums.data(), static_cast<std::size_t>(all_sums * lanes));
   const std::span<double> tile_sums = std::span(sums).subspan(lane_sums.size());
   std::vector<char> revisited(static_cast<std::size_t>(rows));
   backend.for_each_index(rows * parts, row_part<Kernel, false>{kernel, parts, tile_sums, revisited});
   for (index_t i = 0; i < rows; ++i) {
-    double* const of_row = lane_sums.data() + i * lanes * width;
+    const index_t width = sums_of(kernel, i);
+    double* const of_row = lane_sums.data() + kernel.sums_before(i) * lanes;
+    const double* const of_tiles = tile_sums.data() + kernel.sums_before(i) * tiles;
     for (index_t t = 0; t < tiles; ++t) {
-      for (index_t s = 0; s < width; ++s) {
-        of_row[t % tile_lanes * width + s] +=
-            tile_sums[static_cast<std::size_t>((i * tiles + t) * width + s)];
-      }
+      for (index_t s = 0; s < width; ++s) of_row[t % tile_lanes * width + s] += of_tiles[t * width + s];
     }
     fold_tile_lanes(of_row, lanes, width);
     if constexpr (has_second_pass<Kernel>) {

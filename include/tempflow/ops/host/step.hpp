@@ -18,16 +18,17 @@ struct step_row {
   noise_key key;
 
   index_t elements() const { return op.x.columns(); }
-  index_t sums() const { return op.log_probs.empty() ? 0 : 1; }
+  index_t sums_before(index_t i) const { return op.log_probs.empty() ? 0 : i; }
   double nanoseconds() const { return 1.2; }
 
   template <class Instructions>
   TEMPFLOW_INLINE_HOST void tile(index_t i, index_t first, index_t last, double* squared,
                                  Instructions) const {
-    const row_coefficients<typename arithmetic::template real<T>> coefficients(op.steps[i]);
+    const noise_draw draw(op.noise.ids[i], op.noise.antithetic);
+    const row_coefficients<typename arithmetic::template real<T>> coefficients(op.steps[i], draw);
     const T *const x = op.x.row(i), *const v = op.v.row(i);
     T* const y = op.y.row(i);
-    sample<arithmetic, Instructions::value>(x, v, y, coefficients, key, op.noise.ids[i], first, last);
+    sample<arithmetic, Instructions::value>(x, v, y, coefficients, key, draw.id, first, last);
     if (!op.log_probs.empty()) {
       *squared += squared_residual<arithmetic, Instructions::value>(x, v, y, coefficients, first, last);
     }
@@ -47,7 +48,7 @@ struct ode_step_row {
   const ode_step_op<T>& op;
 
   index_t elements() const { return op.x.columns(); }
-  index_t sums() const { return 0; }
+  index_t sums_before(index_t) const { return 0; }
   double nanoseconds() const { return 0.3; }
 
   template <class Instructions>

@@ -2,76 +2,36 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What the rollouts share: checked identities and calls of the model in chunks.
+// What a rollout asks of its prompts and its model, and calls of the model in chunks.
 
 #include <algorithm>
 #include <span>
-#include <string_view>
 #include <vector>
 
 #include "tempflow/core/batch_view.hpp"
-#include "tempflow/core/noise.hpp"
-#include "tempflow/ops/copy_rows.hpp"
-#include "tempflow/ops/fill_noise.hpp"
+#include "tempflow/core/error.hpp"
 #include "tempflow/rollout/velocity_model.hpp"
 
 namespace tempflow::detail {
 
 /// Prompt ids identify noise and groups: each must fit 32 bits and appear once.
-inline void check_prompts(std::string_view operation, std::span<const index_t> prompts) {
-  if (prompts.empty()) throw value_error(message(operation, ": no prompts"));
+inline void check_prompts(std::span<const index_t> prompts) {
+  if (prompts.empty()) throw value_error("roll_out: no prompts");
   std::vector<index_t> sorted(prompts.begin(), prompts.end());
   std::ranges::sort(sorted);
   if (sorted.front() < 0 || sorted.back() > 0xffffffff) {
-    throw value_error(message(operation, ": prompt id ", sorted.front() < 0 ? sorted.front() : sorted.back(),
+    throw value_error(message("roll_out: prompt id ", sorted.front() < 0 ? sorted.front() : sorted.back(),
                               " outside [0, 2^32)"));
   }
   if (const auto twice = std::ranges::adjacent_find(sorted); twice != sorted.end()) {
     throw group_error(
-        message(operation, ": prompt id ", *twice, " appears twice; its groups and noise would merge"));
+        message("roll_out: prompt id ", *twice, " appears twice; its groups and noise would merge"));
   }
 }
 
-inline void check_dimension(std::string_view operation, index_t dimension) {
-  if (dimension < 1) throw shape_error(message(operation, ": the model's dimension is ", dimension));
+inline void check_dimension(index_t dimension) {
+  if (dimension < 1) throw shape_error(message("roll_out: the model's dimension is ", dimension));
 }
-
-inline void check_chain_length(std::string_view operation, index_t steps) {
-  if (steps >= step_limit) {
-    throw schedule_error(
-        message(operation, ": a chain of ", steps, " steps, must be fewer than ", step_limit));
-  }
-}
-
-/// The identity of the noise that starts a trajectory.
-inline noise_id initial_noise(index_t prompt, index_t seed) {
-  return {.prompt = static_cast<std::uint32_t>(prompt),
-          .seed = static_cast<std::uint32_t>(seed),
-          .step = initial_noise_step};
-}
-
-/// The log-probs of a rollout where its backend writes them, until they are fetched: so that no step waits.
-template <backend B>
-class log_prob_store {
- public:
-  log_prob_store(const B& backend, std::span<double> to)
-      : backend_(backend),
-        to_(to),
-        log_probs_(make_buffer<double>(backend, 1, static_cast<index_t>(to.size()))) {}
-
-  std::span<double> part(index_t first, index_t count) {
-    return {log_probs_.view().data() + first, static_cast<std::size_t>(count)};
-  }
-
-  void fetch() {
-    copy_to_host(backend_, log_probs_.view(), batch_view<double>(to_.data(), 1, log_probs_.columns()));
-  }
-
- private:
-  const B& backend_;
-  std::span<double> to_;
-  buffer_of<B, double> log_probs_;
-};
 
 /// Asks the model for all rows, at most max_batch at a time (0: all at once).
 template <velocity_model M>

@@ -1,0 +1,56 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// What plans share: checks of their fields, and the fields that a forest has too.
+
+#include <span>
+#include <string_view>
+
+#include "tempflow/core/error.hpp"
+#include "tempflow/core/index.hpp"
+#include "tempflow/rollout/forest.hpp"
+#include "tempflow/schedule/chain.hpp"
+
+namespace tempflow::detail {
+
+inline void check_at_least(std::string_view field, index_t value, index_t least) {
+  if (value < least) throw value_error(message(field, " = ", value, ", must be at least ", least));
+}
+
+/// Listed steps ascend, lie on the chain and draw noise.
+inline void check_drawing_steps(std::string_view plan, std::string_view what, std::span<const index_t> listed,
+                                const chain& steps) {
+  if (listed.empty()) {
+    throw schedule_error(message(plan, ": no ", what, "s on a chain of ", steps.steps(), " steps"));
+  }
+  check_step_list(listed, steps.steps());
+  for (const index_t i : listed) {
+    if (!steps[i].stochastic()) {
+      throw schedule_error(message(plan, ": ", what, " ", i, " draws no noise (std = 0)"));
+    }
+  }
+}
+
+/// A product of counts below 2^32.
+inline index_t checked_product(std::string_view plan, index_t seeds, index_t each) {
+  constexpr index_t limit = index_t{1} << 32;
+  if (seeds < 0 || seeds > limit || each > limit || seeds * each > limit) {
+    throw value_error(message(plan, ": ", seeds, " seeds of ", each, " branches are too many to number"));
+  }
+  return seeds * each;
+}
+
+/// A forest on a chain with the fields that it shares with a plan.
+template <class Plan>
+forest forest_of(const Plan& fields, const chain& steps) {
+  forest plan(steps);
+  plan.max_batch = fields.max_batch;
+  plan.max_bytes = fields.max_bytes;
+  plan.convention = fields.convention;
+  plan.antithetic = fields.antithetic;
+  plan.redraw = fields.redraw;
+  return plan;
+}
+
+}  // namespace tempflow::detail

@@ -1,0 +1,60 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// A rollout as a wavefront. The published code of TempFlow-GRPO finishes the branches of each step before it
+// turns to the next, T (T + 1) / 2 model calls one after another. But all states at the same sigma can share
+// a call, whatever their history: so any forest is about T large calls.
+
+#include <concepts>
+#include <span>
+#include <utility>
+
+#include "tempflow/rollout/detail/rollout.hpp"
+#include "tempflow/rollout/detail/wavefront.hpp"
+#include "tempflow/rollout/forest.hpp"
+#include "tempflow/rollout/rollout_cost.hpp"
+#include "tempflow/rollout/trajectories.hpp"
+#include "tempflow/rollout/velocity_model.hpp"
+
+namespace tempflow {
+
+/// What makes a forest of a chain: branch_plan, flow_plan, tree_plan, or your own.
+template <class P>
+concept rollout_plan = requires(const P& plan, const chain& steps) {
+  { plan.on(steps) } -> std::same_as<forest>;
+};
+
+/// Rolls out a forest for each prompt.
+///
+/// prompts: distinct ids in [0, 2^32), which identify noise and groups. Samples and rows come in the order
+/// (node of the forest, prompt, seed, branch); for branch_plan that is (step, prompt, seed, branch), for
+/// flow_plan (prompt, seed) and (step, prompt, seed). Results do not depend on max_batch or the thread count
+/// with a model whose rows do not depend on their batch.
+///
+/// Throws value_error, schedule_error, shape_error or group_error for a plan, model or prompts that make no
+/// sense, and value_error for a rollout larger than max_bytes, before the model is called; exceptions of the
+/// model pass through.
+template <backend B, velocity_model M>
+trajectories_of<B, M> roll_out(const B& backend, M& model, std::span<const index_t> prompts,
+                               const forest& plan, noise_key key) {
+  detail::check_prompts(prompts);
+  detail::check_dimension(model.dimension());
+  const rollout_cost cost =
+      cost_of(plan, static_cast<index_t>(prompts.size()), model.dimension(), sizeof(typename M::value_type));
+  if (plan.max_bytes > 0 && cost.bytes + cost.working_bytes > plan.max_bytes) {
+    throw value_error(detail::message("roll_out: takes ", cost.bytes + cost.working_bytes, " bytes, ",
+                                      cost.bytes, " of them to keep; max_bytes = ", plan.max_bytes));
+  }
+  return detail::wavefront<B, M>(backend, model, prompts, plan, key).run();
+}
+
+/// As above, for a plan on a chain:
+/// `roll_out(cpu, model, prompts, chain, branch_plan{.explorations = 6}, {.seed = 42, .update = n})`.
+template <backend B, velocity_model M, rollout_plan Plan>
+trajectories_of<B, M> roll_out(const B& backend, M& model, std::span<const index_t> prompts,
+                               const chain& steps, const Plan& plan, noise_key key) {
+  return roll_out(backend, model, prompts, plan.on(steps), key);
+}
+
+}  // namespace tempflow
