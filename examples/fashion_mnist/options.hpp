@@ -47,7 +47,7 @@ struct options {
   std::string method = "tempflow-grpo";
   std::string reward = "classifier";
   int jpeg_quality = 75;
-  int updates = 80;
+  int updates = 58;
   int seeds = 4;
   int explorations = 6;
   std::string completion = "2,2,1";
@@ -64,8 +64,8 @@ struct options {
   double noise_level = 0.7;
   double clip = 3e-3;
   double advantage_clip = 5;
-  double kl_beta = 0.6;
-  double learning_rate = 5e-4;
+  double kl_beta = 0.55;
+  double learning_rate = 1e-3;
   double final_rate = 0.1;
   double weight_decay = 1e-4;
   double max_gradient_norm = 1;
