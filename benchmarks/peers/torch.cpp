@@ -112,13 +112,16 @@ operation eager_log_prob(const task& t) {
   };
 }
 
-/// The reference policy's mean is computed without its log-prob, which trainers compute and throw away.
-operation eager_policy_loss(const task& t) {
+/// The reference policy's mean is computed without its log-prob, which trainers compute and throw away. Each of the
+/// Siblings transitions of a state is compared with the one mean that the model has for it.
+template <index Siblings>
+operation eager_loss(const task& t) {
   const auto old = column(t, t.old_log_probs).squeeze(1), advantages = column(t, t.advantages).squeeze(1);
   return [&t, old, advantages, transition = eager_transition(t), gradient = at::Tensor()](
              const buffers& b, results& r) mutable {
     const auto compute = compute_of(t.type);
-    const auto x = tensor(t, b.x).to(compute), y = tensor(t, b.y).to(compute);
+    const auto x = tensor(t, b.x).to(compute);
+    const auto y = tensor(t, Siblings == 1 ? b.y : b.branches, Siblings).to(compute);
     const auto v = tensor(t, b.v).requires_grad_();
     at::Tensor reference_mean;
     {
@@ -126,7 +129,10 @@ operation eager_policy_loss(const task& t) {
       reference_mean = transition.mean(x, tensor(t, b.v_ref).to(compute));
     }
     const auto mean = transition.mean(x, v.to(compute));
-    const auto ratio = at::exp(transition.log_prob(y, mean) - old);
+    const auto log_prob = Siblings == 1
+                              ? transition.log_prob(y, mean)
+                              : transition.repeated().log_prob(y, mean.repeat_interleave(Siblings, 0));
+    const auto ratio = at::exp(log_prob - old);
     const auto clamped = at::clamp(advantages, -t.advantage_clip, t.advantage_clip);
     const auto policy =
         at::mean(at::maximum(-clamped * ratio, -clamped * at::clamp(ratio, 1 - t.clip, 1 + t.clip)));
@@ -139,33 +145,8 @@ operation eager_policy_loss(const task& t) {
   };
 }
 
-/// A model's mean for each state, compared with what each of its explorations drew.
-operation eager_siblings(const task& t) {
-  const auto old = column(t, t.old_log_probs).squeeze(1), advantages = column(t, t.advantages).squeeze(1);
-  return [&t, old, advantages, transition = eager_transition(t), gradient = at::Tensor()](
-             const buffers& b, results& r) mutable {
-    const auto compute = compute_of(t.type);
-    const auto x = tensor(t, b.x).to(compute), y = tensor(t, b.branches, explorations).to(compute);
-    const auto v = tensor(t, b.v).requires_grad_();
-    at::Tensor reference_mean;
-    {
-      const at::NoGradGuard no_grad;
-      reference_mean = transition.mean(x, tensor(t, b.v_ref).to(compute));
-    }
-    const auto mean = transition.mean(x, v.to(compute));
-    const auto ratio =
-        at::exp(transition.repeated().log_prob(y, mean.repeat_interleave(explorations, 0)) - old);
-    const auto clamped = at::clamp(advantages, -t.advantage_clip, t.advantage_clip);
-    const auto policy =
-        at::mean(at::maximum(-clamped * ratio, -clamped * at::clamp(ratio, 1 - t.clip, 1 + t.clip)));
-    const auto kl = (mean - reference_mean).pow(2).mean(1, true) / (2 * transition.std.pow(2));
-    const auto loss = policy + t.kl_beta * at::mean(kl);
-    (t.gradient_scale == 1 ? loss : loss * t.gradient_scale).backward();
-    r.loss = loss.item<double>();
-    gradient = v.grad();
-    r.out = gradient.data_ptr();
-  };
-}
+operation eager_policy_loss(const task& t) { return eager_loss<1>(t); }
+operation eager_siblings(const task& t) { return eager_loss<explorations>(t); }
 
 operation eager_normals(const task& t) {
   return [&t, z = at::Tensor()](const buffers&, results& r) mutable {

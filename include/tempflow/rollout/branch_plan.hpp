@@ -36,8 +36,8 @@ struct branch_plan {
   /// remaining steps.
   std::vector<index_t> completion_steps = {0};
   ode_solver completion_solver = ode_solver::one_step;
-  bool finish_trunk =
-      false;  ///< also carry the trunk to a finished sample: per seed, or per prompt if they share it
+  /// Also carry the trunk to a finished sample: per seed, or per prompt where seeds share it.
+  bool finish_trunk = false;
   bool antithetic = false;  ///< explorations in pairs z, -z; K must be even
   /// All seeds of a prompt start from the same noise: they share their trunk, and have K branches of their own.
   bool shared_noise = false;
@@ -49,7 +49,7 @@ struct branch_plan {
 
   /// The branching steps on a chain.
   std::vector<index_t> steps_on(const chain& steps) const {
-    return branch_steps.empty() ? steps.trainable_steps() : branch_steps;
+    return detail::listed_or_trainable(branch_steps, steps);
   }
 
   /// The longest completion of the branches of the point-th branching step.

@@ -34,7 +34,7 @@ struct flow_plan {
 
   /// The trained steps on a chain.
   std::vector<index_t> steps_on(const chain& steps) const {
-    return trained_steps.empty() ? steps.trainable_steps() : trained_steps;
+    return detail::listed_or_trainable(trained_steps, steps);
   }
 
   /// Throws value_error for counts that make no sense, schedule_error for trained steps that are none, do not

@@ -20,8 +20,8 @@ namespace tempflow {
 struct tree_plan {
   index_t trees_per_prompt = 1;  ///< initial noises per prompt
   index_t children = 2;          ///< successors of a state where it splits
-  std::vector<index_t> split_steps = {0, 3, 6,
-                                      9};   ///< ascending, stochastic; published for 16 steps and more
+  /// Ascending, stochastic; published for chains of 16 steps and more.
+  std::vector<index_t> split_steps = {0, 3, 6, 9};
   std::vector<index_t> trained_steps = {};  ///< ascending, stochastic; empty: the chain's trainable_steps()
   bool antithetic = false;  ///< odd branches draw minus the noise of even ones, at splits and behind them
   index_t first_seed = 0;   ///< number of the first tree: processes with different ones collect one group
@@ -32,7 +32,7 @@ struct tree_plan {
 
   /// The trained steps on a chain.
   std::vector<index_t> steps_on(const chain& steps) const {
-    return trained_steps.empty() ? steps.trainable_steps() : trained_steps;
+    return detail::listed_or_trainable(trained_steps, steps);
   }
 
   /// Throws value_error for counts that make no sense, schedule_error for splits and trained steps that are

@@ -6,6 +6,7 @@
 
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "tempflow/core/error.hpp"
 #include "tempflow/core/index.hpp"
@@ -16,6 +17,11 @@ namespace tempflow::detail {
 
 inline void check_at_least(std::string_view field, index_t value, index_t least) {
   if (value < least) throw value_error(message(field, " = ", value, ", must be at least ", least));
+}
+
+/// The listed steps, or the chain's trainable ones where none are.
+inline std::vector<index_t> listed_or_trainable(const std::vector<index_t>& listed, const chain& steps) {
+  return listed.empty() ? steps.trainable_steps() : listed;
 }
 
 /// Listed steps ascend, lie on the chain and draw noise.

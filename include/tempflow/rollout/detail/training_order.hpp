@@ -5,6 +5,7 @@
 // The order in which the states of a rollout are trained on, and where it is cut.
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 #include <optional>
 #include <span>
@@ -97,18 +98,19 @@ class training_order {
 
   static std::size_t at(index_t i) { return static_cast<std::size_t>(i); }
 
-  /// The states in the rollout's order, each with its rows and its tree, trees numbered as they come.
+  /// The states in the rollout's order, each with its rows; its trees are numbered as they come.
   template <class Rollout>
   void collect(const Rollout& rollout) {
     std::vector<index_t> state_of(at(rollout.states().rows()), -1);
-    std::vector<std::pair<std::pair<index_t, index_t>, index_t>> trees;
+    std::map<std::pair<index_t, index_t>, index_t> tree_of;  // by prompt and seed
     for (index_t i = 0; i < rollout.rows(); ++i) {
       const trajectory_row& row = rollout.row(i);
       index_t& number = state_of[at(row.state)];
       if (number < 0) {
+        const auto [tree, is_new] = tree_of.try_emplace({row.noise.prompt, row.noise.seed}, trees_);
+        if (is_new) prompt_of_.push_back(row.noise.prompt), ++trees_;
         number = static_cast<index_t>(states_.size());
-        states_.push_back({.tree = 0, .rows = {}});
-        trees.push_back({{row.noise.prompt, row.noise.seed}, number});
+        states_.push_back({.tree = tree->second, .rows = {}});
       }
       state& from = states_[at(number)];
       ++from.all_rows;
@@ -117,26 +119,6 @@ class training_order {
       } else {
         from.rows.push_back(i);
       }
-    }
-    number_trees(trees);
-  }
-
-  void number_trees(std::vector<std::pair<std::pair<index_t, index_t>, index_t>>& trees) {
-    std::ranges::sort(trees);
-    std::vector<index_t> first_states;  // of each tree
-    for (std::size_t i = 0; i < trees.size(); ++i) {
-      if (i == 0 || trees[i].first != trees[i - 1].first) first_states.push_back(trees[i].second);
-    }
-    std::ranges::sort(first_states);
-    trees_ = static_cast<index_t>(first_states.size());
-    prompt_of_.resize(first_states.size());
-    index_t tree = 0;
-    for (std::size_t i = 0; i < trees.size(); ++i) {
-      if (i == 0 || trees[i].first != trees[i - 1].first) {
-        tree = std::ranges::lower_bound(first_states, trees[i].second) - first_states.begin();
-      }
-      states_[at(trees[i].second)].tree = tree;
-      prompt_of_[at(tree)] = trees[i].first.first;
     }
   }
 

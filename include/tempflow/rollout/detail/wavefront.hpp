@@ -57,7 +57,7 @@ class TEMPFLOW_HIDDEN wavefront {
     for (index_t node = 0; node < static_cast<index_t>(plan_.nodes().size()); ++node) {
       if (plan_.node(node).move != forest_move::start) continue;
       const auto ids = ids_of(node, initial_noise_step, 1, 0);
-      fill_noise(backend_, noise_source(result_.key, ids), at(node));
+      fill_noise(backend_, noise_source(result_.key, ids), batch_of(node));
     }
     for (index_t knot = 0; knot < plan_.steps().steps(); ++knot) advance(knot);
     std::vector<double> drawn(static_cast<std::size_t>(log_probs_.columns()));
@@ -71,13 +71,13 @@ class TEMPFLOW_HIDDEN wavefront {
     return plan_.node(node).states * static_cast<index_t>(prompts_.size());
   }
 
-  batch_view<T> at(rollout_place place, index_t node) {
+  batch_view<T> batch_of(rollout_place place, index_t node) {
     buffer* const memory[] = {&result_.states, &result_.samples, &result_.trunk_samples, &scratch_,
                               &history_};
     return memory[static_cast<std::size_t>(place.memory)]->view().slice(
         place.first * static_cast<index_t>(prompts_.size()), states_of(node));
   }
-  batch_view<T> at(index_t node) { return at(layout_.place(node), node); }
+  batch_view<T> batch_of(index_t node) { return batch_of(layout_.place(node), node); }
 
   /// Identities of the draws that leave the states of a node: of the first child of each.
   std::vector<noise_id> ids_of(index_t node, index_t step, index_t children, index_t first_branch) const {
@@ -96,12 +96,12 @@ class TEMPFLOW_HIDDEN wavefront {
     const auto& leaving = layout_.leaving(knot);
     if (leaving.empty()) return;
     const index_t rows = layout_.states_at(knot) * static_cast<index_t>(prompts_.size());
-    const batch_view<T> x = leaving.size() == 1 ? at(leaving[0]) : gathered_.view().slice(0, rows);
+    const batch_view<T> x = leaving.size() == 1 ? batch_of(leaving[0]) : gathered_.view().slice(0, rows);
     const batch_view<T> v = velocity_.view().slice(0, rows);
     of_rows_.clear();
     for (const index_t node : leaving) {
       const auto first = static_cast<index_t>(of_rows_.size());
-      if (leaving.size() > 1) copy_rows(backend_, at(node), x.slice(first, states_of(node)));
+      if (leaving.size() > 1) copy_rows(backend_, batch_of(node), x.slice(first, states_of(node)));
       for_each_state(plan_.node(node), prompts_,
                      [&](index_t prompt, index_t, index_t) { of_rows_.push_back(prompt); });
     }
@@ -135,14 +135,15 @@ class TEMPFLOW_HIDDEN wavefront {
         later = true;
       } else {
         if (layout_.history(next).first >= 0)
-          ode_step(backend_, x, v, prediction_at(node), at(layout_.history(next), next));
-        ode_step(backend_, x, v, ode_transition(next), at(next));
+          ode_step(backend_, x, v, prediction_at(node), batch_of(layout_.history(next), next));
+        ode_step(backend_, x, v, ode_transition(next), batch_of(next));
       }
     }
     if (later) second_order_steps(node, x, v);
     for (const index_t next : successors) {
       const rollout_place sample = layout_.sample(next);
-      if (plan_.node(next).finished && layout_.kept(next)) copy_rows(backend_, at(next), at(sample, next));
+      if (plan_.node(next).finished && layout_.kept(next))
+        copy_rows(backend_, batch_of(next), batch_of(sample, next));
     }
   }
 
@@ -157,12 +158,12 @@ class TEMPFLOW_HIDDEN wavefront {
     const std::span<double> log_probs(log_probs_.view().data() + layout_.first_draw(next) * count,
                                       layout_.scored(next) ? static_cast<std::size_t>(states_of(next)) : 0);
     if (trunk < 0 && node.children == 1) {
-      step(backend_, x, v, step_of, noise, at(next), log_probs, plan_.convention);
+      step(backend_, x, v, step_of, noise, batch_of(next), log_probs, plan_.convention);
     } else if (trunk < 0) {
-      branch_step(backend_, x, v, step_of, step_of, noise, {}, at(next), log_probs, plan_.convention);
+      branch_step(backend_, x, v, step_of, step_of, noise, {}, batch_of(next), log_probs, plan_.convention);
     } else {
-      branch_step(backend_, x, v, ode_transition(trunk), step_of, noise, at(trunk), at(next), log_probs,
-                  plan_.convention);
+      branch_step(backend_, x, v, ode_transition(trunk), step_of, noise, batch_of(trunk), batch_of(next),
+                  log_probs, plan_.convention);
     }
   }
 
@@ -190,10 +191,10 @@ class TEMPFLOW_HIDDEN wavefront {
     for (const index_t next : layout_.successors(node)) {
       if (!looks_back(next)) continue;
       const multistep_transition step_of = multistep_to(next);
-      ode_step(backend_, x, m, transition{.alpha = step_of.alpha, .beta = step_of.beta}, at(next));
-      ode_step(backend_, at(next), at(layout_.history(node), node),
-               transition{.alpha = 1, .beta = step_of.previous}, at(next));
-      if (layout_.history(next).first >= 0) copy_rows(backend_, m, at(layout_.history(next), next));
+      ode_step(backend_, x, m, transition{.alpha = step_of.alpha, .beta = step_of.beta}, batch_of(next));
+      ode_step(backend_, batch_of(next), batch_of(layout_.history(node), node),
+               transition{.alpha = 1, .beta = step_of.previous}, batch_of(next));
+      if (layout_.history(next).first >= 0) copy_rows(backend_, m, batch_of(layout_.history(next), next));
     }
   }
 
