@@ -13,12 +13,15 @@
 #include <vector>
 
 #include "support/catch.hpp"
+#include "support/loss_outcome.hpp"
 #include "support/outputs.hpp"
 #include "support/sibling_problem.hpp"
 #include "tempflow/backend/cpu.hpp"
 #include "tempflow/backend/reference.hpp"
 #include "tempflow/ops/fill_noise.hpp"
 
+using support::loss_outcome;
+using support::same_numbers;
 using support::sibling_problem;
 using tempflow::batch_buffer;
 using tempflow::batch_view;
@@ -34,40 +37,16 @@ namespace {
 
 const clipped_grpo objective{.clip = {1e-3, 2e-3}, .kl_beta = 0.2};
 
-template <class G>
-struct outcome {
-  batch_buffer<G> gradient;
-  std::vector<policy_row> rows;
-  tempflow::policy_statistics total;
-
-  bool is_zero(index_t state) const {
-    for (const double g : support::values_of(gradient.view().slice(state, 1))) {
-      if (!(g == 0)) return false;
-    }
-    return true;
-  }
-};
-
 template <class G, class T, class B>
-outcome<G> loss_of(const B& backend, const tempflow::policy_batch<T>& batch, const sibling_problem<T>& given,
-                   const clipped_grpo& with = objective) {
-  outcome<G> out{.gradient = support::random_batch<G>(given.states(), given.x.columns(), 5),
-                 .rows = std::vector<policy_row>(static_cast<std::size_t>(given.total())),
-                 .total = {}};
+loss_outcome<G> loss_of(const B& backend, const tempflow::policy_batch<T>& batch,
+                        const sibling_problem<T>& given, const clipped_grpo& with = objective) {
+  loss_outcome<G> out{.gradient = support::random_batch<G>(given.states(), given.x.columns(), 5),
+                      .rows = std::vector<policy_row>(static_cast<std::size_t>(given.total())),
+                      .total = {}};
   const batch_view<const T> v_ref = with.kl_beta > 0 ? given.v_ref.view() : batch_view<const T>();
   out.total = tempflow::policy_loss(backend, batch, given.v.view(), v_ref, with, out.gradient.view(),
                                     std::span<policy_row>(out.rows));
   return out;
-}
-
-bool same_numbers(const std::vector<policy_row>& a, const std::vector<policy_row>& b) {
-  bool same = a.size() == b.size();
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    same = same && a[i].log_prob == b[i].log_prob && a[i].log_ratio == b[i].log_ratio &&
-           a[i].ratio == b[i].ratio && a[i].surrogate == b[i].surrogate && a[i].kl == b[i].kl &&
-           a[i].finite == b[i].finite;
-  }
-  return same;
 }
 
 // Elements that differ by more than roundings: of a draw (alpha x, mean, y), of its residual (y - alpha x, r), and, in

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "support/catch.hpp"
+#include "support/loss_outcome.hpp"
 #include "support/policy_problem.hpp"
 #include "tempflow/backend/cpu.hpp"
 #include "tempflow/backend/reference.hpp"
@@ -38,12 +39,7 @@ struct outcome {
                                   gradient.view(), std::span(table));
   }
 
-  bool is_zero(index_t row) const {
-    for (const double g : support::values_of(gradient.view().slice(row, 1))) {
-      if (!(g == 0)) return false;
-    }
-    return true;
-  }
+  bool is_zero(index_t row) const { return support::row_is_zero(gradient, row); }
 };
 
 // The broken row is zero, counted and visible; the others are as they were without it.

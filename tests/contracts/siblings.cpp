@@ -13,10 +13,13 @@
 #include <vector>
 
 #include "support/catch.hpp"
+#include "support/loss_outcome.hpp"
 #include "tempflow/backend/cpu.hpp"
 #include "tempflow/backend/reference.hpp"
 #include "tempflow/ops/branch_step.hpp"
 
+using support::loss_outcome;
+using support::same_numbers;
 using support::sibling_problem;
 using tempflow::batch_buffer;
 using tempflow::batch_view;
@@ -31,19 +34,12 @@ namespace {
 
 const clipped_grpo objective{.clip = {1e-3, 2e-3}, .kl_beta = 0.2};
 
-template <class G>
-struct outcome {
-  batch_buffer<G> gradient;
-  std::vector<policy_row> rows;
-  tempflow::policy_statistics total;
-};
-
 template <class G, class T, class B>
-outcome<G> loss_of(const B& backend, const tempflow::policy_batch<T>& batch, const batch_buffer<T>& v,
-                   const batch_buffer<T>& v_ref, const clipped_grpo& with = objective) {
-  outcome<G> out{.gradient = batch_buffer<G>(v.rows(), v.columns()),
-                 .rows = std::vector<policy_row>(static_cast<std::size_t>(batch.y.rows())),
-                 .total = {}};
+loss_outcome<G> loss_of(const B& backend, const tempflow::policy_batch<T>& batch, const batch_buffer<T>& v,
+                        const batch_buffer<T>& v_ref, const clipped_grpo& with = objective) {
+  loss_outcome<G> out{.gradient = batch_buffer<G>(v.rows(), v.columns()),
+                      .rows = std::vector<policy_row>(static_cast<std::size_t>(batch.y.rows())),
+                      .total = {}};
   for (index_t i = 0; i < v.rows() * v.columns(); ++i)
     out.gradient.view().data()[i] = tempflow::store<G>(77.0f);
   out.total = tempflow::policy_loss(backend, batch, v.view(), v_ref, with, out.gradient.view(),
@@ -52,31 +48,14 @@ outcome<G> loss_of(const B& backend, const tempflow::policy_batch<T>& batch, con
 }
 
 template <class G, class T, class B>
-outcome<G> loss_of(const B& backend, const sibling_problem<T>& given, const clipped_grpo& with = objective) {
+loss_outcome<G> loss_of(const B& backend, const sibling_problem<T>& given,
+                        const clipped_grpo& with = objective) {
   return loss_of<G>(backend, given.batch(), given.v, given.v_ref, with);
 }
 template <class G, class T, class B>
-outcome<G> loss_of_rows(const B& backend, const sibling_problem<T>& given,
-                        const clipped_grpo& with = objective) {
+loss_outcome<G> loss_of_rows(const B& backend, const sibling_problem<T>& given,
+                             const clipped_grpo& with = objective) {
   return loss_of<G>(backend, given.rows.batch(), given.rows.v, given.rows.v_ref, with);
-}
-
-bool same(const policy_row& a, const policy_row& b) {
-  return a.log_prob == b.log_prob && a.log_ratio == b.log_ratio && a.ratio == b.ratio &&
-         a.surrogate == b.surrogate && a.kl == b.kl && a.below == b.below && a.above == b.above &&
-         a.finite == b.finite;
-}
-bool same(const std::vector<policy_row>& a, const std::vector<policy_row>& b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
-                    [](const auto& l, const auto& r) { return same(l, r); });
-}
-
-template <class G>
-bool is_zero(const outcome<G>& of, index_t state) {
-  for (const double g : support::values_of(of.gradient.view().slice(state, 1))) {
-    if (!(g == 0)) return false;
-  }
-  return true;
 }
 
 // Elements of a state's gradient that are farther from the sum of its rows' than roundings take them. Alone, each row
@@ -102,7 +81,7 @@ int wrong_sums(const B& backend, const sibling_problem<T>& given) {
       wrong += std::abs(found - sum) <= (count + 5) * epsilon * terms ? 0 : 1;
     }
   }
-  CHECK(same(together.rows, alone.rows));
+  CHECK(same_numbers(together.rows, alone.rows));
   CHECK(together.total.loss == alone.total.loss);
   return wrong;
 }
@@ -240,7 +219,7 @@ TEMPLATE_TEST_CASE("siblings do not depend on threads or instructions", "[siblin
         const auto found = loss_of<TestType>(cpu_backend(threads, instructions), given);
         INFO(to_string(instructions) << ", " << threads << " threads");
         CHECK(support::same_bits(found.gradient, expected.gradient));
-        CHECK(same(found.rows, expected.rows));
+        CHECK(same_numbers(found.rows, expected.rows));
       }
     }
   }
@@ -300,7 +279,7 @@ TEMPLATE_TEST_CASE("a broken velocity or state drops all that leave the state, a
     const auto after = loss_of<TestType>(cpu, damaged);
     CHECK(after.total.non_finite_rows == 4);
     for (index_t s = 0; s < 3; ++s) {
-      CHECK(is_zero(after, s) == (s == 1));
+      CHECK(after.is_zero(s) == (s == 1));
       if (s != 1)
         CHECK(support::same_bits(after.gradient.view().slice(s, 1), before.gradient.view().slice(s, 1)));
     }
@@ -314,8 +293,8 @@ TEST_CASE("a state whose fp16 gradient overflows is left out with all its rows",
   const auto found = loss_of<float16>(cpu, given);
   CHECK(found.total.non_finite_rows == 4);
   for (std::size_t i = 0; i < 8; ++i) CHECK(found.rows[i].finite == (i < 3 || i == 7));
-  CHECK_FALSE(is_zero(found, 0));
-  CHECK(is_zero(found, 1));
+  CHECK_FALSE(found.is_zero(0));
+  CHECK(found.is_zero(1));
 }
 
 TEST_CASE("a state that no transition leaves has a gradient of zeros", "[siblings]") {
@@ -323,11 +302,11 @@ TEST_CASE("a state that no transition leaves has a gradient of zeros", "[sibling
   const sibling_problem<float> given(cpu, 37);
   const auto found = loss_of<float>(cpu, given);
   for (index_t s = 0; s < given.states(); ++s)
-    CHECK(is_zero(found, s) == (given.counts[static_cast<std::size_t>(s)] == 0));
+    CHECK(found.is_zero(s) == (given.counts[static_cast<std::size_t>(s)] == 0));
   const sibling_problem<float> nothing(cpu, 37, {0, 0});
   const auto none = loss_of<float>(cpu, nothing);
   CHECK((none.total.rows == 0 && none.total.loss == 0));
-  CHECK((is_zero(none, 0) && is_zero(none, 1)));
+  CHECK((none.is_zero(0) && none.is_zero(1)));
 }
 
 TEST_CASE("the numbers of siblings are the same without a gradient", "[siblings]") {
@@ -338,7 +317,7 @@ TEST_CASE("the numbers of siblings are the same without a gradient", "[siblings]
   std::vector<policy_row> rows(static_cast<std::size_t>(given.total()));
   tempflow::policy_loss(cpu, given.batch(), given.v.view(), given.v_ref, objective, batch_view<float>(),
                         std::span<policy_row>(rows));
-  CHECK(same(rows, with.rows));
+  CHECK(same_numbers(rows, with.rows));
   CHECK(tempflow::policy_loss(cpu, given.batch(), given.v.view(), given.v_ref, objective, batch_view<float>())
             .loss == with.total.loss);
 }

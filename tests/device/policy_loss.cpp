@@ -10,10 +10,12 @@
 #include <vector>
 
 #include "support/catch.hpp"
+#include "support/loss_outcome.hpp"
 #include "support/policy_problem.hpp"
 #include "support/test_device.hpp"
 #include "tempflow/backend/cpu.hpp"
 
+using support::loss_outcome;
 using support::placed;
 using tempflow::batch_buffer;
 using tempflow::batch_view;
@@ -26,30 +28,16 @@ using tempflow::policy_row;
 
 namespace {
 
-template <class G>
-struct outcome {
-  batch_buffer<G> gradient;
-  std::vector<policy_row> rows;
-  tempflow::policy_statistics total;
-
-  bool row_is_zero(index_t row) const {
-    for (const double g : support::values_of(gradient.view().slice(row, 1))) {
-      if (!(g == 0)) return false;
-    }
-    return true;
-  }
-};
-
 // gradient_scale and in_place: as a trainer would.
 template <class G, class T, class B>
-outcome<G> loss_of(const B& backend, const support::drawn_rows<T>& drawn, const clipped_grpo& objective,
-                   double gradient_scale = 1) {
+loss_outcome<G> loss_of(const B& backend, const support::drawn_rows<T>& drawn, const clipped_grpo& objective,
+                        double gradient_scale = 1) {
   const index_t rows = drawn.x.rows(), columns = drawn.x.columns();
   placed<T, B> x(backend, drawn.x), y(backend, drawn.y), v(backend, drawn.v), v_ref(backend, drawn.v_ref);
   placed<G, B> gradient(backend, rows, columns);
   auto batch = drawn.batch();
   batch.x = x.view(), batch.y = y.view(), batch.gradient_scale = gradient_scale;
-  outcome<G> out{
+  loss_outcome<G> out{
       .gradient = {}, .rows = std::vector<policy_row>(static_cast<std::size_t>(rows)), .total = {}};
   out.total =
       tempflow::policy_loss(backend, batch, v, v_ref, objective, gradient.view(), std::span(out.rows));
@@ -61,7 +49,7 @@ outcome<G> loss_of(const B& backend, const support::drawn_rows<T>& drawn, const 
 // Exponentials are a device's own: an ulp or two of a slope in double, which may move an fp32 slope by its last
 // place.
 template <class G>
-void check_close(const outcome<G>& a, const outcome<G>& b) {
+void check_close(const loss_outcome<G>& a, const loss_outcome<G>& b) {
   const auto left = support::values_of(a.gradient.view()), right = support::values_of(b.gradient.view());
   const double step = sizeof(G) == 2 ? 0x1p-7 : 0x1p-22;
   bool close = true;
@@ -147,7 +135,7 @@ TEMPLATE_TEST_CASE("a broken row of a device is left out, and the others are as 
     CHECK_FALSE(tempflow::is_finite(after.total.loss));
     for (index_t i = 0; i < 4; ++i) {
       CHECK(after.rows[static_cast<std::size_t>(i)].finite == (i != 2));
-      CHECK(after.row_is_zero(i) == (i == 2));
+      CHECK(after.is_zero(i) == (i == 2));
       if (i != 2)
         CHECK(support::same_bits(after.gradient.view().slice(i, 1), before.gradient.view().slice(i, 1)));
     }
@@ -174,7 +162,7 @@ TEST_CASE("a row of a device whose fp16 gradient overflows is left out", "[devic
     for (index_t i = 0; i < 4; ++i) {
       CHECK(device.rows[static_cast<std::size_t>(i)].finite ==
             expected.rows[static_cast<std::size_t>(i)].finite);
-      CHECK(device.row_is_zero(i) == expected.row_is_zero(i));
+      CHECK(device.is_zero(i) == expected.is_zero(i));
     }
     if (support::emulated) CHECK(support::same_bits(device.gradient, expected.gradient));
   }
