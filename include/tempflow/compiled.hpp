@@ -2,13 +2,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// The operations of the host backends for all storage types, compiled once in the library tempflow::ops: a
-// source that includes this header instantiates none of them, and compiles in a fraction of the time.
-// Optional; bits and speed are those of the headers.
+// The operations of the host backends, compiled once in the library tempflow::ops: for rows of one storage type, and
+// on the cpu backend for fp32 states with 16-bit velocities. A source that includes this header instantiates none of
+// these, and compiles in a fraction of the time. Optional; bits and speed are those of the headers.
 //
 //   #include <tempflow/compiled.hpp>                     // and link tempflow::ops
 //
-// Without CMake, one source of the program has, in namespace tempflow::detail, the four lines at the end of
+// Without CMake, one source of the program has, in namespace tempflow::detail, the six lines at the end of
 // this header with `template` for `extern template`.
 
 #include "tempflow/backend/cpu.hpp"
@@ -16,17 +16,20 @@
 #include "tempflow/objective/clipped_grpo.hpp"
 #include "tempflow/tempflow.hpp"
 
-#define TEMPFLOW_INSTANTIATE_OPS_ON(KEYWORDS, B, T)                           \
-  KEYWORDS void run(const operation_arguments<B>&, const step_op<T>&);        \
-  KEYWORDS void run(const operation_arguments<B>&, const ode_step_op<T>&);    \
-  KEYWORDS void run(const operation_arguments<B>&, const branch_step_op<T>&); \
-  KEYWORDS void run(const operation_arguments<B>&, const fill_noise_op<T>&);  \
-  KEYWORDS void run(const operation_arguments<B>&, const log_prob_op<T>&);    \
-  KEYWORDS void run(const operation_arguments<B>&, const ema_update_op<T>&);  \
-  KEYWORDS void run(const operation_arguments<B>&, const policy_loss_op<T, T, clipped_grpo>&)
+#define TEMPFLOW_INSTANTIATE_STEPS_ON(KEYWORDS, B, T, V)                         \
+  KEYWORDS void run(const operation_arguments<B>&, const step_op<T, V>&);        \
+  KEYWORDS void run(const operation_arguments<B>&, const ode_step_op<T, V>&);    \
+  KEYWORDS void run(const operation_arguments<B>&, const branch_step_op<T, V>&); \
+  KEYWORDS void run(const operation_arguments<B>&, const log_prob_op<T, V>&)
 
-#define TEMPFLOW_INSTANTIATE_GRADIENT(KEYWORDS, B, T, G) \
-  KEYWORDS void run(const operation_arguments<B>&, const policy_loss_op<T, G, clipped_grpo>&)
+#define TEMPFLOW_INSTANTIATE_LOSS_ON(KEYWORDS, B, T, V, G) \
+  KEYWORDS void run(const operation_arguments<B>&, const policy_loss_op<T, V, G, clipped_grpo>&)
+
+#define TEMPFLOW_INSTANTIATE_OPS_ON(KEYWORDS, B, T)                          \
+  TEMPFLOW_INSTANTIATE_STEPS_ON(KEYWORDS, B, T, T);                          \
+  TEMPFLOW_INSTANTIATE_LOSS_ON(KEYWORDS, B, T, T, T);                        \
+  KEYWORDS void run(const operation_arguments<B>&, const fill_noise_op<T>&); \
+  KEYWORDS void run(const operation_arguments<B>&, const ema_update_op<T>&)
 
 /// All operations on rows of T. KEYWORDS: `extern template` to declare, `template` to define.
 #define TEMPFLOW_INSTANTIATE_OPS(KEYWORDS, T)                  \
@@ -34,10 +37,16 @@
   TEMPFLOW_INSTANTIATE_OPS_ON(KEYWORDS, cpu_backend, T)
 
 /// The same, with gradients in fp32 too. T: not float.
-#define TEMPFLOW_INSTANTIATE_OPS_AND_FP32_GRADIENT(KEYWORDS, T)         \
-  TEMPFLOW_INSTANTIATE_OPS(KEYWORDS, T);                                \
-  TEMPFLOW_INSTANTIATE_GRADIENT(KEYWORDS, reference_backend, T, float); \
-  TEMPFLOW_INSTANTIATE_GRADIENT(KEYWORDS, cpu_backend, T, float)
+#define TEMPFLOW_INSTANTIATE_OPS_AND_FP32_GRADIENT(KEYWORDS, T)           \
+  TEMPFLOW_INSTANTIATE_OPS(KEYWORDS, T);                                  \
+  TEMPFLOW_INSTANTIATE_LOSS_ON(KEYWORDS, reference_backend, T, T, float); \
+  TEMPFLOW_INSTANTIATE_LOSS_ON(KEYWORDS, cpu_backend, T, T, float)
+
+/// All operations on fp32 states with 16-bit velocities V, as under autocast, on the cpu backend.
+#define TEMPFLOW_INSTANTIATE_OPS_WITH_VELOCITIES(KEYWORDS, V)       \
+  TEMPFLOW_INSTANTIATE_STEPS_ON(KEYWORDS, cpu_backend, float, V);   \
+  TEMPFLOW_INSTANTIATE_LOSS_ON(KEYWORDS, cpu_backend, float, V, V); \
+  TEMPFLOW_INSTANTIATE_LOSS_ON(KEYWORDS, cpu_backend, float, V, float)
 
 namespace tempflow::detail {
 
@@ -45,5 +54,7 @@ TEMPFLOW_INSTANTIATE_OPS(extern template, float);
 TEMPFLOW_INSTANTIATE_OPS_AND_FP32_GRADIENT(extern template, double);
 TEMPFLOW_INSTANTIATE_OPS_AND_FP32_GRADIENT(extern template, bfloat16);
 TEMPFLOW_INSTANTIATE_OPS_AND_FP32_GRADIENT(extern template, float16);
+TEMPFLOW_INSTANTIATE_OPS_WITH_VELOCITIES(extern template, bfloat16);
+TEMPFLOW_INSTANTIATE_OPS_WITH_VELOCITIES(extern template, float16);
 
 }  // namespace tempflow::detail

@@ -69,14 +69,22 @@
 // TEMPFLOW_CPU_HAS_AVX2(), _AVX512 whether such a function may run on this processor.
 // TEMPFLOW_VECTOR_TYPES            whether the compiler has the vector types that core/lanes.hpp is made of.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__CUDA_ARCH__)
-#define TEMPFLOW_AVX2 [[gnu::target("avx2,fma")]]
-#define TEMPFLOW_AVX512 [[gnu::target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]]
+#define TEMPFLOW_AVX2 [[gnu::target("avx2,fma,f16c")]]
+#define TEMPFLOW_AVX512 [[gnu::target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]]
 #define TEMPFLOW_FLATTEN [[gnu::flatten]]
-#define TEMPFLOW_CPU_HAS_AVX2() (__builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0)
+#include <cpuid.h>
+#define TEMPFLOW_CPU_HAS_AVX2() \
+  (__builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0 && TEMPFLOW_CPU_HAS_F16C())
 #define TEMPFLOW_CPU_HAS_AVX512()                                                        \
   (TEMPFLOW_CPU_HAS_AVX2() && __builtin_cpu_supports("avx512f") != 0 &&                  \
    __builtin_cpu_supports("avx512bw") != 0 && __builtin_cpu_supports("avx512dq") != 0 && \
    __builtin_cpu_supports("avx512vl") != 0)
+#define TEMPFLOW_CPU_HAS_F16C() /* clang 14 cannot be asked for it by name */             \
+  ([] {                                                                                   \
+    unsigned tempflow_a = 0, tempflow_b = 0, tempflow_c = 0, tempflow_d = 0;              \
+    const int known = __get_cpuid(1, &tempflow_a, &tempflow_b, &tempflow_c, &tempflow_d); \
+    return known != 0 && (tempflow_c & bit_F16C) != 0;                                    \
+  }())
 #else
 #define TEMPFLOW_AVX2
 #define TEMPFLOW_AVX512

@@ -13,6 +13,7 @@
 #include "tempflow/rollout/branch_plan.hpp"
 #include "tempflow/rollout/flow_plan.hpp"
 #include "tempflow/rollout/roll_out.hpp"
+#include "tempflow/rollout/tree_plan.hpp"
 
 using support::row_model;
 using tempflow::branch_plan;
@@ -101,6 +102,24 @@ TEST_CASE("Flow-GRPO plans that make no sense are errors that name the values", 
   flow_rejects<schedule_error>({.trained_steps = {3, 1}}, {1}, {"steps[1] = 1"});
   flow_rejects<schedule_error>({}, {1}, {"no trained steps"},
                                tempflow::make_chain({1, 0.5, 0}, tempflow::ode{}));
+}
+
+TEST_CASE("where only the last step draws noise, plans say that it must be listed, and how", "[bad_input]") {
+  const ids last{4};
+  const auto steps = tempflow::make_chain(tempflow::sd3_sigmas(5), tempflow::flow_sde{0.7}, last);
+  branch_rejects<schedule_error>({}, {1}, {"no branching steps", "only the last, 4,", "branch_steps = {4}"},
+                                 steps);
+  flow_rejects<schedule_error>({}, {1}, {"no trained steps", "only the last, 4,", "trained_steps = {4}"},
+                               steps);
+  support::check_throws<schedule_error>([&] { tempflow::tree_plan{.split_steps = {4}}.validate(steps); },
+                                        {"tree_plan: no trained steps", "trained_steps = {4}"});
+  CHECK_NOTHROW(branch_plan{.branch_steps = {4}}.on(steps));
+  CHECK_NOTHROW(flow_plan{.trained_steps = {4}}.on(steps));
+  CHECK_NOTHROW(tempflow::tree_plan{.split_steps = {4}, .trained_steps = {4}}.on(steps));
+  // Where no step draws, nothing can be listed.
+  const auto none = tempflow::make_chain({1, 0.5, 0}, tempflow::ode{});
+  CHECK_THROWS_MATCHES(flow_plan{}.validate(none), schedule_error,
+                       !Catch::Matchers::MessageMatches(Catch::Matchers::ContainsSubstring("listed")));
 }
 
 TEST_CASE("what a plan costs can only be told of a plan that makes sense", "[bad_input]") {

@@ -154,6 +154,56 @@ TEST_CASE("a rollout takes what its plan told: evaluations, calls, samples and b
   }
 }
 
+TEST_CASE("what a call needs beside the states is bounded by max_batch", "[plan]") {
+  // Remembers the memory that its velocities, and states that come from several nodes, lie in.
+  struct watching_model : support::row_model<float> {
+    using support::row_model<float>::row_model;
+
+    const float *first = nullptr, *last = nullptr;
+
+    void velocity(support::batch_view<const float> x, std::span<const double> sigma,
+                  std::span<const index_t> prompts, support::batch_view<float> v) {
+      if (first == nullptr) first = last = v.data();
+      first = std::min(first, static_cast<const float*>(v.data()));
+      last = std::max(last, static_cast<const float*>(v.data() + v.rows() * v.columns()));
+      support::row_model<float>::velocity(x, sigma, prompts, v);
+    }
+  };
+  const auto steps = ten_steps();
+  const std::vector<index_t> prompts{5, 6, 7};
+  constexpr index_t row = dimension * index_t{sizeof(float)};
+  branch_plan plan{.seeds_per_prompt = 2, .explorations = 3};
+  // Step j takes 3 * (2 + 6 j) rows, the last 3 * 6 * 9 without trunks; all but the first come from several nodes.
+  const index_t widest = 3 * 6 * 9;
+  for (const index_t limit : {0, 1, 4, 100, 1000}) {
+    plan.max_batch = limit;
+    const index_t rows = limit == 0 ? widest : std::min(limit, widest);
+    const auto cost = plan.cost(steps, 3, dimension, sizeof(float));
+    INFO("max_batch = " << limit);
+    CHECK(cost.working_bytes == 2 * rows * row + 8 * cost.model_evaluations);
+    watching_model model(dimension);
+    tempflow::roll_out(tempflow::cpu_backend(1), model, prompts, steps, plan, {.seed = 1});
+    CHECK(model.last - model.first == rows * dimension);
+  }
+}
+
+TEST_CASE("states on their way are not a call's, and stay whatever max_batch", "[plan]") {
+  // Two states of a prompt walk to knot 8 in scratch rows; there each draws 3 untrained successors, which share the
+  // rows of their samples. Steps of second order keep a prediction of each.
+  const auto steps = ten_steps();
+  tempflow::forest plan(steps);
+  plan.max_batch = 1;
+  index_t at = plan.start(2);
+  for (index_t knot = 1; knot < 9; ++knot) at = plan.ode(at, knot, tempflow::ode_solver::dpm_solver_2m);
+  plan.finish(plan.ode(plan.draw(at, {.children = 3, .trained = false}), 10));
+  plan.finish(plan.ode(at, 10));
+  const index_t row = dimension * index_t{sizeof(float)};
+  const auto cost = tempflow::cost_of(plan, 5, dimension, sizeof(float));
+  // In bytes: a velocity, but no gathered state, as one node leaves a knot; states of nodes 0 to 8 and their
+  // predictions, two of each prompt; of each prompt 6 log-probs that nobody keeps.
+  CHECK(cost.working_bytes == row + 5 * (2 + 2) * row + 5 * 6 * 8 + 8 * cost.model_evaluations);
+}
+
 TEST_CASE("a chain of one step may branch at it", "[plan]") {
   const auto steps = tempflow::make_chain({1, 0.5}, tempflow::flow_sde{0.7});
   check_told_cost({.seeds_per_prompt = 2, .explorations = 3, .branch_steps = {0}}, steps, 2);

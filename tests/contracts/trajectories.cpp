@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <set>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "support/catch.hpp"
@@ -86,6 +87,30 @@ TEST_CASE("siblings share their state, and it is stored once", "[rollout]") {
     const bool siblings = groups[static_cast<std::size_t>(i)] == groups[static_cast<std::size_t>(i - 1)];
     CHECK((rollout.row(i).state == rollout.row(i - 1).state) == siblings);
   }
+}
+
+TEST_CASE("a rollout gives its buffers out by move, and can be made of them again", "[rollout]") {
+  const auto expected = branches();
+  auto rollout = branches();
+  const float* const states = rollout.states().data();
+  const float* const samples = rollout.samples().data();
+  auto parts = std::move(rollout).release();
+  CHECK(parts.states.view().data() == states);  // moved, not copied
+  CHECK(parts.samples.view().data() == samples);
+  CHECK(parts.log_probs == std::vector(expected.log_probs().begin(), expected.log_probs().end()));
+  CHECK(parts.table.size() == static_cast<std::size_t>(expected.rows()));
+
+  const trajectories<float> again(std::move(parts));
+  CHECK(support::same_bits(again.states(), expected.states()));
+  CHECK(support::same_bits(again.samples(), expected.samples()));
+  CHECK(again.seed_groups() == expected.seed_groups());
+
+  const batch_buffer<float> of_a_temporary = branches().release().samples;
+  CHECK(support::same_bits(of_a_temporary.view(), expected.samples()));
+  const auto can_release = [](auto&& from) {
+    return requires { std::forward<decltype(from)>(from).release(); };
+  };
+  CHECK_FALSE(can_release(rollout));  // not without std::move
 }
 
 TEST_CASE("the trained steps are those that have rows", "[rollout]") {

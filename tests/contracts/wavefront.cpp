@@ -4,7 +4,9 @@
 // The wavefront against the sequential rollout, branch after branch and row by row: the same bits.
 
 #include "tempflow/rollout/branch_plan.hpp"
+#include "tempflow/rollout/flow_plan.hpp"
 #include "tempflow/rollout/roll_out.hpp"
+#include "tempflow/rollout/tree_plan.hpp"
 
 #include <cstdint>
 #include <vector>
@@ -168,6 +170,32 @@ TEST_CASE("chunks of any size and any number of threads give the same bits", "[w
       CHECK(same(roll_out<float>(chunked, six_steps(), threads), expected));
     }
   }
+}
+
+TEST_CASE("chunks of any size give the same bits with steps of second order, shared noise and trees",
+          "[wavefront]") {
+  const auto check = [](auto plan) {
+    const auto roll = [&] {
+      row_model<float> model(dimension);
+      return tempflow::roll_out(tempflow::cpu_backend(1), model, prompts, six_steps(), plan, key);
+    };
+    const auto expected = roll();
+    for (const index_t limit : {1, 2, 5, 7}) {
+      plan.max_batch = limit;
+      INFO(limit << " rows per call");
+      CHECK(same(roll(), expected));
+    }
+  };
+  branch_plan second{.seeds_per_prompt = 2,
+                     .explorations = 2,
+                     .completion_solver = tempflow::ode_solver::dpm_solver_2m,
+                     .finish_trunk = true,
+                     .antithetic = true};
+  check(second);
+  second.shared_noise = second.redraw = true;
+  check(second);
+  check(tempflow::tree_plan{.trees_per_prompt = 2, .split_steps = {1, 3}});
+  check(tempflow::flow_plan{.samples_per_prompt = 5, .trained_steps = {2, 3}});
 }
 
 TEST_CASE("a branch does not depend on which other prompts, seeds, steps or explorations are rolled out",

@@ -110,6 +110,44 @@ TEST_CASE("rewards that are not finite are refused in host memory, and show from
   CHECK(advantages[3] > 0);
 }
 
+TEST_CASE("a device excludes rewards that are not finite as the host does, wherever they lie", "[device]") {
+  const auto backend = support::make_test_device();
+  auto rewards = support::numbers(3).take(200);
+  for (const std::size_t i : {0u, 17u, 18u, 19u, 20u, 55u, 199u}) rewards[i] = tempflow::not_a_number;
+  rewards[60] = std::numeric_limits<double>::infinity();
+  std::vector<std::int64_t> groups;
+  for (index_t i = 0; i < 200; ++i) groups.push_back(i / 4);
+  support::placed_numbers<support::test_device> on_device(backend, rewards);
+  for (const auto scale : {advantage_scale::group_std, advantage_scale::global_std, advantage_scale::none}) {
+    const advantage_options options{.scale = scale, .not_finite = tempflow::not_finite_rewards::exclude};
+    const auto expected = tempflow::group_advantages(rewards, groups, options).values;
+    std::vector<double> advantages(200, 9);
+    tempflow::group_advantages(backend, rewards, groups, options, advantages);
+    CHECK(advantages == expected);
+    advantages.assign(200, 9);
+    tempflow::group_advantages(backend, std::span<const double>(on_device.span()), groups, options,
+                               advantages);
+    CHECK(advantages == expected);
+    advantages.assign(200, 9);
+    tempflow::group_advantages(tempflow::cpu_backend(1), rewards, groups, options, advantages);
+    CHECK(advantages == expected);
+  }
+}
+
+TEST_CASE("the size of a device's groups is checked where the host can count them", "[device]") {
+  const auto backend = support::make_test_device();
+  const std::vector<double> rewards{1, 2, 3, 4, 5};
+  const std::vector<std::int64_t> groups{7, 42, 7, 42, 7};
+  std::vector<double> advantages(5, 9);
+  CHECK_THROWS_AS(tempflow::group_advantages(backend, rewards, groups, {.group_size = 3}, advantages),
+                  tempflow::group_error);
+  auto memory = backend.make_buffer<double>(1, 5);
+  const std::span<const std::int64_t> on_device(reinterpret_cast<std::int64_t*>(memory.view().data()), 5);
+  CHECK_THROWS_AS(tempflow::group_advantages(backend, rewards, on_device, {.group_size = 3}, advantages),
+                  tempflow::memory_error);
+  CHECK(advantages == std::vector<double>(5, 9));
+}
+
 TEST_CASE("advantages of a device check their arguments", "[device]") {
   const auto backend = support::make_test_device();
   std::vector<double> advantages(4), rewards(4, 1.0);

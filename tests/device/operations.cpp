@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "support/catch.hpp"
@@ -31,30 +32,32 @@ constexpr index_t explorations = 3;
 // Sums alone, whose bits are the same everywhere; logarithms are a device's own.
 constexpr tempflow::log_prob_convention sums{.terms = tempflow::log_prob_terms::squared_error};
 
-template <class T>
+// T: of states. V: of velocities and gradients.
+template <class T, class V>
 struct results {
   batch_buffer<T> noise, mean, y, trunk, branches;
-  batch_buffer<T> gradient, without_reference;
+  batch_buffer<V> gradient, without_reference;
   std::vector<double> drawn, branched, scored, full;
   std::vector<policy_row> rows;
   bool sentinels = true;
 };
 
-template <class T, class B>
-results<T> compute_all(const B& backend, index_t rows, index_t columns, layout shape) {
+template <class T, class V, class B>
+results<T, V> compute_all(const B& backend, index_t rows, index_t columns, layout shape) {
   const auto steps = support::mixed_transitions(rows);
   const auto ids = support::mixed_ids(rows);
-  const auto host = [&](std::uint64_t seed) { return support::random_batch<T>(rows, columns, seed); };
-  placed<T, B> x(backend, host(1), shape), v(backend, host(2), shape), v_ref(backend, host(3), shape);
+  placed<T, B> x(backend, support::random_batch<T>(rows, columns, 1), shape);
+  placed<V, B> v(backend, support::random_batch<V>(rows, columns, 2), shape),
+      v_ref(backend, support::random_batch<V>(rows, columns, 3), shape);
   placed<T, B> noise(backend, rows, columns, shape), mean(backend, rows, columns, shape),
       y(backend, rows, columns, shape), trunk(backend, rows, columns, shape),
       branches(backend, rows * explorations, columns, shape);
-  placed<T, B> gradient(backend, rows, columns, shape), without(backend, rows, columns, shape);
-  results<T> out;
+  placed<V, B> gradient(backend, rows, columns, shape), without(backend, rows, columns, shape);
+  results<T, V> out;
   out.drawn.resize(rows), out.branched.resize(rows * explorations), out.scored.resize(rows),
       out.full.resize(rows);
   out.rows.resize(rows);
-  const auto from = [](auto& batch) { return tempflow::batch_view<const T>(batch.view()); };
+  const auto from = [](auto& batch) { return tempflow::detail::as_input(batch.view()); };
   tempflow::fill_noise(backend, {support::test_key, ids}, noise.view());
   tempflow::ode_step(backend, from(x), from(v), steps, mean.view());
   tempflow::step(backend, from(x), from(v), steps, {support::test_key, ids}, y.view(), out.drawn, sums);
@@ -76,26 +79,26 @@ results<T> compute_all(const B& backend, index_t rows, index_t columns, layout s
                              std::span(out.rows));
   tempflow::policy_loss_rows(backend, batch, from(v), {}, tempflow::clipped_grpo{}, without.view(),
                              std::span(out.rows));
-  tempflow::policy_loss_rows(backend, batch, from(v), from(v_ref), objective, tempflow::batch_view<T>(),
+  tempflow::policy_loss_rows(backend, batch, from(v), from(v_ref), objective, tempflow::batch_view<V>(),
                              std::span(out.rows));
   out.noise = noise.values(), out.mean = mean.values(), out.y = y.values(), out.trunk = trunk.values();
   out.branches = branches.values(), out.gradient = gradient.values(),
   out.without_reference = without.values();
-  for (auto* batch_of : {&x, &v, &v_ref, &noise, &mean, &y, &trunk, &branches}) {
+  for (auto* batch_of : {&x, &noise, &mean, &y, &trunk, &branches})
     out.sentinels = out.sentinels && batch_of->sentinels_stand();
-  }
-  out.sentinels = out.sentinels && gradient.sentinels_stand() && without.sentinels_stand();
+  for (auto* batch_of : {&v, &v_ref, &gradient, &without})
+    out.sentinels = out.sentinels && batch_of->sentinels_stand();
   return out;
 }
 
 // Within 4 ulp of a double of this size.
 bool near(double a, double b) { return std::abs(a - b) <= 4 * 0x1p-53 * std::max(1.0, std::abs(a)); }
 
-template <class T>
+template <class T, class V = T>
 void check_same(index_t rows, index_t columns, layout shape) {
   INFO(rows << " x " << columns << ", offset " << shape.offset << ", padding " << shape.padding);
-  const auto device = compute_all<T>(support::make_test_device(), rows, columns, shape);
-  const auto expected = compute_all<T>(tempflow::cpu_backend(1), rows, columns, shape);
+  const auto device = compute_all<T, V>(support::make_test_device(), rows, columns, shape);
+  const auto expected = compute_all<T, V>(tempflow::cpu_backend(1), rows, columns, shape);
   CHECK(support::same_bits(device.noise, expected.noise));
   CHECK(support::same_bits(device.mean, expected.mean));
   CHECK(support::same_bits(device.y, expected.y));
@@ -131,6 +134,15 @@ TEMPLATE_TEST_CASE("rows of a device may begin anywhere", "[device]", float, dou
     check_same<TestType>(3, 2049, shape);
     check_same<TestType>(2, 1024, shape);
   }
+}
+
+TEMPLATE_TEST_CASE("velocities on a device may have a storage type of their own", "[device]",
+                   (std::pair<float, bfloat16>), (std::pair<bfloat16, float>),
+                   (std::pair<float16, bfloat16>)) {
+  using T = typename TestType::first_type;
+  using V = typename TestType::second_type;
+  for (const index_t columns : {1, 33, 1023, 1024, 4099, 8192}) check_same<T, V>(3, columns, {});
+  for (const layout shape : {layout{1, 0}, layout{4, 4}, layout{8, 8}}) check_same<T, V>(3, 2049, shape);
 }
 
 TEST_CASE("rows of a device may be many, or long", "[device]") {

@@ -24,13 +24,19 @@ using tempflow::tree_plan;
 
 namespace {
 
-// A model that does nothing: what matters is where its batches lie, not what they hold.
+// A model of velocities that are 0: what matters is where its batches lie, not what they hold.
 struct idle_model {
   using value_type = float;
 
-  constexpr index_t dimension() const { return 3; }
+  const test_device& backend;
+
+  static constexpr index_t elements = 3;
+  index_t dimension() const { return elements; }
   void velocity(batch_view<const float>, std::span<const double>, std::span<const index_t>,
-                batch_view<float>) {}
+                batch_view<float> v) {
+    const tempflow::batch_buffer<float> zeros(v.rows(), v.columns());
+    tempflow::copy_from_host(backend, zeros, v);
+  }
 };
 
 // A device that counts, with a workspace that was there before.
@@ -44,7 +50,7 @@ struct counting_device {
   index_t peak() const { return static_cast<index_t>(owner.device().peak_bytes()) - before; }
 };
 
-constexpr index_t dimension = idle_model{}.dimension();
+constexpr index_t dimension = idle_model::elements;
 const tempflow::chain stochastic =
     tempflow::make_chain(tempflow::shifted_linspace_sigmas(6), tempflow::flow_sde{.noise_level = 0.7});
 const tempflow::chain windowed = tempflow::make_chain(
@@ -57,7 +63,7 @@ template <class Plan>
 void check_bytes(const Plan& plan, const tempflow::chain& steps = stochastic) {
   const auto cost = plan.cost(steps, 2, dimension, sizeof(float));
   counting_device device;
-  idle_model model;
+  idle_model model{device.backend};
   device.owner.device().forget_peak();
   const auto rollout = tempflow::roll_out(device.backend, model, prompts, steps, plan, key);
   const auto log_probs =
@@ -75,6 +81,17 @@ TEST_CASE("a rollout of branches allocates the bytes that its plan tells", "[dev
       branch_plan{.seeds_per_prompt = 3, .explorations = 2, .branch_steps = {1, 4}, .finish_trunk = true});
   check_bytes(branch_plan{.seeds_per_prompt = 3, .explorations = 2, .shared_noise = true, .redraw = true});
   check_bytes(branch_plan{.explorations = 2, .completion_solver = tempflow::ode_solver::dpm_solver_2m});
+}
+
+TEST_CASE("what a call needs on a device is bounded by max_batch", "[device][cost]") {
+  for (const index_t limit : {1, 4, 1000}) {
+    check_bytes(branch_plan{.seeds_per_prompt = 2, .explorations = 3, .max_batch = limit});
+    check_bytes(branch_plan{.seeds_per_prompt = 2,
+                            .explorations = 3,
+                            .completion_solver = tempflow::ode_solver::dpm_solver_2m,
+                            .max_batch = limit,
+                            .check_velocities = false});
+  }
 }
 
 TEST_CASE("a rollout of whole trajectories and trees allocates the bytes that its plan tells",

@@ -3,17 +3,21 @@
 
 // A rollout changes its backend, and nothing else: the same samples, log-probs and minibatches.
 
+#include <limits>
 #include <span>
 #include <vector>
 
 #include "support/catch.hpp"
 #include "support/models.hpp"
+#include "support/outputs.hpp"
 #include "support/test_device.hpp"
 #include "tempflow/backend/cpu.hpp"
 #include "tempflow/objective/timestep_weights.hpp"
 #include "tempflow/rollout/branch_plan.hpp"
 #include "tempflow/rollout/flow_plan.hpp"
 #include "tempflow/rollout/minibatches.hpp"
+#include "tempflow/rollout/model_adapters.hpp"
+#include "tempflow/rollout/model_check.hpp"
 #include "tempflow/rollout/rescore.hpp"
 #include "tempflow/rollout/roll_out.hpp"
 #include "tempflow/rollout/tree_plan.hpp"
@@ -135,4 +139,72 @@ TEST_CASE("a device trains on minibatches of its rollout, on policy", "[device]"
   }
   CHECK(rows == count);
   CHECK(tempflow::rescore(backend, model, batches).max_abs == 0);
+}
+
+TEST_CASE("an adapted model on a device has the cpu's bits, and the check the cpu's numbers", "[device]") {
+  const auto backend = support::make_test_device();
+  const tempflow::cpu_backend cpu(1);
+  visiting_model<float, support::test_device> there(backend, 1500);
+  support::row_model<float> here(1500);
+  const tempflow::model_convention convention{tempflow::prediction::data, 1000, 0};
+  auto on_device = tempflow::adapt_model(backend, there, convention);
+  auto on_host = tempflow::adapt_model(cpu, here, convention);
+  const tempflow::branch_plan plan{.seeds_per_prompt = 2, .explorations = 2, .max_batch = 3};
+  auto device = tempflow::roll_out(backend, on_device, prompts, steps, plan, key);
+  auto host = tempflow::roll_out(cpu, on_host, prompts, steps, plan, key);
+  check_same(device, host, backend);
+
+  const auto found = tempflow::check_model(backend, on_device, steps, prompts, key),
+             expected = tempflow::check_model(cpu, on_host, steps, prompts, key);
+  REQUIRE(found.steps.size() == expected.steps.size());
+  CHECK(found.samples.std == expected.samples.std);
+  CHECK(found.steps[3].error == expected.steps[3].error);
+  CHECK(found.problem == expected.problem);
+  CHECK(found.hint == expected.hint);
+}
+
+TEST_CASE("bf16 outputs for fp32 states are adapted on a device to the cpu's bits", "[device]") {
+  const auto backend = support::make_test_device();
+  const tempflow::cpu_backend cpu(1);
+  const auto x = support::random_batch<float>(4, 1500, 1);
+  const auto outputs = support::random_batch<bfloat16>(4, 1500, 2);
+  const std::vector<double> sigmas{0.9, 0.6, 0.3, 0.1};
+  const std::vector<index_t> of_rows{0, 1, 2, 3};
+  auto x_there = tempflow::make_buffer<float>(backend, 4, 1500);
+  auto v_there = tempflow::make_buffer<float>(backend, 4, 1500);
+  tempflow::copy_from_host(backend, x, x_there.view());
+  auto there = tempflow::flow_model<float, bfloat16>(1500, [&](auto, auto, auto, batch_view<bfloat16> out) {
+    tempflow::copy_from_host(backend, outputs, out);
+  });
+  auto here = tempflow::flow_model<float, bfloat16>(
+      1500, [&](auto, auto, auto, batch_view<bfloat16> out) { tempflow::copy_rows(cpu, outputs, out); });
+  const tempflow::model_convention convention{tempflow::prediction::data, 1000, 0};
+  tempflow::batch_buffer<float> v(4, 1500);
+  tempflow::adapt_model(backend, there, convention).velocity(x_there, sigmas, of_rows, v_there);
+  tempflow::adapt_model(cpu, here, convention).velocity(x, sigmas, of_rows, v);
+  CHECK(support::same_bits(tempflow::to_host(backend, v_there), v));
+}
+
+TEST_CASE("a velocity that is not finite is named on a device, once all calls are made", "[device]") {
+  const auto backend = support::make_test_device();
+  const auto model_of = [&](index_t broken) {  // the given evaluation of the rollout
+    return [&backend, broken, row = index_t{0}](auto x, auto, auto, batch_view<float> v) mutable {
+      tempflow::batch_buffer<float> out(v.rows(), v.columns());
+      if (broken >= row && broken < row + v.rows())
+        out.view().row(broken - row)[69] = std::numeric_limits<float>::infinity();
+      row += x.rows();
+      tempflow::copy_from_host(backend, out.view(), v);
+    };
+  };
+  // 2 seeds of 2 prompts: evaluation 4 + 2 is step 1, prompt 8, seed 0.
+  tempflow::flow_plan plan{.samples_per_prompt = 2, .max_batch = 3};
+  auto model = tempflow::flow_model<float>(70, model_of(6));
+  support::check_throws<tempflow::value_error>(
+      [&] { tempflow::roll_out(backend, model, prompts, steps, plan, key); },
+      {"step 1", "prompt 8, seed 0, branch 0 of step 0"});
+  auto sound = tempflow::flow_model<float>(70, model_of(-1));
+  CHECK(tempflow::roll_out(backend, sound, prompts, steps, plan, key).rows() == 4 * 5);
+  auto again = tempflow::flow_model<float>(70, model_of(6));
+  plan.check_velocities = false;
+  CHECK(tempflow::roll_out(backend, again, prompts, steps, plan, key).rows() == 4 * 5);
 }

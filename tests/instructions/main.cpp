@@ -23,14 +23,17 @@ const tf::clipped_grpo objective{.clip = {1e6, 1e6}, .kl_beta = 0.04};
 constexpr tf::transition ode{.alpha = 1, .beta = -0.1};
 constexpr tf::transition sde{.alpha = 0.98, .beta = -0.11, .std = 0.2, .dt = 0.1};
 
-template <class T>
+/// T: of states. V: of velocities and the gradient.
+template <class T, class V = T>
 class problem {
  public:
   explicit problem(tf::instruction_set instructions) : backend_(1, instructions) {
     for (std::uint32_t i = 0; auto& id : ids_) id.seed = i++;
-    for (std::uint32_t seed = 10; auto* batch : {&x_, &v_, &v_ref_}) {
-      tf::fill_noise(backend_, {tf::noise_key{.seed = seed++}, ids_}, batch->view());
-    }
+    std::uint32_t seed = 10;
+    const auto fill = [&](auto& batch) {
+      tf::fill_noise(backend_, {tf::noise_key{.seed = seed++}, ids_}, batch.view());
+    };
+    fill(x_), fill(v_), fill(v_ref_);
     tf::step(backend_, x_.view(), v_, sde, {key, ids_}, y_, log_probs_);
     tf::branch_step(backend_, x_.view(), v_, ode, sde, {key, ids_}, {}, branches_.view(), branch_log_probs_);
     for (tf::index_t i = 0; i <= rows; ++i) offsets_.push_back(i * explorations);
@@ -58,7 +61,7 @@ class problem {
                                         .transitions = sde,
                                         .old_log_probs = branch_log_probs_,
                                         .advantages = sibling_advantages_};
-        tf::policy_loss(backend_, batch, v_, v_ref_, objective, out_.view(), std::span(sibling_rows_));
+        tf::policy_loss(backend_, batch, v_, v_ref_, objective, gradient_.view(), std::span(sibling_rows_));
       };
     }
     if (name == "policy_loss_on_policy") return policy_loss(0);
@@ -76,14 +79,15 @@ class problem {
     return [this] {
       const tf::policy_batch<T> batch{
           .x = x_, .y = y_, .transitions = sde, .old_log_probs = old_log_probs_, .advantages = advantages_};
-      tf::policy_loss(backend_, batch, v_, v_ref_, objective, out_.view(), std::span(policy_rows_));
+      tf::policy_loss(backend_, batch, v_, v_ref_, objective, gradient_.view(), std::span(policy_rows_));
     };
   }
 
   tf::cpu_backend backend_;
   std::vector<tf::noise_id> ids_ = std::vector<tf::noise_id>(rows);
-  tf::batch_buffer<T> x_{rows, columns}, v_{rows, columns}, v_ref_{rows, columns}, y_{rows, columns},
-      out_{rows, columns}, branches_{rows * explorations, columns};
+  tf::batch_buffer<T> x_{rows, columns}, y_{rows, columns}, out_{rows, columns},
+      branches_{rows * explorations, columns};
+  tf::batch_buffer<V> v_{rows, columns}, v_ref_{rows, columns}, gradient_{rows, columns};
   std::vector<double> log_probs_ = std::vector<double>(rows), old_log_probs_,
                       branch_log_probs_ = std::vector<double>(rows * explorations),
                       advantages_{1, -0.5, 0.25, -0.75};
@@ -103,9 +107,9 @@ void describe(tf::instruction_set instructions) {
   std::printf(" %s %d\n", to_string(instructions), static_cast<int>(rows * columns));
 }
 
-template <class T>
+template <class T, class V = T>
 void run(const std::string& kernel, tf::instruction_set instructions, int calls) {
-  problem<T> given(instructions);
+  problem<T, V> given(instructions);
   const auto once = given.kernel(kernel);
   for (int i = 0; i < calls; ++i) once();
   describe(given.instructions());
@@ -116,12 +120,18 @@ void run(const std::string& kernel, tf::instruction_set instructions, int calls)
 int main(int count, char** arguments) {
   try {
     const std::vector<std::string> words(arguments + 1, arguments + count);
-    const bool bf16 = words.at(1) == "bf16", portable = words.at(2) == "portable";
-    (bf16 ? run<tf::bfloat16>
-          : run<float>)(words.at(0), portable ? tf::instruction_set::portable : tf::instruction_set::avx2,
-                        std::stoi(words.at(3)));
+    const std::string storage = words.at(1);
+    const auto instructions =
+        words.at(2) == "portable" ? tf::instruction_set::portable : tf::instruction_set::avx2;
+    const auto run_in = storage == "f32"        ? run<float>
+                        : storage == "bf16"     ? run<tf::bfloat16>
+                        : storage == "f16"      ? run<tf::float16>
+                        : storage == "f32+bf16" ? run<float, tf::bfloat16>
+                                                : throw std::invalid_argument("no storage " + storage);
+    run_in(words.at(0), instructions, std::stoi(words.at(3)));
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "%s\nusage: %s KERNEL f32|bf16 portable|avx2 CALLS\n", error.what(), arguments[0]);
+    std::fprintf(stderr, "%s\nusage: %s KERNEL f32|bf16|f16|f32+bf16 portable|avx2 CALLS\n", error.what(),
+                 arguments[0]);
     return 2;
   }
 }

@@ -42,15 +42,15 @@ struct operation_outputs {
   }
 };
 
-/// What they read: rows of different steps, samplers, prompts and branches.
-template <class T>
+/// What they read: rows of different steps, samplers, prompts and branches. V: storage type of the velocities.
+template <class T, class V = T>
 struct operation_inputs {
   using outputs = operation_outputs<T>;
   static constexpr index_t rows = outputs::rows, columns = outputs::columns,
                            explorations = outputs::explorations;
 
-  batch_buffer<T> x = random_batch<T>(rows, columns, 1), v = random_batch<T>(rows, columns, 2),
-                  v_ref = random_batch<T>(rows, columns, 3);
+  batch_buffer<T> x = random_batch<T>(rows, columns, 1);
+  batch_buffer<V> v = random_batch<V>(rows, columns, 2), v_ref = random_batch<V>(rows, columns, 3);
   std::vector<tempflow::transition> steps = mixed_transitions(rows);
   std::vector<tempflow::noise_id> ids = mixed_ids(rows);
   std::vector<double> old = std::vector<double>(rows, 0.25), advantages = numbers(4).take(rows);

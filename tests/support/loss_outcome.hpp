@@ -35,7 +35,7 @@ inline bool same_numbers(const std::vector<tempflow::policy_row>& a,
   return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const auto& l, const auto& r) {
     return l.log_prob == r.log_prob && l.log_ratio == r.log_ratio && l.ratio == r.ratio &&
            l.surrogate == r.surrogate && l.kl == r.kl && l.below == r.below && l.above == r.above &&
-           l.finite == r.finite;
+           l.finite == r.finite && l.underflowed == r.underflowed;
   });
 }
 

@@ -30,7 +30,7 @@ double sum_of_squares(const std::vector<T>& row) {
       const auto value = at(row.data());
       partial[0] = tempflow::fused_multiply_add(value, value, partial[0]);
     };
-    total += Arithmetic::template sum<T, 1, tempflow::instruction_set::portable>(tiles.first(t),
+    total += Arithmetic::template sum<1, tempflow::instruction_set::portable, T>(tiles.first(t),
                                                                                  tiles.last(t), square)
                  .value[0];
   }

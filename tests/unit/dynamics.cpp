@@ -75,12 +75,82 @@ TEST_CASE("at sigma == 1 Flow-SDE divides by 1 - sigmas[1] and keeps 1 - sigma e
     // is 0.
     check_coefficients(tempflow::flow_sde{a}(at), 1 - a * a / 2, -(1 - second), a);
   }
-  // The rule is for exactly 1: below, sigma stands for itself, until the noise has no bound.
-  const double sigma = 1 - 1e-5;
-  const auto below = tempflow::flow_sde{a}({.sigma = sigma, .sigma_next = 0.4});
-  CHECK(below.diffusion == Approx(a * std::sqrt(sigma / (1 - sigma))).epsilon(1e-12));
-  CHECK_THROWS_AS(tempflow::flow_sde{a}({.sigma = std::nextafter(1.0, 0.0), .sigma_next = 0.4}),
-                  tempflow::schedule_error);
+}
+
+TEST_CASE("a first knot from .999 up stands for pure noise, and has the rule of sigma == 1", "[dynamics]") {
+  const double a = 0.7;
+  // A UniPC grid: g^2 = a^2 sigma / (1 - sigma_next), alpha = 1 - a^2 Dt / (2 (1 - sigma_next)).
+  const auto wan = tempflow::flow_sde{a}({.sigma = 0.9997, .sigma_next = 0.96});
+  CHECK(wan.alpha == near(1 - a * a * 0.0397 / 0.08));
+  CHECK(wan.std == near(a * std::sqrt(0.9997 * 0.0397 / 0.04)));
+  CHECK(wan.beta == near(-0.0397 * (1 + a * a * 0.0003 / 0.08)));
+  // As sigma nears 1 the step nears that of sigma == 1.
+  for (const double sigma : {1 - 1e-5, 1 - 1e-9, std::nextafter(1.0, 0.0)}) {
+    const auto step = tempflow::flow_sde{a}({.sigma = sigma, .sigma_next = 0.4});
+    CHECK(step.alpha == Approx(1 - a * a / 2).margin(1e-5));
+    CHECK(step.std == Approx(a).margin(1e-5));
+  }
+  // Below, and at the second knot of a fine grid, sigma stands for itself.
+  for (const auto& at : {sigma_step{0.998, 0.9}, sigma_step{0.9995, 0.999}, sigma_step{0.999, 0.998}}) {
+    CHECK_FALSE(tempflow::leaves_pure_noise(at));
+    CHECK(tempflow::flow_sde{a}(at).diffusion == near(a * std::sqrt(at.sigma / (1 - at.sigma))));
+  }
+  CHECK(tempflow::leaves_pure_noise({0.999, 0.9}));
+  CHECK(tempflow::leaves_pure_noise({1, 0.99999}));
+}
+
+TEST_CASE("Wan's SDE has g linear in sigma, up to the grid's second knot", "[dynamics]") {
+  const auto grid = tempflow::wan_sigmas(20, 3);
+  const auto rule = tempflow::wan_sde::on(grid);
+  CHECK(rule.sigma_max == grid[1]);
+  CHECK(rule.sigma_min == 0);
+  const auto first = rule({grid[0], grid[1]});
+  CHECK(std::abs(first.std - 0.129) < 5e-4);
+  CHECK(std::abs(first.alpha - 0.992) < 5e-4);
+  for (const auto& at : steps_of_all_grids()) {
+    const double g = 0.1 + (0.9 - 0.1) * at.sigma, dt = at.sigma - at.sigma_next;
+    check_coefficients(tempflow::wan_sde{.sigma_max = 0.9, .sigma_min = 0.1}(at),
+                       1 - dt * g * g / (2 * at.sigma), -dt * (1 + g * g * (1 - at.sigma) / (2 * at.sigma)),
+                       g * std::sqrt(dt));
+  }
+  CHECK_THROWS_MATCHES(tempflow::wan_sde{}({0.5, 0.25}), value_error,
+                       MessageMatches(ContainsSubstring("wan_sde: sigma_max = nan")));
+  CHECK_THROWS_MATCHES((tempflow::wan_sde{.sigma_max = 0.5, .sigma_min = -1}({0.5, 0.25})), value_error,
+                       MessageMatches(ContainsSubstring("wan_sde: sigma_min = -1")));
+  CHECK_THROWS_AS(tempflow::wan_sde::on(std::vector<double>{1}), tempflow::schedule_error);
+}
+
+TEST_CASE("a sampler of one's own is one of the two families with a noise of its own", "[dynamics]") {
+  for (const auto& at : steps_of_all_grids()) {
+    const double dt = at.sigma - at.sigma_next;
+    // mean = x + score g^2 / 2 Dt - Dt v with score = -(x + (1 - sigma) v) / sigma.
+    const double g = 0.4 * at.sigma;
+    check_coefficients(tempflow::langevin(at, g), 1 - g * g / 2 * dt / at.sigma,
+                       -dt - g * g / 2 * dt * (1 - at.sigma) / at.sigma, g * std::sqrt(dt));
+    // mean = (1 - sigma') x0 + q n with q^2 + std^2 = sigma'^2; here (3, 4, 5) / 5.
+    const double next = at.sigma_next, q = 0.8 * next;
+    check_coefficients(tempflow::coefficient_preserving(at, 0.6 * next), 1 - next + q,
+                       -at.sigma * (1 - next) + (1 - at.sigma) * q, 0.6 * next);
+  }
+}
+
+TEST_CASE("the two families refuse steps and noise that are none, and name them", "[dynamics]") {
+  using tempflow::coefficient_preserving;
+  using tempflow::langevin;
+  using tempflow::schedule_error;
+  const sigma_step at{.sigma = 0.5, .sigma_next = 0.25};
+  CHECK_THROWS_MATCHES(langevin(at, -0.5), value_error,
+                       MessageMatches(ContainsSubstring("langevin: diffusion = -0.5")));
+  CHECK_THROWS_AS(langevin(at, std::nan("")), value_error);
+  CHECK_THROWS_MATCHES(coefficient_preserving(at, 0.3), value_error,
+                       MessageMatches(ContainsSubstring("coefficient_preserving: std = 0.3")));
+  CHECK_THROWS_AS(coefficient_preserving(at, -0.1), value_error);
+  CHECK_THROWS_AS(coefficient_preserving(at, std::nan("")), value_error);
+  for (const auto& wrong : {sigma_step{0.25, 0.5}, sigma_step{0.5, 0.5}, sigma_step{1.5, 0.5},
+                            sigma_step{0.5, -0.5}, sigma_step{std::nan(""), 0.5}}) {
+    CHECK_THROWS_AS(langevin(wrong, 0.5), schedule_error);
+    CHECK_THROWS_AS(coefficient_preserving(wrong, 0.1), schedule_error);
+  }
 }
 
 TEST_CASE("on the usual grids Flow-SDE's first step has std = a and alpha = 1 - a^2 / 2", "[dynamics]") {
@@ -183,11 +253,11 @@ TEST_CASE("a transition carries its noise levels, its Dt and g = std / sqrt(Dt)"
   }
 }
 
-TEST_CASE("a sigma that is almost 1 has unbounded Flow-SDE noise: an error that names it", "[dynamics]") {
+TEST_CASE("a step that stays almost at 1 has unbounded Flow-SDE noise: an error that names it",
+          "[dynamics]") {
   const double almost = std::nextafter(1.0, 0.0);
-  CHECK_THROWS_MATCHES(tempflow::flow_sde{0.7}({.sigma = almost, .sigma_next = 0.4}),
-                       tempflow::schedule_error,
-                       MessageMatches(ContainsSubstring("sigma = 0.9999999999999999")));
+  CHECK_THROWS_MATCHES(tempflow::flow_sde{0.7}({.sigma = 1 - 2e-7, .sigma_next = 1 - 3e-7}),
+                       tempflow::schedule_error, MessageMatches(ContainsSubstring("sigma = 0.9999998")));
   CHECK_THROWS_MATCHES(tempflow::flow_sde{0.7}({.sigma = 1, .sigma_next = almost}), tempflow::schedule_error,
                        MessageMatches(ContainsSubstring("sigma_next = 0.9999999999999999")));
 }

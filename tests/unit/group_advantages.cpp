@@ -167,13 +167,68 @@ TEST_CASE("the statistics describe samples and groups", "[advantage]") {
   CHECK(result.statistics.group_std_mean == Approx(1.0 / 3));  // 1, 0 and 0
 }
 
-TEST_CASE("an advantage depends on its group alone, not on the order of the samples", "[advantage]") {
-  const auto p = scattered();
-  const auto forward = group_advantages(p.r, p.g);
-  const auto backward = group_advantages(rewards(p.r.rbegin(), p.r.rend()), ids(p.g.rbegin(), p.g.rend()));
-  for (std::size_t i = 0; i < p.r.size(); ++i) {
-    CHECK(forward.values[i] == Approx(backward.values[p.r.size() - 1 - i]).epsilon(1e-12).margin(1e-13));
+TEST_CASE("advantages and statistics have the same bits for the samples in any order", "[advantage]") {
+  // Rewards of magnitudes from 1e-6 to 1e6, whose sums in double depend on their order.
+  support::numbers source(13);
+  rewards r;
+  ids g;
+  for (std::int64_t i = 0; i < 60; ++i) {
+    r.push_back(source.next() * std::pow(10.0, i % 13 - 6)), g.push_back(i * i % 7);
   }
+  std::vector<std::size_t> order(r.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  for (const auto scale : {advantage_scale::group_std, advantage_scale::global_std, advantage_scale::none}) {
+    const auto expected = group_advantages(r, g, {.scale = scale});
+    for (std::size_t round = 0; round < 20; ++round) {
+      std::ranges::rotate(order, order.begin() + 7);
+      std::swap(order[round], order[2 * round + 1]);
+      rewards moved_rewards;
+      ids moved_ids;
+      for (const std::size_t i : order) moved_rewards.push_back(r[i]), moved_ids.push_back(g[i]);
+      const auto found = group_advantages(moved_rewards, moved_ids, {.scale = scale});
+      for (std::size_t i = 0; i < order.size(); ++i) CHECK(found.values[i] == expected.values[order[i]]);
+      CHECK(found.statistics.reward_mean == expected.statistics.reward_mean);
+      CHECK(found.statistics.reward_std == expected.statistics.reward_std);
+      CHECK(found.statistics.group_std_mean == expected.statistics.group_std_mean);
+    }
+  }
+}
+
+TEST_CASE("a sum without an order is exact until it is rounded once", "[advantage]") {
+  using tempflow::detail::order_free_sum;
+  for (const std::size_t count : {std::size_t{3}, std::size_t{1} << 20, std::size_t{1} << 34}) {
+    for (const double unit : {1.0, 1e-250, 1e300}) {
+      order_free_sum sum(0.1 * unit, count);
+      for (int i = 0; i < 3; ++i) sum.add(0.1 * unit);
+      CHECK(sum.value() == 3 * (0.1 * unit));  // a product is rounded once
+      if (count > std::size_t{1} << 20)
+        continue;  // whose terms are cut at their 54th bit, no longer at the 82nd
+      order_free_sum far_apart(unit, count);
+      for (const double term : {unit, unit * 0x1p-28, unit}) far_apart.add(term);
+      CHECK(far_apart.value() == unit * (2 + 0x1p-28));
+    }
+  }
+}
+
+TEST_CASE("one reward far from a million others has the std of the formula", "[advantage]") {
+  constexpr std::size_t count = 1000000;
+  rewards r(count);
+  for (std::size_t i = 0; i < count; ++i) r[i] = i % 2 == 0 ? 1.0 : 1.0 + 0x1p-20;
+  r[0] = 2;
+  const double n = count, away = 0x1p-20, sum = (n / 2) * away + 1, squares = (n / 2) * away * away + 1,
+               variance = squares / n - (sum / n) * (sum / n);
+  const auto found = group_advantages(r, ids(count)).statistics;
+  CHECK(found.reward_mean == Approx(1 + sum / n).epsilon(1e-15));
+  CHECK(found.reward_std == Approx(std::sqrt(variance)).epsilon(1e-12));
+}
+
+TEST_CASE("the statistics tell the sizes of groups", "[advantage]") {
+  const auto result = group_advantages(rewards{1, 3, 5, 5, 2, 8, 9}, ids{9, 9, -4, -4, 0, 9, 9});
+  CHECK(result.statistics.smallest_group == 1);
+  CHECK(result.statistics.largest_group == 4);
+  const auto whole = group_advantages(rewards{1, 3, 5, 6}, ids{1, 2, 1, 2}, {.group_size = 2});
+  CHECK(whole.statistics.smallest_group == 2);
+  CHECK(whole.statistics.largest_group == 2);
 }
 
 TEST_CASE("advantages can be written to the caller's memory", "[advantage]") {

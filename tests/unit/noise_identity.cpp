@@ -5,9 +5,11 @@
 
 #include "tempflow/core/noise.hpp"
 
+#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <set>
 #include <vector>
 
@@ -116,6 +118,32 @@ TEMPLATE_TEST_CASE("fill_noise writes the normals of each row's identity, whatev
       INFO("row " << row << " of " << columns << " columns");
       CHECK(std::vector<float>(written, written + columns) == expected);
     }
+  }
+}
+
+TEST_CASE("a table of integers is a table of noise ids, and back", "[noise]") {
+  const noise_id id{.prompt = 0xfedcba98, .seed = 0x76543210, .step = 0x1234, .branch = 0xabcd};
+  constexpr tempflow::packed_noise_id words{0xfedcba98, 0x76543210, 0xabcd1234};
+  CHECK(tempflow::pack(id) == words);
+  static_assert(tempflow::unpack(words).step == 0x1234 && tempflow::unpack(words).branch == 0xabcd);
+  std::vector<std::uint32_t> table;
+  std::vector<noise_id> ids;
+  for (unsigned bit = 0; bit < 32; ++bit) {
+    for (unsigned word = 0; word < 3; ++word) {
+      tempflow::packed_noise_id row{7, 11, 13 | 17 << 16};
+      row[word] ^= 1u << bit;
+      table.insert(table.end(), row.begin(), row.end());
+      ids.push_back(tempflow::unpack(row));
+      CHECK(tempflow::pack(ids.back()) == row);
+    }
+  }
+  if constexpr (std::endian::native == std::endian::little) {
+    std::vector<noise_id> copied(ids.size());
+    std::memcpy(static_cast<void*>(copied.data()), table.data(), table.size() * sizeof(std::uint32_t));
+    CHECK(copied == ids);
+    std::vector<std::uint32_t> back(table.size());
+    std::memcpy(back.data(), ids.data(), ids.size() * sizeof(noise_id));
+    CHECK(back == table);
   }
 }
 

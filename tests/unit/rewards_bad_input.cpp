@@ -63,6 +63,23 @@ TEST_CASE("an epsilon that is negative or not finite is an error that names it",
                        MessageMatches(ContainsSubstring("epsilon = inf")));
 }
 
+TEST_CASE("a group of another size than expected is an error that names it", "[advantage][bad_input]") {
+  const rewards r{1, 2, 3, 4, 5};
+  CHECK_THROWS_MATCHES(
+      group_advantages(r, ids{7, 42, 7, 42, 7}, {.group_size = 3}), group_error,
+      MessageMatches(ContainsSubstring("group 42 has 2 samples") && ContainsSubstring("expected 3")));
+  CHECK_THROWS_MATCHES(
+      group_advantages(r, ids{7, 7, 7, 42, -1}, {.group_size = 3}), group_error,
+      MessageMatches(ContainsSubstring("group -1 has 1 sample,") && ContainsSubstring("group_size")));
+  CHECK_THROWS_MATCHES(group_advantages(r, ids(5), {.group_size = -2}), value_error,
+                       MessageMatches(ContainsSubstring("group_size = -2")));
+  std::vector<double> written{1, 2, 3, 4, 5};
+  std::vector<tempflow::index_t> scratch(5);
+  CHECK_THROWS_AS(group_advantages(r, ids{7, 7, 7, 42, 42}, {.group_size = 3}, written, scratch),
+                  group_error);
+  CHECK(written == r);
+}
+
 TEST_CASE("a failed call leaves the caller's advantages as they were", "[advantage][bad_input]") {
   const rewards bad{1, std::nan("")};
   const ids groups{0, 0};

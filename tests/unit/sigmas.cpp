@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Sigma grids: the published numbers, the formulas behind them, and grids that no sampler can follow.
+// Sigma grids: the published numbers, the formulas behind them, the parts that they are made of, and grids that no
+// sampler can follow.
 
 #include "tempflow/schedule/sigmas.hpp"
 
@@ -81,6 +82,140 @@ TEST_CASE("Qwen-Image's grid is FLUX's with its own shift, stretched to end at 0
   CHECK(grid[10] == 0);
 }
 
+TEST_CASE("FLUX.2's mu has diffusers' numbers, and is linear in the tokens beyond 4,300", "[sigmas]") {
+  const auto mu = [](index_t tokens, index_t steps) {
+    return Approx(tempflow::flux_2_mu(tokens, steps)).epsilon(0).margin(5e-5);
+  };
+  CHECK(2.2912 == mu(4096, 4));
+  CHECK(2.2562 == mu(4096, 10));
+  CHECK(2.1514 == mu(4096, 28));
+  CHECK(2.0234 == mu(4096, 50));
+  for (const index_t steps : {4, 10, 28, 50}) CHECK(2.0167 == mu(9216, steps));
+  CHECK(tempflow::flux_2_mu(4300, 200) == Approx(0.00016927 * 4300 + 0.45666666).epsilon(1e-14));
+  CHECK(tempflow::flux_2_mu(4301, 4) == Approx(0.00016927 * 4301 + 0.45666666).epsilon(1e-14));
+  CHECK(tempflow::flux_2_sigmas(28, 4096) ==
+        tempflow::flux_sigmas(
+            28, 4096,
+            {.first_shift = tempflow::flux_2_mu(4096, 28), .last_shift = tempflow::flux_2_mu(4096, 28)}));
+  CHECK_THROWS_MATCHES(tempflow::flux_2_mu(0, 10), value_error,
+                       MessageMatches(ContainsSubstring("flux_2_mu: image_tokens = 0")));
+  CHECK_THROWS_MATCHES(tempflow::flux_2_mu(4096, 0), value_error,
+                       MessageMatches(ContainsSubstring("flux_2_mu: steps = 0")));
+}
+
+TEST_CASE("LTX-Video's grid of ten steps has diffusers' numbers", "[sigmas]") {
+  CHECK(distance(tempflow::ltx_sigmas(10, 4096),
+                 {1, .9764, .9477, .9123, .8675, .8088, .7286, .6127, .4300, .1000, 0}) <= 5e-5);
+  // 1,024 tokens: e^.95 / (e^.95 + 1/t - 1), the last of four points stretched from .4629 to .1.
+  const double shifted = std::exp(.95) / (std::exp(.95) + 3), half = std::exp(.95) / (std::exp(.95) + 1);
+  CHECK(tempflow::ltx_sigmas(4, 1024)[2] == Approx(1 - (1 - half) * .9 / (1 - shifted)).epsilon(1e-13));
+}
+
+TEST_CASE("Qwen-Image-Lightning's grid of eight steps is the static shift by 3, unstretched", "[sigmas]") {
+  CHECK(distance(tempflow::qwen_image_lightning_sigmas(),
+                 {1, .9545, .9000, .8333, .7500, .6429, .5000, .3000, 0}) <= 5e-5);
+  for (index_t i = 0; i < 4; ++i) {  // 3 t / (1 + 2 t) at t = 1 - i / 4
+    const double t = 1 - static_cast<double>(i) / 4;
+    CHECK(tempflow::qwen_image_lightning_sigmas(4)[static_cast<std::size_t>(i)] ==
+          Approx(3 * t / (1 + 2 * t)).epsilon(1e-14));
+  }
+}
+
+TEST_CASE("Wan's grid is UniPC's: 999/1000 to 0 under the static shift", "[sigmas]") {
+  // 3 t / (1 + 2 t): t = .999 gives 2.997 / 2.998, t = .999 * 19 / 20 = .94905 gives 2.84715 / 2.8981.
+  const auto grid = tempflow::wan_sigmas(20);
+  REQUIRE(grid.size() == 21);
+  CHECK(grid[0] == Approx(2.997 / 2.998).epsilon(1e-15));
+  CHECK(grid[1] == Approx(2.84715 / 2.8981).epsilon(1e-15));
+  CHECK(grid[19] == Approx(3 * .04995 / 1.0999).epsilon(1e-14));
+  CHECK(grid[20] == 0);
+  CHECK(tempflow::wan_sigmas(50, 5)[0] == Approx(4.995 / 4.996).epsilon(1e-15));
+  CHECK(tempflow::wan_sigmas(4, 1, 100) == tempflow::linear_points(0.99, 0, 5));
+}
+
+TEST_CASE("HunyuanVideo's grid is a linspace under the static shift by 7", "[sigmas]") {
+  // 7 t / (1 + 6 t) at 3/4, 1/2, 1/4.
+  CHECK(distance(tempflow::hunyuan_video_sigmas(4), {1, 5.25 / 5.5, 3.5 / 4, 1.75 / 2.5, 0}) < 1e-15);
+}
+
+TEST_CASE("a new model's grid is a line of composition", "[sigmas]") {
+  using namespace tempflow;
+  // SD3 shifted once.
+  CHECK(distance(with_final_zero(static_shift(linear_points(1, 0.001, 10), 3)),
+                 {1, .9600, .9131, .8573, .7898, .7063, .6007, .4627, .2745, .0030, 0}) <= 5e-5);
+  CHECK(with_final_zero(exponential_shift(linear_points(1, 0.1, 10), 1.15)) ==
+        flux_sigmas(10, 4096, {.first_shift = 1.15, .last_shift = 1.15}));
+  // mu / (mu + 1/t - 1) at 1, 1/2 and mu = 3.
+  CHECK(distance(with_final_zero(linear_shift(linear_points(1, 0.5, 2), 3)), {1, 0.75, 0}) < 1e-15);
+  // 1 - .5 * .8 / .75.
+  CHECK(distance(stretch_to_terminal({1, 0.5, 0.25}, 0.2), {1, 7.0 / 15, 0.2}) < 1e-15);
+}
+
+TEST_CASE("linear points are equally spaced and exact at both ends", "[sigmas]") {
+  using tempflow::linear_points;
+  CHECK(linear_points(1, 0, 5) == std::vector<double>{1, 0.75, 0.5, 0.25, 0});
+  CHECK(linear_points(0.9, 0.3, 2) == std::vector<double>{0.9, 0.3});
+  CHECK(linear_points(0.9, 0.3, 1) == std::vector<double>{0.9});
+  for (const index_t count : {3, 7, 49, 1000}) {
+    CHECK(linear_points(1, 1.0 / 3, count).back() == 1.0 / 3);
+    CHECK(static_cast<index_t>(linear_points(1, 1.0 / 3, count).size()) == count);
+  }
+}
+
+TEST_CASE("the three shifts are one family, and keep 0 and 1", "[sigmas]") {
+  for (const double mu : {0.3, 1.15, 2.05}) {
+    for (const double t : {0.001, 0.3, 0.97}) {
+      const double shifted = tempflow::exponential_shift(t, mu);
+      CHECK(shifted == Approx(std::exp(mu) / (std::exp(mu) + (1 / t - 1))).epsilon(1e-15));
+      CHECK(tempflow::static_shift(t, std::exp(mu)) == Approx(shifted).epsilon(1e-14));
+      CHECK(tempflow::linear_shift(t, std::exp(mu)) == Approx(shifted).epsilon(1e-14));
+    }
+    CHECK(tempflow::exponential_shift(0, mu) == 0);
+    CHECK(tempflow::exponential_shift(1, mu) == 1);
+    CHECK(tempflow::linear_shift(0, mu) == 0);
+    CHECK(tempflow::linear_shift(1, mu) == 1);
+  }
+}
+
+TEST_CASE("parts of a grid refuse numbers that give none, and name them", "[sigmas]") {
+  const double nan = std::nan("");
+  const auto refuses = [](const auto& call, const char* text) {
+    CHECK_THROWS_MATCHES(call(), value_error, MessageMatches(ContainsSubstring(text)));
+  };
+  using namespace tempflow;
+  for (const double terminal : {-0.1, 0.0, 1.0, 1.5, nan}) {
+    INFO("terminal " << terminal);
+    CHECK_THROWS_AS(stretch_to_terminal({1, 0.5}, terminal), value_error);
+    CHECK_THROWS_AS(qwen_image_sigmas(10, 1024, terminal), value_error);
+    CHECK_THROWS_AS(ltx_sigmas(10, 4096, terminal), value_error);
+  }
+  refuses([&] { return qwen_image_sigmas(10, 1024, 1.5); }, "stretch_to_terminal: terminal = 1.5");
+  refuses([&] { return stretch_to_terminal({}, 0.1); }, "stretch_to_terminal: points = 0");
+  refuses([&] { return stretch_to_terminal({1.5, 0.5}, 0.1); }, "stretch_to_terminal: point = 1.5");
+  refuses([&] { return linear_points(1, 0, 0); }, "linear_points: count = 0");
+  refuses([&] { return linear_points(1.5, 0, 4); }, "linear_points: first = 1.5");
+  refuses([&] { return linear_points(1, nan, 4); }, "linear_points: last = nan");
+  refuses([&] { return static_shift(0.5, 0); }, "static_shift: shift = 0");
+  refuses([&] { return static_shift(1.25, 3); }, "static_shift: t = 1.25");
+  refuses([&] { return static_shift(std::vector<double>{1, nan}, 3); }, "static_shift: t = nan");
+  refuses([&] { return exponential_shift(0.5, nan); }, "exponential_shift: mu = nan");
+  refuses([&] { return exponential_shift(0.5, 1000); }, "exponential_shift: mu = 1000");
+  refuses([&] { return exponential_shift(-0.5, 1); }, "exponential_shift: t = -0.5");
+  refuses([&] { return linear_shift(0.5, -1); }, "linear_shift: mu = -1");
+  refuses([&] { return linear_shift(2, 1); }, "linear_shift: t = 2");
+  refuses([&] { return dynamic_shift{}(0); }, "dynamic_shift: image_tokens = 0");
+  refuses([&] { return dynamic_shift{.last_tokens = 256}(1024); },
+          "dynamic_shift: no line through (256, 0.5)");
+  refuses([&] { return dynamic_shift{.last_shift = nan}(1024); }, "(4096, nan)");
+  refuses([&] { return flux_sigmas(10, -4); }, "image_tokens = -4");
+  refuses([&] { return sd3_sigmas(10, 3, 1); }, "sd3_sigmas: training_timesteps = 1");
+  refuses([&] { return flux_2_sigmas(0); }, "flux_2_sigmas: steps = 0");
+  refuses([&] { return ltx_sigmas(0); }, "ltx_sigmas: steps = 0");
+  refuses([&] { return qwen_image_lightning_sigmas(-1); }, "qwen_image_lightning_sigmas: steps = -1");
+  refuses([&] { return wan_sigmas(0); }, "wan_sigmas: steps = 0");
+  refuses([&] { return wan_sigmas(10, nan); }, "wan_sigmas: shift = nan");
+}
+
 TEST_CASE("a shifted linspace has T + 1 shifted points from 1 to 0", "[sigmas]") {
   const auto grid = tempflow::shifted_linspace_sigmas(4, 3);
   // 3 t / (1 + 2 t) at 3/4, 1/2, 1/4.
@@ -91,8 +226,11 @@ TEST_CASE("a shifted linspace has T + 1 shifted points from 1 to 0", "[sigmas]")
 TEST_CASE("every grid descends from 1 to 0 at every length", "[sigmas]") {
   for (const index_t steps : {1, 2, 3, 10, 28, 50, 999}) {
     INFO(steps << " steps");
-    for (const auto& grid : {tempflow::sd3_sigmas(steps), tempflow::flux_sigmas(steps, 1024),
-                             tempflow::qwen_image_sigmas(steps), tempflow::shifted_linspace_sigmas(steps)}) {
+    for (const auto& grid :
+         {tempflow::sd3_sigmas(steps), tempflow::flux_sigmas(steps, 1024), tempflow::qwen_image_sigmas(steps),
+          tempflow::shifted_linspace_sigmas(steps), tempflow::flux_2_sigmas(steps),
+          tempflow::ltx_sigmas(steps), tempflow::qwen_image_lightning_sigmas(steps),
+          tempflow::hunyuan_video_sigmas(steps)}) {
       CHECK(static_cast<index_t>(grid.size()) == steps + 1);
       CHECK(descends_from_1_to_0(grid));
       CHECK_NOTHROW(tempflow::check_sigmas(grid));

@@ -10,56 +10,33 @@
 // group: siblings share prompt, initial noise and trunk state, so the group mean is a baseline for that very
 // state). Sources: GRPO, arXiv 2402.03300; flow_grpo/stat_tracking.py; TempFlow-GRPO, arXiv 2508.04324.
 
-#include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <span>
 #include <vector>
 
+#include "tempflow/advantage/advantage_options.hpp"
 #include "tempflow/advantage/detail/groups.hpp"
+#include "tempflow/advantage/detail/moments.hpp"
 #include "tempflow/core/error.hpp"
 #include "tempflow/core/numeric.hpp"
 
 namespace tempflow {
 
-/// What the centred rewards are divided by.
-enum class advantage_scale {
-  group_std,   ///< the standard deviation within the sample's group
-  global_std,  ///< the standard deviation of all rewards given
-  none,        ///< nothing: A = R - mean (Dr.GRPO)
-};
-
-/// Which standard deviation.
-enum class std_estimate {
-  population,  ///< divides by n (Flow-GRPO, TempFlow-GRPO)
-  sample,      ///< divides by n - 1 (DanceGRPO, MixGRPO)
-};
-
-/// How epsilon keeps the division safe.
-enum class epsilon_rule {
-  add,    ///< std + eps (Flow-GRPO, TempFlow-GRPO, DanceGRPO)
-  floor,  ///< max(std, eps) (Flow-Factory)
-};
-
-/// How rewards become advantages. The defaults are Flow-GRPO's and TempFlow-GRPO's.
-struct advantage_options {
-  advantage_scale scale = advantage_scale::group_std;
-  std_estimate std = std_estimate::population;
-  double epsilon = 1e-4;
-  epsilon_rule epsilon_as = epsilon_rule::add;
-};
-
-/// What the groups looked like.
+/// What the groups looked like. Samples whose reward was excluded count in `samples` and in the sizes of groups alone.
 struct group_statistics {
   index_t samples = 0;
-  index_t groups = 0;
-  index_t singletons = 0;       ///< groups of one sample: its advantage is 0
+  index_t excluded = 0;         ///< of them, those whose reward is not finite
+  index_t groups = 0;           ///< that have a sample whose reward counts
+  index_t smallest_group = 0;   ///< samples of the smallest group
+  index_t largest_group = 0;    ///< samples of the largest group
+  index_t singletons = 0;       ///< groups of one sample whose reward counts: its advantage is 0
   index_t zero_std_groups = 0;  ///< of two and more equal rewards: advantages of 0
   double reward_mean = 0;       ///< over all samples
   double reward_std = 0;        ///< over all samples, by the chosen estimate
   double group_std_mean = 0;    ///< mean over groups of the std within, by the chosen estimate
+  index_t dead_groups = 0;      ///< whose advantages are all 0, those without a reward that counts too
 
-  /// Share of groups that teach nothing because their rewards are all equal.
+  /// Share of groups whose rewards are all equal, two and more. All that teach nothing: dead_groups.
   double zero_std_share() const {
     return groups == 0 ? 0 : static_cast<double>(zero_std_groups) / static_cast<double>(groups);
   }
@@ -69,41 +46,22 @@ struct group_statistics {
 struct advantage_set {
   std::vector<double> values;
   group_statistics statistics;
+  /// Samples whose reward is not finite, ascending. Their advantage is 0, which alone would not keep them out of a KL
+  /// and of means: minibatches of the whole set leave them out, those of `values` do not.
+  std::vector<index_t> excluded = {};
 
   operator std::span<const double>() const { return values; }
 };
 
 namespace detail {
 
-struct reward_moments {
-  double mean = 0;
-  double std = 0;
-  bool constant = true;
-};
-
-/// Moments of reward(0), ..., reward(count - 1) in two passes; exact where all are equal.
-TEMPFLOW_HD_TEMPLATE
-template <class Reward>
-TEMPFLOW_HD reward_moments moments(std::size_t count, const Reward& reward, std_estimate estimate) {
-  const double first = reward(0);
-  std::size_t equal = 1;
-  while (equal < count && reward(equal) == first) ++equal;
-  if (equal == count) return {.mean = first};
-  double offset = 0, squared = 0;
-  for (std::size_t i = 0; i < count; ++i) offset += reward(i) - first;
-  const auto n = static_cast<double>(count);
-  const double mean = first + offset / n;
-  for (std::size_t i = 0; i < count; ++i) {
-    const double centred = reward(i) - mean;
-    squared = fused_multiply_add(centred, centred, squared);
-  }
-  const double divisor = estimate == std_estimate::sample ? n - 1 : n;
-  return {.mean = mean, .std = std::sqrt(squared / divisor), .constant = false};
-}
-
 inline void check_advantage_options(const advantage_options& options) {
   if (!is_finite(options.epsilon) || options.epsilon < 0) {
     throw value_error(message("group_advantages: epsilon = ", options.epsilon, ", must not be negative"));
+  }
+  if (options.group_size < 0) {
+    throw value_error(
+        message("group_advantages: group_size = ", options.group_size, ", must not be negative"));
   }
 }
 
@@ -117,62 +75,73 @@ TEMPFLOW_HD inline double advantage_divisor(const advantage_options& options, do
 }
 
 /// The advantage of a sample whose group has these moments.
-TEMPFLOW_HD inline double advantage_of(double reward, const reward_moments& siblings, double divisor) {
-  return siblings.constant || divisor == 0 ? 0.0 : (reward - siblings.mean) / divisor;
+TEMPFLOW_HD inline double advantage_of(const advantage_options& options, double reward,
+                                       const reward_moments& siblings, double divisor) {
+  const bool excluded = options.not_finite == not_finite_rewards::exclude && !is_finite(reward);
+  return excluded || siblings.constant || divisor == 0 ? 0.0 : (reward - siblings.mean) / divisor;
 }
 
-/// Whether a sample that is alone in its group is an error where all samples are.
+/// Whether a group has two rewards that are finite.
+template <class Place>
+bool any_siblings(std::span<const double> rewards, std::span<const std::int64_t> groups, const Place& place) {
+  bool found = false;
+  for_each_group(groups, place, [&](std::size_t first, std::size_t last) {
+    index_t counted = 0;
+    for (std::size_t i = first; i < last && !found; ++i) {
+      if (is_finite(rewards[place(i)])) found = ++counted == 2;
+    }
+  });
+  return found;
+}
+
+/// Whether samples of which none has another to compare with are an error.
 enum class lone_samples { refused, zero };
 
-/// group_advantages of rewards that are finite and extents that fit. Throws before anything is written.
+/// group_advantages of rewards that are looked at and extents that fit. Throws before anything is written.
 inline group_statistics write_group_advantages(std::span<const double> rewards,
                                                std::span<const std::int64_t> groups,
                                                const advantage_options& options, std::span<double> advantages,
                                                std::span<index_t> scratch, lone_samples lone) {
+  const std::size_t count = rewards.size();
   const auto all = moments(
-      rewards.size(), [&](std::size_t i) { return rewards[i]; }, options.std);
+      count, [&](std::size_t i) { return rewards[i]; }, options);
   if (!is_finite(all.mean) || !is_finite(all.std)) {
     throw value_error(message("group_advantages: rewards are too far apart, their mean is ", all.mean,
                               " and their std ", all.std));
   }
-  const bool sorted = std::ranges::is_sorted(groups);
-  if (!sorted) sort_by_group(groups, scratch);
-  group_statistics statistics{
-      .samples = static_cast<index_t>(rewards.size()), .reward_mean = all.mean, .reward_std = all.std};
-  const auto solve = [&](const auto& place) {  // place(0), place(1), ...: the samples, by group
-    const auto same_group = [&](auto i, auto j) { return groups[place(i)] == groups[place(j)]; };
-    const std::size_t count = rewards.size();
-    std::size_t shared = 1;
-    while (shared < count && !same_group(shared - 1, shared)) ++shared;
-    if (lone == lone_samples::refused && count > 1 && shared == count) {
-      throw group_error(message("group_advantages: each of the ", count,
-                                " samples is alone in its group: nothing to compare with"));
+  if (lone == lone_samples::refused && all.count == 0) {
+    throw group_error(message("group_advantages: none of the ", count, " rewards is finite"));
+  }
+  group_statistics statistics{.samples = static_cast<index_t>(count),
+                              .excluded = static_cast<index_t>(count - all.count),
+                              .reward_mean = all.mean,
+                              .reward_std = all.std};
+  by_group(groups, scratch, [&](const auto& place) {
+    const group_sizes sizes = sizes_of_groups(groups, place, options.group_size);
+    statistics.smallest_group = sizes.smallest;
+    statistics.largest_group = sizes.largest;
+    if (lone == lone_samples::refused && count > 1 && !any_siblings(rewards, groups, place)) {
+      throw group_error(message("group_advantages: no group of the ", count,
+                                " samples has two finite rewards: nothing to compare"));
     }
-    std::size_t last = 0, size = 1;
-    for (std::size_t first = 0; first < count; first = last) {
-      last = first + size;  // groups tend to be of one size
-      if (last >= count || !same_group(first, last - 1) || same_group(first, last)) {
-        for (last = first + 1; last < count && same_group(first, last);) ++last;
-        size = last - first;
-      }
+    for_each_group(groups, place, [&](std::size_t first, std::size_t last) {
       const auto siblings = moments(
-          size, [&](std::size_t i) { return rewards[place(first + i)]; }, options.std);
+          last - first, [&](std::size_t i) { return rewards[place(first + i)]; }, options);
       const double divisor = advantage_divisor(options, siblings.std, all.std);
+      bool dead = true;
       for (std::size_t i = first; i < last; ++i) {
         const std::size_t at = place(i);
-        advantages[at] = advantage_of(rewards[at], siblings, divisor);
+        advantages[at] = advantage_of(options, rewards[at], siblings, divisor);
+        dead = dead && advantages[at] == 0;
       }
+      if (dead) ++statistics.dead_groups;
+      if (siblings.count == 0) return;
       ++statistics.groups;
       statistics.group_std_mean += siblings.std;
-      if (siblings.constant) ++(size == 1 ? statistics.singletons : statistics.zero_std_groups);
-    }
-  };
-  if (sorted) {
-    solve([](std::size_t i) { return i; });
-  } else {
-    solve([&](std::size_t i) { return static_cast<std::size_t>(scratch[i]); });
-  }
-  statistics.group_std_mean /= static_cast<double>(statistics.groups);
+      if (siblings.constant) ++(siblings.count == 1 ? statistics.singletons : statistics.zero_std_groups);
+    });
+  });
+  if (statistics.groups > 0) statistics.group_std_mean /= static_cast<double>(statistics.groups);
   return statistics;
 }
 
@@ -181,12 +150,13 @@ inline group_statistics write_group_advantages(std::span<const double> rewards,
 /// Writes the advantage of each sample relative to its group.
 ///
 /// rewards, groups, advantages, scratch: one entry per sample; samples of a group need not be neighbours, but
-/// ascending ids are fastest. All in double. A singleton and a sample of a group of equal rewards get exactly
-/// 0.
+/// ascending ids are fastest. All in double; the bits of a sample do not depend on the order of the others. A
+/// singleton, a sample of a group of equal rewards and one whose reward is excluded get exactly 0.
 ///
-/// Throws shape_error for sizes that differ, group_error when there are no samples or each is alone in its
-/// group, value_error for a reward that is not finite (naming it), rewards whose std overflows, or an epsilon
-/// that is negative or not finite.
+/// Throws shape_error for sizes that differ, group_error when there are no samples, no finite rewards, a group of
+/// another size than options.group_size, or several samples without a group that has two finite rewards;
+/// value_error for a reward that is not finite (naming it) unless these are excluded, rewards whose std overflows, or
+/// an epsilon or group size that is negative or not finite.
 inline group_statistics group_advantages(std::span<const double> rewards,
                                          std::span<const std::int64_t> groups,
                                          const advantage_options& options, std::span<double> advantages,
@@ -202,7 +172,7 @@ inline group_statistics group_advantages(std::span<const double> rewards,
   check_size("scratch", scratch.size());
   if (rewards.empty()) throw group_error("group_advantages: no samples");
   detail::check_advantage_options(options);
-  for (std::size_t i = 0; i < rewards.size(); ++i) {
+  for (std::size_t i = 0; i < rewards.size() && options.not_finite == not_finite_rewards::refuse; ++i) {
     if (!is_finite(rewards[i])) {
       throw value_error(detail::message("group_advantages: rewards[", i, "] = ", rewards[i], " (group ",
                                         groups[i], "), must be finite"));
@@ -212,13 +182,19 @@ inline group_statistics group_advantages(std::span<const double> rewards,
                                         detail::lone_samples::refused);
 }
 
-/// As above, with memory of its own.
+/// As above, with memory of its own, and with the samples that were excluded, which minibatches leave out:
+///
+///   const auto advantages = group_advantages(rewards, groups, {.not_finite = not_finite_rewards::exclude});
+///   minibatches(rollout, advantages, weights)
 inline advantage_set group_advantages(std::span<const double> rewards, std::span<const std::int64_t> groups,
                                       const advantage_options& options = {}) {
   advantage_set result;
   result.values.resize(rewards.size());
   std::vector<index_t> scratch(rewards.size());
   result.statistics = group_advantages(rewards, groups, options, result.values, scratch);
+  for (std::size_t i = 0; i < rewards.size() && result.statistics.excluded > 0; ++i) {
+    if (!is_finite(rewards[i])) result.excluded.push_back(static_cast<index_t>(i));
+  }
   return result;
 }
 

@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "tempflow/advantage/advantage_options.hpp"
 #include "tempflow/core/error.hpp"
 #include "tempflow/core/numeric.hpp"
 
@@ -21,10 +22,15 @@ struct weighted_reward {
 
 /// The weighted sum of rewards, sample by sample: `weighted_sum({{aesthetic, 0.7}, {compressibility, 0.3}})`.
 ///
-/// Throws shape_error when there are no rewards or their sizes differ, value_error for a weight or a reward
-/// that is not finite.
-inline std::vector<double> weighted_sum(std::span<const weighted_reward> rewards) {
+/// A sample with a reward that is not finite, or whose sum overflows, is an error, or has a sum that is not finite, for
+/// group_advantages to exclude too.
+///
+/// Throws shape_error when there are no rewards or their sizes differ, value_error for a weight that is not finite,
+/// and for such a sample unless these are excluded.
+inline std::vector<double> weighted_sum(std::span<const weighted_reward> rewards,
+                                        not_finite_rewards not_finite = not_finite_rewards::refuse) {
   if (rewards.empty()) throw shape_error("weighted_sum: no rewards");
+  const bool refuse = not_finite == not_finite_rewards::refuse;
   std::vector<double> total(rewards[0].values.size(), 0.0);
   for (std::size_t k = 0; k < rewards.size(); ++k) {
     const auto& [values, weight] = rewards[k];
@@ -35,19 +41,21 @@ inline std::vector<double> weighted_sum(std::span<const weighted_reward> rewards
     if (!is_finite(weight))
       throw value_error(detail::message("weighted_sum: weight of reward ", k, " = ", weight));
     for (std::size_t i = 0; i < total.size(); ++i) {
-      if (!is_finite(values[i])) {
+      if (refuse && !is_finite(values[i])) {
         throw value_error(detail::message("weighted_sum: reward ", k, " of sample ", i, " = ", values[i]));
       }
       total[i] = fused_multiply_add(weight, values[i], total[i]);
-      if (!is_finite(total[i])) throw value_error(detail::message("weighted_sum: sample ", i, " overflows"));
+      if (refuse && !is_finite(total[i]))
+        throw value_error(detail::message("weighted_sum: sample ", i, " overflows"));
     }
   }
   return total;
 }
 
 /// As above, for a list written in place.
-inline std::vector<double> weighted_sum(std::initializer_list<weighted_reward> rewards) {
-  return weighted_sum(std::span<const weighted_reward>(rewards.begin(), rewards.size()));
+inline std::vector<double> weighted_sum(std::initializer_list<weighted_reward> rewards,
+                                        not_finite_rewards not_finite = not_finite_rewards::refuse) {
+  return weighted_sum(std::span<const weighted_reward>(rewards.begin(), rewards.size()), not_finite);
 }
 
 }  // namespace tempflow

@@ -2,20 +2,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// The CPU backend: rows spread over a persistent pool of threads.
+// The CPU backend: rows spread over a persistent pool of threads of its own. On threads of yours: executor.hpp.
 
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
-#include <exception>
 #include <memory>
 #include <mutex>
 #include <thread>
-#include <utility>
 #include <vector>
 
-#include "tempflow/backend/dispatch.hpp"
+#include "tempflow/backend/executor.hpp"
 #include "tempflow/core/arithmetic.hpp"
 #include "tempflow/core/error.hpp"
 #include "tempflow/core/index.hpp"
@@ -24,7 +22,7 @@
 namespace tempflow {
 namespace detail {
 
-/// Threads that sleep until there is work. One job at a time; a job called from inside a job runs serially.
+/// An executor: threads that sleep until there is work. One job at a time; a job called from inside a job runs serially.
 ///
 /// A job ends when its indices are done: a thread that has not woken by then is not waited for. After a job
 /// threads stay awake for some tens of microseconds, since operations tend to follow each other.
@@ -47,16 +45,15 @@ class thread_pool {
 
   index_t threads() const { return static_cast<index_t>(workers_.size()) + 1; }
 
-  /// Calls call(i) for each i in [0, count), on all threads; rethrows the first exception.
-  void for_each(index_t count, const dispatched_body& call) {
-    // Nested or concurrent use, or nothing to share: this thread alone.
-    if (workers_.empty() || count < 2 || busy_.test_and_set(std::memory_order_acquire)) {
-      for (index_t i = 0; i < count; ++i) call(i);
+  /// Calls body(i) for each i in [0, count), on all threads.
+  void parallel_for(index_t count, const executor_body& body) {
+    if (busy_.test_and_set(std::memory_order_acquire)) {  // nested or concurrent use: this thread alone
+      for (index_t i = 0; i < count; ++i) body(i);
       return;
     }
     {
       const std::lock_guard lock(mutex_);
-      call_ = &call, count_ = count, failure_ = nullptr;
+      body_ = &body, count_ = count;
       next_.store(0, std::memory_order_relaxed);
       open_ = true;
       generation_.fetch_add(1, std::memory_order_relaxed);
@@ -70,10 +67,8 @@ class thread_pool {
     stay_awake_until([this] { return running_.load(std::memory_order_relaxed) == 0; });
     std::unique_lock lock(mutex_);
     done_.wait(lock, [this] { return running_.load(std::memory_order_relaxed) == 0; });
-    const std::exception_ptr failure = std::exchange(failure_, nullptr);
     lock.unlock();
     busy_.clear(std::memory_order_release);
-    if (failure) std::rethrow_exception(failure);
   }
 
  private:
@@ -113,14 +108,7 @@ class thread_pool {
   }
 
   void drain() {
-    for (index_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < count_;) {
-      try {
-        (*call_)(i);
-      } catch (...) {
-        const std::lock_guard lock(mutex_);
-        if (!failure_) failure_ = std::current_exception();
-      }
-    }
+    for (index_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < count_;) (*body_)(i);
   }
 
   std::vector<std::thread> workers_;
@@ -128,13 +116,12 @@ class thread_pool {
   std::mutex mutex_;
   std::condition_variable wake_, done_;
   std::atomic<index_t> next_{0};
-  const dispatched_body* call_ = nullptr;
+  const executor_body* body_ = nullptr;
   index_t count_ = 0;
   std::atomic<index_t> running_{0};  ///< workers inside the job
   bool open_ = false;                ///< workers may join the job
   std::atomic<std::uint64_t> generation_{0};
   bool stopping_ = false;
-  std::exception_ptr failure_;
 };
 
 }  // namespace detail
@@ -169,19 +156,10 @@ class cpu_backend {
   /// runs serially, and so do the library's operations where they take less than about 0.2 ms.
   template <class Body>
   void for_each_index(index_t count, const Body& body) const {
-    const dispatched_body call = dispatch(body, instructions_);
-    const double work = static_cast<double>(count) * estimated_nanoseconds(body, worth_sharing);
-    if (work < worth_sharing) {
-      for (index_t i = 0; i < count; ++i) call(i);
-    } else {
-      pool_->for_each(count, call);
-    }
+    detail::run_on(*pool_, instructions_, count, body);
   }
 
  private:
-  /// Nanoseconds of work that are worth waking threads for.
-  static constexpr double worth_sharing = 2e5;
-
   instruction_set instructions_;
   std::shared_ptr<detail::thread_pool> pool_;
 };

@@ -45,14 +45,14 @@ struct tiled_arithmetic {
   static constexpr index_t tile = 1024;
 
   /// Sums over the positions [first, last), where accumulate(at, partial) adds a position's terms to
-  /// partial[0] to partial[Count - 1]. T: what the rows are stored as. Calls meanwhile(begin, end) for pieces
+  /// partial[0] to partial[Count - 1]. T and Rows: what the rows are stored as. Calls meanwhile(begin, end) for pieces
   /// that cover [first, last), each while its elements are in registers.
-  template <storage_scalar T, int Count, instruction_set Instructions, class Accumulate,
-            class Meanwhile = detail::nothing>
+  template <int Count, instruction_set Instructions, storage_scalar T, storage_scalar... Rows,
+            class Accumulate, class Meanwhile = detail::nothing>
   TEMPFLOW_INLINE_HOST static tile_sums<Count> sum(index_t first, index_t last, const Accumulate& accumulate,
                                                    const Meanwhile& meanwhile = {}) {
     using number = real<T>;
-    using plan = detail::visit_plan<number, T, T, Instructions>;
+    using plan = detail::visit_plan<number, Instructions, T, Rows...>;
     typename plan::value partial[Count][plan::visits];
     for (auto& row : partial) {
       for (auto& value : row) value = number{0};
@@ -105,12 +105,13 @@ struct tiled_arithmetic {
 
 /// The oracle's arithmetic: everything in double, summed one element after another.
 struct plain_double_arithmetic {
-  template <storage_scalar T>
+  template <storage_scalar>
   using real = double;
 
   static constexpr index_t tile = (std::numeric_limits<index_t>::max)();
 
-  template <storage_scalar T, int Count, instruction_set, class Accumulate, class Meanwhile = detail::nothing>
+  template <int Count, instruction_set, storage_scalar... Rows, class Accumulate,
+            class Meanwhile = detail::nothing>
   TEMPFLOW_INLINE_HOST static tile_sums<Count> sum(index_t first, index_t last, const Accumulate& accumulate,
                                                    const Meanwhile& meanwhile = {}) {
     tile_sums<Count> sums;

@@ -45,9 +45,23 @@ concept writable_batch =
 template <batch_like X>
 using storage_of = typename decltype(as_view(std::declval<X>()))::value_type;
 
-/// A batch that an operation reads. The first batch of a call decides the storage type T of the others.
+namespace detail {
+
+/// A batch, to be read.
+template <batch_like X>
+constexpr batch_view<const storage_of<X>> as_input(X&& batch) {
+  return as_view(std::forward<X>(batch));
+}
+
+}  // namespace detail
+
+/// A batch that an operation reads, of a storage type that an argument before it decided.
 template <class T>
 using input_batch = std::type_identity_t<batch_view<const T>>;
+
+/// A batch of velocities for states stored as T.
+template <class V, class T>
+concept velocities_for = batch_like<V> && computes_with<storage_of<V>, T>;
 
 /// A batch that an operation writes.
 template <class T>

@@ -2,10 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// How the text of a row reads and writes its elements. The text says what happens at one position, for any
-// reader `at`: at(row) is the element of `row` there, or a register of neighbouring elements. Positions come
-// in groups of 32, in the order that suits the storage type: one after another, or, for bf16 in registers,
-// the lower halves of 16 words and then the upper ones, which costs no shuffle.
+// How the text of a row reads its elements. The text says what happens at one position, for any reader `at`:
+// at(row) is the element of `row` there, or a register of neighbouring elements. Rows may differ in their storage
+// types. Positions come in groups of 32, one after another, or, where all rows are bf16, in the order that suits
+// it: the lower halves of 16 words and then the upper ones, which costs no shuffle.
 
 #include <bit>
 #include <concepts>
@@ -35,15 +35,25 @@ struct element_at {
   }
 };
 
-/// Reads Width elements of an fp32 row from `index` on.
+/// Reads Width elements of a row from `index` on.
 template <int Width>
 struct register_at {
   index_t index;
 
-  TEMPFLOW_INLINE_HOST lanes<float, Width> operator()(const float* row) const {
-    lanes<float, Width> reals;
-    reals.read(row + index);
-    return reals;
+  TEMPFLOW_INLINE_HOST lanes<float, Width> operator()(const float* row) const { return read<float>(row); }
+  TEMPFLOW_INLINE_HOST lanes<float, Width> operator()(const bfloat16* row) const {
+    return as_float(widened(read<std::uint16_t>(row)) << 16);
+  }
+  TEMPFLOW_INLINE_HOST lanes<float, Width> operator()(const float16* row) const {
+    return from_fp16(read<std::uint16_t>(row));
+  }
+
+ private:
+  template <class Number, class T>
+  TEMPFLOW_INLINE_HOST lanes<Number, Width> read(const T* row) const {
+    lanes<Number, Width> numbers;
+    numbers.read(row + index);
+    return numbers;
   }
 };
 
@@ -63,14 +73,13 @@ struct halves_at {
   }
 };
 
-/// How rows of T are visited for results in rows of G (or for sums: G = T), in given instructions.
-template <class Real, class T, class G, instruction_set Instructions>
+/// How rows stored as Rows are visited, in given instructions.
+template <class Real, instruction_set Instructions, class... Rows>
 struct visit_plan {
   static constexpr bool in_registers = TEMPFLOW_VECTOR_TYPES && Instructions != instruction_set::portable &&
-                                       std::same_as<Real, float> && std::same_as<T, G> &&
-                                       (std::same_as<T, float> || std::same_as<T, bfloat16>);
+                                       std::same_as<Real, float> && !(std::same_as<Rows, double> || ...);
   /// Even positions of a group come first, the odd ones after them.
-  static constexpr bool in_halves = in_registers && std::same_as<T, bfloat16>;
+  static constexpr bool in_halves = in_registers && (std::same_as<Rows, bfloat16> && ...);
   /// Elements that a visit is for, and visits that a group takes.
   static constexpr int width = !in_registers ? 1 : Instructions == instruction_set::avx512 ? 16 : 8;
   static constexpr int visits = group / width;

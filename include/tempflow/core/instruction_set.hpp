@@ -14,15 +14,17 @@ namespace tempflow {
 /// From the least to the most able.
 enum class instruction_set {
   portable,  ///< what the user's flags allow, on any processor
-  avx2,      ///< x86-64 with AVX2 and FMA
+  avx2,      ///< x86-64 with AVX2, FMA and F16C
   avx512     ///< x86-64 with AVX-512 F, BW, DQ and VL
 };
 
 /// The best instructions of this processor.
 inline instruction_set best_instruction_set() {
-  if (TEMPFLOW_CPU_HAS_AVX512()) return instruction_set::avx512;
-  if (TEMPFLOW_CPU_HAS_AVX2()) return instruction_set::avx2;
-  return instruction_set::portable;
+  // Asked once: under a hypervisor a question to the processor takes microseconds.
+  static const instruction_set best = TEMPFLOW_CPU_HAS_AVX512() ? instruction_set::avx512
+                                      : TEMPFLOW_CPU_HAS_AVX2() ? instruction_set::avx2
+                                                                : instruction_set::portable;
+  return best;
 }
 
 /// The name of an instruction set, such as "avx2".

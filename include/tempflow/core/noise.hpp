@@ -5,7 +5,10 @@
 // Noise with an identity. A draw is a function of (seed, update, prompt, seed index, step, branch, element):
 // a branch sees the same noise on any thread, in any chunk and on any machine, and can be drawn again.
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "tempflow/config.hpp"
 #include "tempflow/core/index.hpp"
@@ -31,6 +34,15 @@ struct noise_id {
   friend constexpr bool operator==(const noise_id&, const noise_id&) = default;
 };
 
+/// A noise_id as three integers: prompt, seed, step | branch << 16. Where the lower byte comes first (x86, ARM, GPUs),
+/// these are its bytes in memory, and a table of R x 3 integers is one of R ids: copy it by memcpy.
+using packed_noise_id = std::array<std::uint32_t, 3>;
+
+static_assert(std::is_trivially_copyable_v<noise_id> && std::is_standard_layout_v<noise_id> &&
+              sizeof(noise_id) == 12 && alignof(noise_id) == 4);  // those of packed_noise_id
+static_assert(offsetof(noise_id, prompt) == 0 && offsetof(noise_id, seed) == 4 &&
+              offsetof(noise_id, step) == 8 && offsetof(noise_id, branch) == 10);
+
 /// The `step` of the draws that start a trajectory at sigma_0.
 inline constexpr std::uint16_t initial_noise_step = 0xffff;
 
@@ -42,14 +54,27 @@ inline constexpr index_t step_limit = choice_step;
 
 namespace detail {
 
+TEMPFLOW_HD constexpr std::uint32_t step_and_branch(noise_id id) {
+  return static_cast<std::uint32_t>(id.step) | (static_cast<std::uint32_t>(id.branch) << 16);
+}
+
 /// Philox's counter for a block of four elements.
 TEMPFLOW_HD constexpr philox_words noise_counter(noise_id id, index_t block) {
-  return {{static_cast<std::uint32_t>(block),
-           static_cast<std::uint32_t>(id.step) | (static_cast<std::uint32_t>(id.branch) << 16), id.seed,
-           id.prompt}};
+  return {{static_cast<std::uint32_t>(block), step_and_branch(id), id.seed, id.prompt}};
 }
 
 }  // namespace detail
+
+/// The integers of an id.
+constexpr packed_noise_id pack(noise_id id) { return {id.prompt, id.seed, detail::step_and_branch(id)}; }
+
+/// The id of its integers.
+constexpr noise_id unpack(const packed_noise_id& words) {
+  return {.prompt = words[0],
+          .seed = words[1],
+          .step = static_cast<std::uint16_t>(words[2] & 0xffffu),
+          .branch = static_cast<std::uint16_t>(words[2] >> 16)};
+}
 
 /// A uniform integer in [0, count) for a choice; `index` tells the choices under one key apart.
 constexpr std::uint64_t uniform_choice(noise_key key, std::uint32_t index, std::uint64_t count) {

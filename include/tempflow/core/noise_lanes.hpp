@@ -46,15 +46,45 @@ TEMPFLOW_INLINE_HOST void write_noise_blocks(noise_key key, noise_id id, index_t
   }
 }
 
+/// Normals for `count` elements of a row from `first` on, in the instructions of the caller.
+template <instruction_set Instructions>
+TEMPFLOW_INLINE_HOST void write_noise_in(noise_key key, noise_id id, index_t first, index_t count,
+                                         float* normals) {
+  constexpr int blocks = noise_lanes<Instructions>;
+  static_assert(noise_chunk % (4 * blocks) == 0);
+  for (index_t e = 0; e < count; e += 4 * blocks) {
+    write_noise_blocks<blocks>(key, id, (first + e) / 4, normals + e);
+  }
+}
+// Functions, where all else is a part of its caller: the longest of its texts, which is compiled once for each of the
+// instruction sets instead of once for each of the operations and storage types.
+TEMPFLOW_NOINLINE inline void write_noise_portable(noise_key key, noise_id id, index_t first, index_t count,
+                                                   float* normals) {
+  write_noise_in<instruction_set::portable>(key, id, first, count, normals);
+}
+TEMPFLOW_NOINLINE TEMPFLOW_AVX2 TEMPFLOW_FLATTEN inline void write_noise_avx2(noise_key key, noise_id id,
+                                                                              index_t first, index_t count,
+                                                                              float* normals) {
+  write_noise_in<instruction_set::avx2>(key, id, first, count, normals);
+}
+TEMPFLOW_NOINLINE TEMPFLOW_AVX512 TEMPFLOW_FLATTEN inline void write_noise_avx512(noise_key key, noise_id id,
+                                                                                  index_t first,
+                                                                                  index_t count,
+                                                                                  float* normals) {
+  write_noise_in<instruction_set::avx512>(key, id, first, count, normals);
+}
+
 /// Normals for `count` elements of a row from `first` on, at most noise_chunk; `first` is a multiple of 4.
 /// Also writes what is left of the last register's worth.
 template <instruction_set Instructions>
 TEMPFLOW_INLINE_HOST void write_noise(noise_key key, noise_id id, index_t first, index_t count,
                                       float (&normals)[noise_chunk]) {
-  constexpr int blocks = noise_lanes<Instructions>;
-  static_assert(noise_chunk % (4 * blocks) == 0);
-  for (index_t e = 0; e < count; e += 4 * blocks) {
-    write_noise_blocks<blocks>(key, id, (first + e) / 4, normals + e);
+  if constexpr (Instructions == instruction_set::avx512) {
+    write_noise_avx512(key, id, first, count, normals);
+  } else if constexpr (Instructions == instruction_set::avx2) {
+    write_noise_avx2(key, id, first, count, normals);
+  } else {
+    write_noise_portable(key, id, first, count, normals);
   }
 }
 

@@ -24,8 +24,9 @@ TEMPFLOW_HD constexpr To bit_cast(const From& value) {
 TEMPFLOW_HD inline float fused_multiply_add(float a, float b, float c) { return std::fma(a, b, c); }
 TEMPFLOW_HD inline double fused_multiply_add(double a, double b, double c) { return std::fma(a, b, c); }
 
-/// A NaN, for host and device.
+/// A NaN and an infinity, for host and device.
 inline constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN();
+inline constexpr double positive_infinity = std::numeric_limits<double>::infinity();
 
 /// True for the same number with the same sign of zero.
 TEMPFLOW_HD constexpr bool same_bits(double a, double b) {

@@ -7,6 +7,8 @@
 
 #include <concepts>
 #include <cstdint>
+#include <limits>
+#include <type_traits>
 
 #include "tempflow/config.hpp"
 #include "tempflow/core/lanes.hpp"
@@ -51,6 +53,16 @@ struct compute_type<double> {
 template <storage_scalar T>
 using compute_t = typename detail::compute_type<T>::type;
 
+/// Storage types that may meet in an operation, for states and velocities: fp32, bf16 and fp16 in any mixture; double
+/// with itself.
+template <class V, class T>
+concept computes_with = storage_scalar<V> && storage_scalar<T> && std::same_as<compute_t<V>, compute_t<T>>;
+
+/// What gradients with respect to elements of type T are best kept in: T, but fp32 for fp16, whose smallest number,
+/// 6e-8, is more than most of a mean loss's gradients.
+template <storage_scalar T>
+using gradient_t = std::conditional_t<std::same_as<T, float16>, float, T>;
+
 /// The exact value of a stored element.
 TEMPFLOW_HD constexpr float load(float value) { return value; }
 TEMPFLOW_HD constexpr double load(double value) { return value; }
@@ -90,7 +102,9 @@ TEMPFLOW_HD constexpr float16 to_float16(float value) {
   const std::uint32_t subnormal = bit_cast<std::uint32_t>(bit_cast<float>(magnitude) + 0.5f) - 0x3f000000u;
   const std::uint32_t normal = (magnitude - 0x38000000u + 0xfffu + ((magnitude >> 13) & 1u)) >> 13;
   const std::uint32_t finite = magnitude < 0x38800000u ? subnormal : normal;
-  const std::uint32_t special = magnitude > 0x7f800000u ? 0x7e00u : 0x7c00u;  // NaN, or rounds to infinity
+  // A NaN keeps what fits of its payload, as processors do it; what is too large becomes infinite.
+  const std::uint32_t quiet = 0x7e00u | ((magnitude >> 13) & 0x1ffu);
+  const std::uint32_t special = magnitude > 0x7f800000u ? quiet : 0x7c00u;
   return {static_cast<std::uint16_t>(sign | (magnitude < 0x477ff000u ? finite : special))};
 }
 
@@ -130,4 +144,19 @@ TEMPFLOW_HD constexpr T store(float value) {
   }
 }
 
+namespace detail {
+
+/// The smallest positive number of a storage type.
+template <storage_scalar T>
+constexpr double smallest_stored() {
+  if constexpr (std::same_as<T, bfloat16>) {
+    return 0x1p-133;
+  } else if constexpr (std::same_as<T, float16>) {
+    return 0x1p-24;
+  } else {
+    return static_cast<double>(std::numeric_limits<T>::denorm_min());
+  }
+}
+
+}  // namespace detail
 }  // namespace tempflow

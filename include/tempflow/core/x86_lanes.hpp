@@ -123,6 +123,38 @@ template <int Width>
 TEMPFLOW_INLINE_HOST lanes<std::uint32_t, Width> as_word(const lanes<float, Width>& reals) {
   return cast<std::uint32_t>(reals);
 }
+
+/// Words of the halves, and the lower halves of words.
+template <int Width>
+TEMPFLOW_INLINE_HOST lanes<std::uint32_t, Width> widened(const lanes<std::uint16_t, Width>& halves) {
+  using values = vector<std::uint16_t, Width>;
+  vector<std::uint32_t, Width> out;
+  registers::widen(out, __builtin_bit_cast(values, halves.bytes));
+  return lanes<std::uint32_t, Width>(out);
+}
+template <int Width>
+TEMPFLOW_INLINE_HOST lanes<std::uint16_t, Width> narrowed(const lanes<std::uint32_t, Width>& words) {
+  using values = vector<std::uint32_t, Width>;
+  vector<std::uint16_t, Width> out;
+  registers::narrow(out, __builtin_bit_cast(values, words.bytes));
+  return lanes<std::uint16_t, Width>(out);
+}
+
+/// fp16 as fp32, and the nearest fp16: the bits of load and store.
+template <int Width>
+TEMPFLOW_INLINE_HOST lanes<float, Width> from_fp16(const lanes<std::uint16_t, Width>& halves) {
+  using values = vector<std::uint16_t, Width>;
+  vector<float, Width> out;
+  registers::from_fp16(out, __builtin_bit_cast(values, halves.bytes));
+  return lanes<float, Width>(out);
+}
+template <int Width>
+TEMPFLOW_INLINE_HOST lanes<std::uint16_t, Width> to_fp16(const lanes<float, Width>& reals) {
+  using values = vector<float, Width>;
+  vector<std::uint16_t, Width> out;
+  registers::to_fp16(out, __builtin_bit_cast(values, reals.bytes));
+  return lanes<std::uint16_t, Width>(out);
+}
 template <int Width>
 TEMPFLOW_INLINE_HOST lanes<float, Width> signed_to_float(const lanes<std::uint32_t, Width>& words) {
   using integers = vector<std::int32_t, Width>;

@@ -92,7 +92,59 @@ TEMPFLOW_AVX512 inline void multiply_low_halves(vector<std::uint64_t, 8>& out,
 #endif
 }
 
+// Words of the halves, and the lower halves of words.
+TEMPFLOW_AVX2 inline void widen(vector<std::uint32_t, 8>& out, const vector<std::uint16_t, 8>& halves) {
+#if defined(__clang__)
+  out = __builtin_convertvector(halves, vector<std::uint32_t, 8>);
+#else
+  out = reinterpret_cast<vector<std::uint32_t, 8>>(
+      __builtin_ia32_pmovzxwd256(reinterpret_cast<vector<short, 8>>(halves)));
+#endif
+}
+TEMPFLOW_AVX512 inline void widen(vector<std::uint32_t, 16>& out, const vector<std::uint16_t, 16>& halves) {
+  using words = vector<std::uint32_t, 16>;
+  out = __builtin_convertvector(halves, words);
+}
+TEMPFLOW_AVX2 inline void narrow(vector<std::uint16_t, 8>& out, const vector<std::uint32_t, 8>& words) {
+  using halves = vector<std::uint16_t, 8>;
+  out = __builtin_convertvector(words, halves);
+}
+TEMPFLOW_AVX512 inline void narrow(vector<std::uint16_t, 16>& out, const vector<std::uint32_t, 16>& words) {
+  using halves = vector<std::uint16_t, 16>;
+  out = __builtin_convertvector(words, halves);
+}
+
+// IEEE half precision to fp32 and, to the nearest, back.
+TEMPFLOW_AVX2 inline void from_fp16(vector<float, 8>& out, const vector<std::uint16_t, 8>& halves) {
+  out = __builtin_ia32_vcvtph2ps256(reinterpret_cast<vector<short, 8>>(halves));
+}
+TEMPFLOW_AVX512 inline void from_fp16(vector<float, 16>& out, const vector<std::uint16_t, 16>& halves) {
+  constexpr int current_rounding = 4;
+#if defined(__clang__)
+  constexpr unsigned short all_lanes = 0xffff;
+#else
+  constexpr short all_lanes = -1;
+#endif
+  out = __builtin_ia32_vcvtph2ps512_mask(reinterpret_cast<vector<short, 16>>(halves), vector<float, 16>{},
+                                         all_lanes, current_rounding);
+}
+TEMPFLOW_AVX2 inline void to_fp16(vector<std::uint16_t, 8>& out, const vector<float, 8>& reals) {
+  out = reinterpret_cast<vector<std::uint16_t, 8>>(__builtin_ia32_vcvtps2ph256(reals, 0));
+}
+TEMPFLOW_AVX512 inline void to_fp16(vector<std::uint16_t, 16>& out, const vector<float, 16>& reals) {
+  constexpr unsigned short all_lanes = 0xffff;
+  out = reinterpret_cast<vector<std::uint16_t, 16>>(
+      __builtin_ia32_vcvtps2ph512_mask(reals, 0, vector<short, 16>{}, all_lanes));
+}
+
 // Stores past the caches, to memory that is aligned to the register.
+inline void stream(void* out, const vector<long long, 2>& a) {
+#if defined(__clang__)
+  __builtin_nontemporal_store(a, static_cast<vector<long long, 2>*>(out));
+#else
+  __builtin_ia32_movntdq(static_cast<vector<long long, 2>*>(out), a);
+#endif
+}
 TEMPFLOW_AVX2 inline void stream(void* out, const vector<long long, 4>& a) {
 #if defined(__clang__)
   __builtin_nontemporal_store(a, static_cast<vector<long long, 4>*>(out));

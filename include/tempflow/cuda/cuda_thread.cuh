@@ -70,25 +70,45 @@ struct cuda_thread {
     return __shfl_sync(0xffffffffu, value, from);
   }
 
-  /// Reads 16 bytes of global memory, here and not elsewhere in the kernel's text.
+  /// Reads global memory, 16 bytes at once where there are as many, here and not elsewhere in the kernel's text.
   template <std::size_t Size>
   __device__ access_words<Size> read(const void* from) const {
-    static_assert(Size == 16);
+    const std::size_t address = __cvta_generic_to_global(from);
     access_words<Size> words;
-    asm volatile("ld.global.v4.b32 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(words.value[0]), "=r"(words.value[1]), "=r"(words.value[2]), "=r"(words.value[3])
-                 : "l"(__cvta_generic_to_global(from)));
+    if constexpr (Size == 8) {
+      asm volatile("ld.global.v2.b32 {%0, %1}, [%2];"
+                   : "=r"(words.value[0]), "=r"(words.value[1])
+                   : "l"(address));
+    } else {
+      static_assert(Size % 16 == 0);
+      for (std::size_t k = 0; k < Size / 16; ++k) {
+        std::uint32_t* const to = words.value + 4 * k;
+        asm volatile("ld.global.v4.b32 {%0, %1, %2, %3}, [%4];"
+                     : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+                     : "l"(address + 16 * k));
+      }
+    }
     return words;
   }
 
   /// The same for what no thread reads again: it takes no room in the cache of the multiprocessor.
   template <std::size_t Size>
   __device__ access_words<Size> read_once(const void* from) const {
-    static_assert(Size == 16);
+    const std::size_t address = __cvta_generic_to_global(from);
     access_words<Size> words;
-    asm volatile("ld.global.L1::no_allocate.v4.b32 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(words.value[0]), "=r"(words.value[1]), "=r"(words.value[2]), "=r"(words.value[3])
-                 : "l"(__cvta_generic_to_global(from)));
+    if constexpr (Size == 8) {
+      asm volatile("ld.global.L1::no_allocate.v2.b32 {%0, %1}, [%2];"
+                   : "=r"(words.value[0]), "=r"(words.value[1])
+                   : "l"(address));
+    } else {
+      static_assert(Size % 16 == 0);
+      for (std::size_t k = 0; k < Size / 16; ++k) {
+        std::uint32_t* const to = words.value + 4 * k;
+        asm volatile("ld.global.L1::no_allocate.v4.b32 {%0, %1, %2, %3}, [%4];"
+                     : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+                     : "l"(address + 16 * k));
+      }
+    }
     return words;
   }
 

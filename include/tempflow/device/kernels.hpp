@@ -12,4 +12,5 @@
 #include "tempflow/device/kernels/log_prob.hpp"
 #include "tempflow/device/kernels/policy_loss.hpp"
 #include "tempflow/device/kernels/step.hpp"
+#include "tempflow/device/kernels/summarize.hpp"
 // IWYU pragma: end_exports

@@ -7,7 +7,8 @@
 //   L = w max(-A r, -A clip(r, 1 - low, 1 + high))
 //   dL/dlog r = -w A r   where the first branch is active, else 0
 //
-// On the edge of the clip range both branches agree and the gradient flows, as in PyTorch.
+// On the edge of the clip range both branches agree and the whole gradient flows; autograd of PyTorch 2.15 gives
+// half of it there.
 // Source: Flow-GRPO, arXiv 2505.05470, scripts/train_sd3.py; TempFlow-GRPO, arXiv 2508.04324, eqs. 7 and 8
 // (the weight).
 

@@ -5,26 +5,30 @@
 // What a policy update reports: numbers of each sample, and their summary.
 
 #include <algorithm>
-#include <cmath>
-#include <cstdint>
 #include <span>
+#include <type_traits>
 
+#include "tempflow/config.hpp"
 #include "tempflow/core/index.hpp"
+#include "tempflow/core/numeric.hpp"
 
 namespace tempflow {
 
-/// One sample's part in the loss.
+/// One transition's part in the loss. Nine doubles, in this order, so that R x 9 numbers are R rows; the last four are
+/// 0 or 1.
 struct policy_row {
-  double log_prob = 0;            ///< of the stored transition under the policy
-  double log_ratio = 0;           ///< log_prob minus the old log_prob; exactly 0 on policy
-  double ratio = 1;               ///< exp(log_ratio)
-  double surrogate = 0;           ///< the objective's loss, weight included
-  double kl = 0;                  ///< to the reference policy; 0 without one
-  bool below = false;             ///< ratio below the trust region
-  bool above = false;             ///< ratio above the trust region
-  bool finite = true;             ///< false: the gradient of this row was set to zero
-  std::uint8_t reserved[5] = {};  ///< no byte is left unwritten where a device writes rows
+  double log_prob = 0;     ///< of the stored transition under the policy
+  double log_ratio = 0;    ///< log_prob minus the old log_prob; exactly 0 on policy
+  double ratio = 1;        ///< exp(log_ratio)
+  double surrogate = 0;    ///< the objective's loss, weight included
+  double kl = 0;           ///< to the reference policy; 0 without one
+  double below = 0;        ///< ratio below the trust region
+  double above = 0;        ///< ratio above the trust region
+  double finite = 1;       ///< 0: the row was left out of the gradient
+  double underflowed = 0;  ///< most of its policy term, slope r, is too small for the type of the gradient
 };
+static_assert(std::is_trivially_copyable_v<policy_row> && std::is_standard_layout_v<policy_row> &&
+              sizeof(policy_row) == 9 * sizeof(double));
 
 /// Summary over rows. Losses are sums over N, the rest means over the rows. Add up batches of an update with
 /// +=.
@@ -40,7 +44,9 @@ struct policy_statistics {
   double fraction_below = 0;     ///< share of ratios below the trust region
   double fraction_above = 0;     ///< share above it
   double max_abs_log_ratio = 0;  ///< 0 exactly for an on-policy batch
-  index_t non_finite_rows = 0;   ///< rows whose gradient was set to zero
+  index_t non_finite_rows = 0;   ///< rows that were left out of the gradient
+  index_t underflowed_rows =
+      0;  ///< rows whose policy term the gradient's type loses: take fp32, or a loss scale
 
   /// Share of ratios outside the trust region.
   double clip_fraction() const { return fraction_below + fraction_above; }
@@ -57,6 +63,7 @@ struct policy_statistics {
     const index_t mine = finite_rows(), theirs = other.finite_rows();
     rows += other.rows;
     non_finite_rows += other.non_finite_rows;
+    underflowed_rows += other.underflowed_rows;
     if (theirs == 0) return *this;
     if (mine == 0) ratio_min = other.ratio_min, ratio_max = other.ratio_max;
     const double share = static_cast<double>(theirs) / static_cast<double>(mine + theirs);
@@ -73,38 +80,88 @@ struct policy_statistics {
   }
 };
 
-/// Summary of rows whose losses are divided by `mean_over`.
+namespace detail {
+
+/// Sums over rows that a summary is made of. Rows are dealt out to 32 lanes, row i to lane i mod 32, which a fixed tree
+/// then folds, so that a warp of a GPU gets the bits of the host.
+struct row_sums {
+  static constexpr int lanes = 32;
+
+  double rows = 0, finite = 0, underflowed = 0;
+  double loss = 0, surrogate = 0, kl = 0, approx_kl = 0, ratio = 0, below = 0, above = 0;
+  double ratio_min = positive_infinity, ratio_max = -positive_infinity, max_abs_log_ratio = 0;
+
+  TEMPFLOW_HD void add(const policy_row& row, double kl_beta) {
+    rows += 1;
+    surrogate += row.surrogate;
+    loss += fused_multiply_add(kl_beta, row.kl, row.surrogate);
+    if (row.finite == 0) return;
+    finite += 1;
+    underflowed += row.underflowed;
+    kl += row.kl;
+    approx_kl = fused_multiply_add(0.5 * row.log_ratio, row.log_ratio, approx_kl);
+    ratio += row.ratio;
+    below += row.below;
+    above += row.above;
+    const double size = row.log_ratio < 0 ? -row.log_ratio : row.log_ratio;
+    ratio_min = row.ratio < ratio_min ? row.ratio : ratio_min;
+    ratio_max = row.ratio > ratio_max ? row.ratio : ratio_max;
+    max_abs_log_ratio = size > max_abs_log_ratio ? size : max_abs_log_ratio;
+  }
+
+  /// Joins those of another lane, each number of which is other(number of this one).
+  TEMPFLOW_HD_TEMPLATE
+  template <class Other>
+  TEMPFLOW_HD void join(const Other& other) {
+    rows += other(&row_sums::rows);
+    finite += other(&row_sums::finite);
+    underflowed += other(&row_sums::underflowed);
+    loss += other(&row_sums::loss);
+    surrogate += other(&row_sums::surrogate);
+    kl += other(&row_sums::kl);
+    approx_kl += other(&row_sums::approx_kl);
+    ratio += other(&row_sums::ratio);
+    below += other(&row_sums::below);
+    above += other(&row_sums::above);
+    const double low = other(&row_sums::ratio_min), high = other(&row_sums::ratio_max);
+    const double size = other(&row_sums::max_abs_log_ratio);
+    ratio_min = low < ratio_min ? low : ratio_min;
+    ratio_max = high > ratio_max ? high : ratio_max;
+    max_abs_log_ratio = size > max_abs_log_ratio ? size : max_abs_log_ratio;
+  }
+
+  TEMPFLOW_HD policy_statistics summary(double mean_over) const {
+    policy_statistics total;
+    if (rows == 0) return total;
+    const double count = finite > 0 ? finite : 1;
+    total.rows = static_cast<index_t>(rows);
+    total.loss = loss / mean_over;
+    total.surrogate = surrogate / mean_over;
+    total.kl = kl / count;
+    total.approx_kl = approx_kl / count;
+    total.ratio_mean = ratio / count;
+    if (finite > 0) total.ratio_min = ratio_min, total.ratio_max = ratio_max;
+    total.fraction_below = below / count;
+    total.fraction_above = above / count;
+    total.max_abs_log_ratio = max_abs_log_ratio;
+    total.non_finite_rows = static_cast<index_t>(rows - finite);
+    total.underflowed_rows = static_cast<index_t>(underflowed);
+    return total;
+  }
+};
+
+}  // namespace detail
+
+/// Summary of rows whose losses are divided by `mean_over`. For rows in device memory: ops/summarize.hpp.
 inline policy_statistics summarize(std::span<const policy_row> rows, double kl_beta, double mean_over) {
-  policy_statistics total;
-  if (rows.empty()) return total;
-  total.rows = static_cast<index_t>(rows.size());
-  double loss = 0;
-  bool first = true;
-  for (const policy_row& row : rows) {
-    total.surrogate += row.surrogate;
-    loss += row.surrogate + kl_beta * row.kl;
-    if (!row.finite) {
-      ++total.non_finite_rows;
-      continue;
+  detail::row_sums lane[detail::row_sums::lanes];
+  for (std::size_t i = 0; i < rows.size(); ++i) lane[i % detail::row_sums::lanes].add(rows[i], kl_beta);
+  for (int half = detail::row_sums::lanes / 2; half > 0; half /= 2) {
+    for (int l = 0; l < half; ++l) {
+      lane[l].join([&](double detail::row_sums::*sum) { return lane[l + half].*sum; });
     }
-    total.kl += row.kl;
-    total.approx_kl += 0.5 * row.log_ratio * row.log_ratio;
-    total.ratio_mean += row.ratio;
-    total.ratio_min = first ? row.ratio : (std::min)(total.ratio_min, row.ratio);
-    total.ratio_max = first ? row.ratio : (std::max)(total.ratio_max, row.ratio);
-    total.fraction_below += row.below ? 1 : 0;
-    total.fraction_above += row.above ? 1 : 0;
-    total.max_abs_log_ratio = (std::max)(total.max_abs_log_ratio, std::abs(row.log_ratio));
-    first = false;
   }
-  total.loss = loss / mean_over;
-  total.surrogate /= mean_over;
-  const auto count = static_cast<double>((std::max)(total.finite_rows(), index_t{1}));
-  for (double* sum :
-       {&total.kl, &total.approx_kl, &total.ratio_mean, &total.fraction_below, &total.fraction_above}) {
-    *sum /= count;
-  }
-  return total;
+  return lane[0].summary(mean_over);
 }
 
 }  // namespace tempflow

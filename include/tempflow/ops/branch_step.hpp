@@ -31,14 +31,15 @@ namespace tempflow {
 /// Throws shape_error for extents that do not fit (branches must hold a positive multiple of B rows, K <=
 /// 65,536) and for outputs that share memory with x, v or each other, schedule_error for a branch step
 /// without noise.
-template <backend B, batch_like X, storage_scalar T = storage_of<X>>
-TEMPFLOW_HIDDEN void branch_step(const B& backend, X&& x, input_batch<T> v, per_row<transition> trunk_steps,
+template <backend B, batch_like X, velocities_for<storage_of<X>> V, storage_scalar T = storage_of<X>>
+TEMPFLOW_HIDDEN void branch_step(const B& backend, X&& x, V&& v, per_row<transition> trunk_steps,
                                  per_row<transition> branch_steps, noise_source noise, output_batch<T> trunk,
                                  output_batch<T> branches, std::span<double> log_probs,
                                  log_prob_convention convention = {}) {
-  const batch_view<const T> from = as_view(x);
+  const auto from = detail::as_input(x);
+  const auto velocity = detail::as_input(v);
   const index_t rows = from.rows(), columns = from.columns();
-  detail::check_shape("branch_step", "v", v, rows, columns);
+  detail::check_shape("branch_step", "v", velocity, rows, columns);
   const bool has_trunk = detail::is_given(trunk);
   if (has_trunk) detail::check_shape("branch_step", "trunk", trunk, rows, columns);
   const index_t explorations = rows > 0 ? branches.rows() / rows : 0;
@@ -48,8 +49,8 @@ TEMPFLOW_HIDDEN void branch_step(const B& backend, X&& x, input_batch<T> v, per_
   }
   detail::check_shape("branch_step", "branches", branches, rows * explorations, columns);
   detail::check_size("branch_step", "log_probs", log_probs.size(), branches.rows());
-  detail::check_not_in_place<T>("branch_step", from, v, trunk);
-  detail::check_not_in_place<T>("branch_step", from, v, branches);
+  detail::check_not_in_place("branch_step", from, velocity, trunk);
+  detail::check_not_in_place("branch_step", from, velocity, branches);
   if (detail::overlap(trunk, branches)) {
     throw shape_error("branch_step: trunk and branches must not share memory");
   }
@@ -64,8 +65,9 @@ TEMPFLOW_HIDDEN void branch_step(const B& backend, X&& x, input_batch<T> v, per_
   }
   detail::check_transitions(arguments, "branch_step", branch_steps, rows, true);
   if (rows == 0) return;
-  detail::execute(arguments, detail::branch_step_op<T>{from, v, trunk_steps, branch_steps, noise, trunk,
-                                                       branches, log_probs, convention});
+  detail::execute(arguments,
+                  detail::branch_step_op<T, storage_of<V>>{from, velocity, trunk_steps, branch_steps, noise,
+                                                           trunk, branches, log_probs, convention});
 }
 
 }  // namespace tempflow

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "tempflow/advantage/group_advantages.hpp"
 #include "tempflow/advantage/weighted_reward.hpp"
@@ -29,10 +30,12 @@ inline constexpr index_t most_rewards = 16;
 /// advantages in host memory are waited for. Bits are the same on all backends.
 ///
 /// Throws shape_error for sizes that differ, too many rewards, or advantages that share memory with them,
-/// group_error for no samples, value_error for a reward, weight or epsilon that makes no sense. Rewards in
-/// device memory are not checked: one that is not finite makes its group's advantages NaN (all, over the
-/// global std), and policy_loss leaves those rows out and counts them. Samples that are all alone in their
-/// groups get 0.
+/// group_error for no samples or a group of another size than options.group_size, value_error for a reward, weight,
+/// epsilon or group size that makes no sense, memory_error for a group size with groups in device memory, where the
+/// host cannot count. Rewards in device memory are not checked: one that is not finite is excluded if these are, else
+/// it makes its group's advantages NaN (all, over the global std), and policy_loss leaves those rows out and counts
+/// them. An excluded sample gets 0 (it is one whose weighted sum is not finite); so do samples that are all alone in
+/// their groups.
 template <backend B>
 TEMPFLOW_HIDDEN void group_advantages(const B& backend, std::span<const weighted_reward> rewards,
                                       std::span<const std::int64_t> groups, const advantage_options& options,
@@ -56,7 +59,7 @@ TEMPFLOW_HIDDEN void group_advantages(const B& backend, std::span<const weighted
     if (!is_finite(weight)) {
       throw value_error(detail::message("group_advantages: weight of reward ", k, " = ", weight));
     }
-    if (!arguments.host_reads(values.data())) continue;
+    if (options.not_finite == not_finite_rewards::exclude || !arguments.host_reads(values.data())) continue;
     for (std::size_t i = 0; i < values.size(); ++i) {
       if (!is_finite(values[i])) {
         const auto group =
@@ -65,6 +68,12 @@ TEMPFLOW_HIDDEN void group_advantages(const B& backend, std::span<const weighted
             detail::message("group_advantages: reward ", k, " of sample ", i, group, " = ", values[i]));
       }
     }
+  }
+  if (options.group_size != 0) {
+    arguments.check_host_reads("group_advantages with a group_size", "groups", groups.data());
+    std::vector<index_t> order(groups.size());
+    detail::by_group(groups, order,
+                     [&](const auto& place) { detail::sizes_of_groups(groups, place, options.group_size); });
   }
   detail::execute(arguments, detail::group_advantages_op{rewards, groups, options, advantages});
 }

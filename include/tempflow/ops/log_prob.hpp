@@ -18,8 +18,8 @@ namespace tempflow {
 namespace detail {
 
 /// log_prob of siblings, with the arguments looked at but for those of their shapes.
-template <class B, storage_scalar T>
-TEMPFLOW_HIDDEN void log_prob(const operation_arguments<B>& arguments, const log_prob_op<T>& op) {
+template <class B, storage_scalar T, storage_scalar V>
+TEMPFLOW_HIDDEN void log_prob(const operation_arguments<B>& arguments, const log_prob_op<T, V>& op) {
   const index_t states = op.of.states(), columns = op.x.columns();
   check_shape("log_prob", "v", op.v, states, columns);
   check_shape("log_prob", "y", op.y, op.of.rows(), columns);
@@ -38,14 +38,14 @@ TEMPFLOW_HIDDEN void log_prob(const operation_arguments<B>& arguments, const log
 ///
 /// Throws shape_error for extents that differ, schedule_error for a transition without noise.
 /// Source: Flow-GRPO, arXiv 2505.05470; sd3_sde_with_logprob.py (sde_step_with_logprob, mean-reduced).
-template <backend B, batch_like X, storage_scalar T = storage_of<X>>
-TEMPFLOW_HIDDEN void log_prob(const B& backend, X&& x, input_batch<T> v, input_batch<T> y,
-                              per_row<transition> steps, std::span<double> log_probs,
-                              log_prob_convention convention = {}) {
-  const batch_view<const T> from = as_view(x);
+template <backend B, batch_like X, velocities_for<storage_of<X>> V, storage_scalar T = storage_of<X>>
+TEMPFLOW_HIDDEN void log_prob(const B& backend, X&& x, V&& v, input_batch<T> y, per_row<transition> steps,
+                              std::span<double> log_probs, log_prob_convention convention = {}) {
+  const auto from = detail::as_input(x);
   detail::log_prob(
       detail::operation_arguments(backend),
-      detail::log_prob_op<T>{from, v, y, detail::siblings(from.rows()), steps, log_probs, convention});
+      detail::log_prob_op<T, storage_of<V>>{from, y, detail::as_input(v), detail::siblings(from.rows()),
+                                            steps, log_probs, convention});
 }
 
 /// log_probs[i] = log p(y_i | x_s, v_s) for each transition i of a batch, s the state that it leaves: a rollout
@@ -53,14 +53,15 @@ TEMPFLOW_HIDDEN void log_prob(const B& backend, X&& x, input_batch<T> v, input_b
 ///
 /// v: S x D. log_probs: R doubles. Of the batch x, y, offsets, transitions and convention are read. Throws as above,
 /// and shape_error or memory_error for offsets as policy_loss.
-template <backend B, storage_scalar T>
-TEMPFLOW_HIDDEN void log_prob(const B& backend, const policy_batch<T>& batch, input_batch<T> v,
+template <backend B, storage_scalar T, velocities_for<T> V>
+TEMPFLOW_HIDDEN void log_prob(const B& backend, const policy_batch<T>& batch, V&& v,
                               std::span<double> log_probs) {
   const detail::operation_arguments arguments(backend);
   const auto of =
       detail::check_siblings(arguments, "log_prob", batch.offsets, batch.x.rows(), batch.y.rows());
-  detail::log_prob(arguments, detail::log_prob_op<T>{batch.x, v, batch.y, of, batch.transitions, log_probs,
-                                                     batch.convention});
+  detail::log_prob(arguments,
+                   detail::log_prob_op<T, storage_of<V>>{batch.x, batch.y, detail::as_input(v), of,
+                                                         batch.transitions, log_probs, batch.convention});
 }
 
 }  // namespace tempflow

@@ -25,15 +25,16 @@ namespace tempflow {
 /// Throws shape_error for extents that differ or y that shares memory with x or v, schedule_error for a
 /// transition that is not finite or has no density although its log-prob is wanted. Source: Flow-GRPO,
 /// sd3_sde_with_logprob.py (sde_step_with_logprob), for every dynamics.
-template <backend B, batch_like X, storage_scalar T = storage_of<X>>
-TEMPFLOW_HIDDEN void step(const B& backend, X&& x, input_batch<T> v, per_row<transition> steps,
-                          noise_source noise, output_batch<T> y, std::span<double> log_probs,
+template <backend B, batch_like X, velocities_for<storage_of<X>> V, storage_scalar T = storage_of<X>>
+TEMPFLOW_HIDDEN void step(const B& backend, X&& x, V&& v, per_row<transition> steps, noise_source noise,
+                          output_batch<T> y, std::span<double> log_probs,
                           log_prob_convention convention = {}) {
-  const batch_view<const T> from = as_view(x);
+  const auto from = detail::as_input(x);
+  const auto velocity = detail::as_input(v);
   const index_t rows = from.rows(), columns = from.columns();
-  detail::check_shape("step", "v", v, rows, columns);
+  detail::check_shape("step", "v", velocity, rows, columns);
   detail::check_shape("step", "y", y, rows, columns);
-  detail::check_not_in_place<T>("step", from, v, y);
+  detail::check_not_in_place("step", from, velocity, y);
   detail::check_noise("step", noise, rows, columns);
   if (!log_probs.empty()) {
     detail::check_size("step", "log_probs", log_probs.size(), rows);
@@ -41,24 +42,25 @@ TEMPFLOW_HIDDEN void step(const B& backend, X&& x, input_batch<T> v, per_row<tra
   }
   const detail::operation_arguments arguments(backend);
   detail::check_transitions(arguments, "step", steps, rows, !log_probs.empty());
-  detail::execute(arguments, detail::step_op<T>{from, v, y, steps, noise, log_probs, convention});
+  detail::execute(arguments,
+                  detail::step_op<T, storage_of<V>>{from, velocity, y, steps, noise, log_probs, convention});
 }
 
 /// Writes the mean alpha x + beta v of each row: a deterministic step. y may be x.
 ///
 /// x, v, y: B x D. steps: one for all rows, or B.
 /// Throws shape_error for extents that differ, schedule_error for a transition that is not finite.
-template <backend B, batch_like X, storage_scalar T = storage_of<X>>
-TEMPFLOW_HIDDEN void ode_step(const B& backend, X&& x, input_batch<T> v, per_row<transition> steps,
-                              output_batch<T> y) {
-  const batch_view<const T> from = as_view(x);
-  detail::check_shape("ode_step", "v", v, from.rows(), from.columns());
+template <backend B, batch_like X, velocities_for<storage_of<X>> V, storage_scalar T = storage_of<X>>
+TEMPFLOW_HIDDEN void ode_step(const B& backend, X&& x, V&& v, per_row<transition> steps, output_batch<T> y) {
+  const auto from = detail::as_input(x);
+  const auto velocity = detail::as_input(v);
+  detail::check_shape("ode_step", "v", velocity, from.rows(), from.columns());
   detail::check_shape("ode_step", "y", y, from.rows(), from.columns());
   detail::check_same_or_apart("ode_step", "y", y, "x", from);
-  detail::check_same_or_apart("ode_step", "y", y, "v", v);
+  detail::check_same_or_apart("ode_step", "y", y, "v", velocity);
   const detail::operation_arguments arguments(backend);
   detail::check_transitions(arguments, "ode_step", steps, from.rows(), false);
-  detail::execute(arguments, detail::ode_step_op<T>{from, v, y, steps});
+  detail::execute(arguments, detail::ode_step_op<T, storage_of<V>>{from, velocity, y, steps});
 }
 
 }  // namespace tempflow

@@ -45,6 +45,7 @@ struct branch_plan {
   bool redraw = false;     ///< keep no branch, draw it again to train on it (forest::redraw)
   index_t max_batch = 0;   ///< rows the model takes in a call; 0: any. Never changes a result
   index_t max_bytes = 0;   ///< memory that the rollout may take; 0: any
+  bool check_velocities = true;  ///< throw where the model returns a number that is not finite
   log_prob_convention convention = {};
 
   /// The branching steps on a chain.
@@ -73,7 +74,7 @@ struct branch_plan {
           detail::message("branch_plan: explorations = ", explorations, ", must be even to be antithetic"));
     }
     const auto branching = steps_on(steps);
-    detail::check_drawing_steps("branch_plan", "branching step", branching, steps);
+    detail::check_default_steps("branch_plan", "branching step", "branch_steps", branching, steps);
     if (completion_steps.size() != 1 && completion_steps.size() != branching.size()) {
       throw value_error(detail::message("branch_plan: completion_steps has ", completion_steps.size(),
                                         " entries, expected 1 or one for each of ", branching.size(),

@@ -30,6 +30,7 @@ struct flow_plan {
   bool redraw = false;      ///< draw trained successors again to train on them (forest::redraw)
   index_t max_batch = 0;    ///< rows the model takes in a call; 0: any. Never changes a result
   index_t max_bytes = 0;    ///< memory that the rollout may take; 0: any
+  bool check_velocities = true;  ///< throw where the model returns a number that is not finite
   log_prob_convention convention = {};
 
   /// The trained steps on a chain.
@@ -47,7 +48,7 @@ struct flow_plan {
                                         ", shared_noise = ", shared_noise,
                                         ": antithetic samples are an even number with shared noise"));
     }
-    detail::check_drawing_steps("flow_plan", "trained step", steps_on(steps), steps);
+    detail::check_default_steps("flow_plan", "trained step", "trained_steps", steps_on(steps), steps);
   }
 
   /// The plan in full. Throws as validate does, and what building a forest throws.

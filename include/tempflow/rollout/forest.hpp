@@ -68,8 +68,11 @@ struct draw_options {
 /// A plan in full: every state that a rollout visits. Copyable.
 class forest {
  public:
-  index_t max_batch = 0;  ///< rows the model takes in a call; 0: any. Never changes a result
+  /// Rows the model takes in a call, and rows of what a call needs beside the states; 0: any. Never changes a result.
+  index_t max_batch = 0;
   index_t max_bytes = 0;  ///< of a rollout's batches, kept and working (rollout_cost); 0: any
+  /// Throw where the model returns a number that is not finite; without, it goes on into samples and log-probs.
+  bool check_velocities = true;
   log_prob_convention convention = {};
   /// Siblings in pairs: the noise of an odd branch is minus that of the even branch before it.
   bool antithetic = false;

@@ -11,7 +11,9 @@
 #include <span>
 #include <vector>
 
+#include "tempflow/advantage/advantage_options.hpp"
 #include "tempflow/core/error.hpp"
+#include "tempflow/core/numeric.hpp"
 #include "tempflow/ops/detail/checks.hpp"
 #include "tempflow/rollout/trajectories.hpp"
 
@@ -23,52 +25,61 @@ enum class reward_fusion {
   path_probability  ///< from the leaves up, children by the softmax of their log-probs
 };
 
-/// A reward per row of a rollout, from one per sample.
+/// A reward per row of a rollout, from one per sample. Where rewards that are not finite are excluded, a row's is that of
+/// its other samples, and NaN where it has none, for group_advantages to exclude.
 ///
-/// Throws shape_error for another number of rewards than samples; for path_probability, value_error for a row
-/// that leads both to other rows and straight to samples, whose paths have no probabilities to compare.
+/// Throws shape_error for another number of rewards than samples; value_error for a reward that is not finite, unless
+/// these are excluded; for path_probability, value_error for a row that leads both to other rows and straight to
+/// samples, whose paths have no probabilities to compare.
 template <storage_scalar T, class Buffer>
 std::vector<double> fused_rewards(const trajectories<T, Buffer>& rollout, std::span<const double> rewards,
-                                  reward_fusion fusion = reward_fusion::mean) {
+                                  reward_fusion fusion = reward_fusion::mean,
+                                  not_finite_rewards not_finite = not_finite_rewards::refuse) {
   const auto at = [](index_t i) { return static_cast<std::size_t>(i); };
   detail::check_size("fused_rewards", "rewards", rewards.size(), rollout.samples().rows());
   const std::size_t rows = at(rollout.rows());
+  std::vector<double> sums(rows);  // of the rewards that count, as many as `counted`
+  std::vector<index_t> counted(rows), own_samples(rows);
+  for (std::size_t sample = 0; sample < rewards.size(); ++sample) {
+    const index_t last = rollout.last_row(static_cast<index_t>(sample));
+    if (last >= 0) ++own_samples[at(last)];
+    if (!is_finite(rewards[sample])) {
+      if (not_finite == not_finite_rewards::exclude) continue;
+      throw value_error(
+          detail::message("fused_rewards: rewards[", sample, "] = ", rewards[sample], ", must be finite"));
+    }
+    for (index_t row = last; row >= 0; row = rollout.row(row).parent) {
+      sums[at(row)] += rewards[sample], ++counted[at(row)];
+    }
+  }
+  const auto mean = [](double sum, index_t count) {
+    return count == 0 ? not_a_number : sum / static_cast<double>(count);
+  };
   std::vector<double> fused(rows);
   if (fusion == reward_fusion::mean) {
-    for (std::size_t sample = 0; sample < rewards.size(); ++sample) {
-      for (index_t row = rollout.last_row(static_cast<index_t>(sample)); row >= 0;
-           row = rollout.row(row).parent) {
-        fused[at(row)] += rewards[sample];
-      }
-    }
-    for (std::size_t row = 0; row < rows; ++row) {
-      fused[row] /= static_cast<double>(rollout.row(static_cast<index_t>(row)).samples);
-    }
+    for (std::size_t row = 0; row < rows; ++row) fused[row] = mean(sums[row], counted[row]);
     return fused;
   }
 
-  std::vector<double> own(rows), highest(rows, -HUGE_VAL), total(rows);
-  std::vector<index_t> own_samples(rows), children(rows);
-  for (std::size_t sample = 0; sample < rewards.size(); ++sample) {
-    const index_t row = rollout.last_row(static_cast<index_t>(sample));
-    if (row >= 0) own[at(row)] += rewards[sample], ++own_samples[at(row)];
-  }
+  std::vector<double> highest(rows, -HUGE_VAL), total(rows);
+  std::vector<index_t> children(rows);
   const auto log_probs = rollout.log_probs();
   for (std::size_t row = 0; row < rows; ++row) {
     const index_t parent = rollout.row(static_cast<index_t>(row)).parent;
     if (parent < 0) continue;
     ++children[at(parent)];
-    highest[at(parent)] = (std::max)(highest[at(parent)], log_probs[row]);
+    if (counted[row] > 0) highest[at(parent)] = (std::max)(highest[at(parent)], log_probs[row]);
   }
   for (std::size_t row = rows; row-- > 0;) {  // children come behind their parents
     if (children[row] > 0 && own_samples[row] > 0) {
       throw value_error(detail::message("fused_rewards: row ", row, " leads to ", children[row],
                                         " rows and straight to ", own_samples[row], " samples"));
     }
-    fused[row] =
-        children[row] > 0 ? fused[row] / total[row] : own[row] / static_cast<double>(own_samples[row]);
+    fused[row] = children[row] == 0 ? mean(sums[row], counted[row])
+                 : counted[row] > 0 ? fused[row] / total[row]
+                                    : not_a_number;
     const index_t parent = rollout.row(static_cast<index_t>(row)).parent;
-    if (parent < 0) continue;
+    if (parent < 0 || counted[row] == 0) continue;
     const double share = std::exp(log_probs[row] - highest[at(parent)]);
     fused[at(parent)] += share * fused[row];
     total[at(parent)] += share;

@@ -4,19 +4,19 @@
 
 // A rollout cut into batches of states to train on: for (const auto& batch : minibatches(rollout, ...)) { ... }
 
-#include <algorithm>
-#include <iterator>
 #include <memory>
-#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
 
+#include "tempflow/advantage/group_advantages.hpp"
 #include "tempflow/core/error.hpp"
 #include "tempflow/core/noise.hpp"
 #include "tempflow/ops/copy_rows.hpp"
 #include "tempflow/ops/policy_batch.hpp"
+#include "tempflow/rollout/detail/batch_iterator.hpp"
 #include "tempflow/rollout/detail/training_order.hpp"
+#include "tempflow/rollout/minibatch_options.hpp"
 #include "tempflow/rollout/trajectories.hpp"
 
 namespace tempflow {
@@ -29,9 +29,14 @@ struct minibatch : policy_batch<T> {
   std::span<const index_t> prompt;  ///< S, prompt ids
   std::span<const index_t> states;  ///< S, rows of the rollout's states
   std::span<const index_t> rows;    ///< R, rows of the rollout
+  index_t part = 0;                 ///< of joint_minibatches, the range whose batch it is
   bool completes_update = false;    ///< the optimiser should step after this batch
   std::shared_ptr<const void> storage;
 };
+
+/// Several of them in one update: joint_minibatches.hpp.
+template <storage_scalar T, class Buffer>
+class joint_minibatch_range;
 
 /// The batches of a rollout, gathered one at a time. Refers to the rollout.
 template <storage_scalar T, class Buffer = batch_buffer<T>>
@@ -41,28 +46,12 @@ class minibatch_range {
                   std::span<const double> weights, const minibatch_options& options)
       : rollout_(&rollout), order_(rollout, advantages, weights, options) {}
 
-  class iterator {
-   public:
-    using value_type = minibatch<T>;
-    using iterator_concept = std::input_iterator_tag;
-    using difference_type = std::ptrdiff_t;
-
-    iterator() = default;
-    iterator(minibatch_range* range, std::size_t at) : range_(range), at_(at) {}
-
-    minibatch<T> operator*() const { return range_->gather(at_); }
-    iterator& operator++() { return ++at_, *this; }
-    void operator++(int) { ++at_; }
-    bool operator==(const iterator& other) const { return at_ == other.at_; }
-
-   private:
-    minibatch_range* range_ = nullptr;
-    std::size_t at_ = 0;
-  };
+  using value_type = minibatch<T>;
+  using iterator = detail::batch_iterator<minibatch_range>;
 
   /// Throws value_error for a second pass over a rollout that stores no successors.
   iterator begin() {
-    if (passed_ && !rollout_->stores_successors()) {
+    if (!rollout_->stores_successors() && *passed_) {
       throw value_error(
           "minibatches: a second pass over a rollout that stores no successors: what is drawn again is on "
           "policy before the first optimiser step alone");
@@ -78,9 +67,16 @@ class minibatch_range {
   index_t skipped_states() const { return order_.skipped_states(); }
   index_t skipped_rows() const { return order_.skipped_rows(); }
 
+  /// States and rows that neither a batch has nor a mean counts (minibatch_options::leave_out).
+  index_t left_out_states() const { return order_.left_out_states(); }
+  index_t left_out_rows() const { return order_.left_out_rows(); }
+
   trajectories<T, Buffer>& rollout() const { return *rollout_; }
 
  private:
+  friend iterator;
+  friend class joint_minibatch_range<T, Buffer>;
+
   /// Memory of a batch: used again as soon as no batch shows it.
   struct buffers {
     Buffer x, y;
@@ -140,14 +136,14 @@ class minibatch_range {
     batch.advantages = to.advantage;
     batch.weights = to.weight;
     batch.convention = rollout_->convention();
-    batch.mean_over = piece.mean_over;
+    batch.mean_over = order_.rows_of_update(piece.update);
     batch.sigma = to.sigma;
     batch.prompt = to.prompt;
     batch.states = to.states;
     batch.rows = to.rows;
     batch.completes_update = piece.last;
     batch.without_zeros = order_.skipped_rows() > 0;
-    passed_ = passed_ || piece.last;
+    if (piece.last) *passed_ = true;
     batch.storage = buffers_;
     return batch;
   }
@@ -155,24 +151,35 @@ class minibatch_range {
   trajectories<T, Buffer>* rollout_;
   detail::training_order order_;
   std::shared_ptr<buffers> buffers_;
-  bool passed_ = false;
+  std::shared_ptr<bool> passed_ = std::make_shared<bool>(false);  ///< of the rollout: copies share it
 };
 
 /// Cuts a rollout into batches of at most `options.size` states.
 ///
 /// advantages: one per sample of the rollout, or per row (minibatch_options::advantages). weights: one per
 /// step of its chain (noise_aware_weights, uniform_weights or your own). Each state is in exactly one batch,
-/// with all its rows. Losses of the batches of one update add up to a mean over the update's rows, so
-/// gradients are accumulated by adding them; step the optimiser when `completes_update` says so.
+/// with all its rows, but for what options.leave_out leaves out. Losses of the batches of one update add up to a
+/// mean over the update's rows, so gradients are accumulated by adding them; step the optimiser when
+/// `completes_update` says so. An update of several rollouts: joint_minibatches.hpp.
 ///
-/// Throws shape_error for sizes that do not fit; value_error for a batch size or number of updates below 1,
-/// more updates than initial noises, or several of a rollout without successors, and advantages of samples for
-/// rows that led to several.
+/// Throws shape_error for sizes that do not fit; value_error for a rollout that was released, a batch size or number
+/// of updates below 1, more updates than initial noises, or several of a rollout without successors, advantages of
+/// samples for rows that led to several, and what is to be left out and is not there.
 template <storage_scalar T, class Buffer>
 minibatch_range<T, Buffer> minibatches(trajectories<T, Buffer>& rollout, std::span<const double> advantages,
                                        std::span<const double> weights,
                                        const minibatch_options& options = {}) {
   return {rollout, advantages, weights, options};
+}
+
+/// As above, without the samples whose reward was excluded (advantage_set::excluded), or rows, of advantages of
+/// rows: they are in no batch, and no mean counts them.
+template <storage_scalar T, class Buffer>
+minibatch_range<T, Buffer> minibatches(trajectories<T, Buffer>& rollout, const advantage_set& advantages,
+                                       std::span<const double> weights, minibatch_options options = {}) {
+  auto& left_out = options.leave_out.advantages;
+  left_out.insert(left_out.end(), advantages.excluded.begin(), advantages.excluded.end());
+  return minibatches(rollout, std::span<const double>(advantages.values), weights, options);
 }
 
 }  // namespace tempflow

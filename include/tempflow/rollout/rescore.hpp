@@ -38,12 +38,11 @@ TEMPFLOW_HIDDEN rescore_drift rescore(const B& backend, M& model,
   }
   rescore_drift drift;
   const auto old = batches.rollout().log_probs();
-  buffer_of<B, typename M::value_type> velocity;
+  buffer_of<B, velocity_of<M>> velocity;
   std::vector<double> fresh;
   for (const auto& batch : batches) {
     const index_t count = batch.x.rows();
-    if (velocity.rows() < count)
-      velocity = make_buffer<typename M::value_type>(backend, count, batch.x.columns());
+    if (velocity.rows() < count) velocity = make_buffer<velocity_of<M>>(backend, count, batch.x.columns());
     const auto v = velocity.view().slice(0, count);
     fresh.resize(batch.rows.size());
     model.velocity(batch.x, batch.sigma, batch.prompt, v);

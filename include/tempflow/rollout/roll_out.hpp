@@ -34,14 +34,18 @@ concept rollout_plan = requires(const P& plan, const chain& steps) {
 ///
 /// Throws value_error, schedule_error, shape_error or group_error for a plan, model or prompts that make no
 /// sense, and value_error for a rollout larger than max_bytes, before the model is called; exceptions of the
-/// model pass through.
+/// model pass through. Throws value_error, naming the step, prompt, seed and branch of the first, for velocities that
+/// are not finite (`check_velocities`): on a host after the model's call, with the element, on a device once all calls
+/// are made.
 template <backend B, velocity_model M>
 trajectories_of<B, M> roll_out(const B& backend, M& model, std::span<const index_t> prompts,
                                const forest& plan, noise_key key) {
   detail::check_prompts(prompts);
   detail::check_dimension(model.dimension());
-  const rollout_cost cost =
-      cost_of(plan, static_cast<index_t>(prompts.size()), model.dimension(), sizeof(typename M::value_type));
+  using T = typename M::value_type;
+  using V = velocity_of<M>;
+  const rollout_cost cost = cost_of(plan, static_cast<index_t>(prompts.size()), model.dimension(), sizeof(T),
+                                    std::same_as<T, V> ? 0 : sizeof(V));
   if (plan.max_bytes > 0 && cost.bytes + cost.working_bytes > plan.max_bytes) {
     throw value_error(detail::message("roll_out: takes ", cost.bytes + cost.working_bytes, " bytes, ",
                                       cost.bytes, " of them to keep; max_bytes = ", plan.max_bytes));

@@ -22,34 +22,35 @@ struct rollout_cost {
   index_t trained_states = 0;     ///< states to train on: the model's rows in an epoch
   index_t trained_rows = 0;       ///< transitions that leave them
   index_t bytes = 0;              ///< of states, samples and log-probs that the result keeps
-  index_t working_bytes = 0;      ///< batches that live while it runs
+  /// Of what lives while it runs: the velocities of a call and the states that it gathers, max_batch rows of each at
+  /// most; states on their way that are not kept; and a number per evaluation, where velocities are checked.
+  index_t working_bytes = 0;
 
   /// The rollout and an epoch of training in forward passes of the model; a backward pass counts as two. The
   /// reference policy of a KL takes trained_states more.
   index_t forward_passes() const { return model_evaluations + 3 * trained_states; }
 };
 
-/// Cost of a plan for `prompts` prompts of samples of `dimension` elements of `element_size` bytes; without a
-/// dimension, bytes are those of log-probs alone. Throws what validate throws, and value_error for counts
+/// Cost of a plan for `prompts` prompts of samples of `dimension` elements of `element_size` bytes, and of velocities
+/// of `velocity_size` where their type is not that of states (0: it is); without a dimension, bytes are those of log-probs
+/// alone. Throws what validate throws, and value_error for counts
 /// that are not positive or overflow.
 inline rollout_cost cost_of(const forest& plan, index_t prompts, index_t dimension = 0,
-                            index_t element_size = 4) {
+                            index_t element_size = 4, index_t velocity_size = 0) {
   using detail::rollout_memory;
   plan.validate();
   const detail::forest_layout layout(plan);
   const index_t states = layout.rows(rollout_memory::states), samples = layout.rows(rollout_memory::samples),
                 trunks = layout.rows(rollout_memory::trunk_samples),
-                working = layout.gathered + layout.largest_call + layout.rows(rollout_memory::scratch) +
-                          layout.rows(rollout_memory::history);
-  rollout_cost total{
-      .samples = samples, .trained_states = layout.trained_states, .trained_rows = layout.trained_rows};
-  for (index_t knot = 0; knot < plan.steps().steps(); ++knot) {
-    total.model_evaluations += layout.states_at(knot);
-  }
-  const double most = static_cast<double>(total.model_evaluations + states + samples + trunks + working);
-  if (prompts < 1 || dimension < 0 || element_size < 1 ||
+                between = layout.rows(rollout_memory::scratch) + layout.rows(rollout_memory::history);
+  rollout_cost total{.model_evaluations = layout.evaluations,
+                     .samples = samples,
+                     .trained_states = layout.trained_states,
+                     .trained_rows = layout.trained_rows};
+  const double most = static_cast<double>(3 * layout.evaluations + states + samples + trunks + between);
+  if (prompts < 1 || dimension < 0 || element_size < 1 || velocity_size < 0 ||
       static_cast<double>(prompts) * most * (static_cast<double>(dimension) + 1) *
-              static_cast<double>(element_size + 64) >
+              static_cast<double>(element_size + velocity_size + 64) >
           4e18) {
     throw value_error(detail::message("rollout: ", prompts, " prompts of ", states, " states and ",
                                       samples + trunks, " samples each, ", dimension, " elements of ",
@@ -65,10 +66,18 @@ inline rollout_cost cost_of(const forest& plan, index_t prompts, index_t dimensi
        {&total.model_evaluations, &total.samples, &total.trained_states, &total.trained_rows}) {
     *per_prompt *= prompts;
   }
-  constexpr auto log_prob = static_cast<index_t>(sizeof(double));
-  const index_t row = dimension * element_size;
-  total.bytes = prompts * ((states + samples + trunks) * row + layout.trained_rows * log_prob);
-  total.working_bytes = prompts * (working * row + (layout.draws - layout.trained_rows) * log_prob);
+  constexpr auto number = static_cast<index_t>(sizeof(double));
+  const bool predicts = velocity_size > 0 && layout.rows(rollout_memory::history) > 0;
+  const index_t row = dimension * element_size,
+                of_velocity =
+                    velocity_size > 0 ? velocity_size + (predicts ? element_size : 0) : element_size,
+                of_calls = detail::call_rows(layout.gathered * prompts, plan.max_batch) * row +
+                           detail::call_rows(layout.largest_call * prompts, plan.max_batch) * dimension *
+                               of_velocity,
+                numbers =
+                    layout.draws - layout.trained_rows + (plan.check_velocities ? layout.evaluations : 0);
+  total.bytes = prompts * ((states + samples + trunks) * row + layout.trained_rows * number);
+  total.working_bytes = of_calls + prompts * (between * row + numbers * number);
   return total;
 }
 

@@ -90,7 +90,15 @@ class trajectories {
   /// The batch that stores the states, which knows where it lies.
   const Buffer& state_buffer() const& { return data_.states; }
 
-  // A temporary rollout takes its storage with it: give it a name first.
+  /// Gives the parts out, buffers and tables, without a copy; the rollout is spent:
+  ///   auto samples = std::move(rollout).release().samples;
+  /// `trajectories(std::move(parts))` is a rollout again.
+  trajectory_data<T, Buffer> release() && { return std::move(data_); }
+
+  /// Whether release() or a move has left nothing of it.
+  bool released() const { return data_.steps.steps() == 0; }  // a chain has one or more
+
+  // A temporary rollout takes its storage with it: give it a name first, or release() it.
   void log_probs() const&& = delete;
   void samples() const&& = delete;
   void trunk_samples() const&& = delete;

@@ -28,6 +28,7 @@ struct tree_plan {
   bool redraw = false;      ///< draw trained successors again to train on them (forest::redraw)
   index_t max_batch = 0;    ///< rows the model takes in a call; 0: any. Never changes a result
   index_t max_bytes = 0;    ///< memory that the rollout may take; 0: any
+  bool check_velocities = true;  ///< throw where the model returns a number that is not finite
   log_prob_convention convention = {};
 
   /// The trained steps on a chain.
@@ -42,7 +43,7 @@ struct tree_plan {
     detail::check_at_least("tree_plan: children", children, 2);
     detail::check_at_least("tree_plan: first_seed", first_seed, 0);
     detail::check_drawing_steps("tree_plan", "split step", split_steps, steps);
-    detail::check_drawing_steps("tree_plan", "trained step", steps_on(steps), steps);
+    detail::check_default_steps("tree_plan", "trained step", "trained_steps", steps_on(steps), steps);
     if (antithetic && (children % 2 != 0 || split_steps.front() != steps.stochastic_steps().front())) {
       throw value_error(detail::message("tree_plan: antithetic, with ", children,
                                         " children and the first split at step ", split_steps.front(),

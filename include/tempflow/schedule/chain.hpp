@@ -27,7 +27,9 @@ class chain {
   /// Joins a grid and its transitions, of which alpha, beta and std count: the rest follows from the grid.
   /// deterministic: the ODE of the process that the transitions sample, `ode{}` for a flow; without it, plans
   /// that need the ODE refuse the chain. Throws schedule_error for a grid that check_sigmas rejects, another
-  /// number of transitions than steps, or one with a coefficient that is not finite or a negative std.
+  /// number of transitions than steps, or one with a coefficient that is not finite, a negative std, or a negative
+  /// alpha: no process of this kind turns its state around, but an explicit step does that is too long for its
+  /// noise.
   chain(std::vector<double> sigmas, std::vector<transition> transitions,
         deterministic_rule deterministic = {})
       : sigmas_(std::move(sigmas)),
@@ -44,6 +46,15 @@ class chain {
         throw schedule_error(detail::message("chain: step ", i, " has alpha = ", step.alpha,
                                              ", beta = ", step.beta, ", std = ", step.std));
       }
+      if (step.alpha < 0) {
+        throw schedule_error(
+            detail::message("chain: step ", i, " from sigma = ", sigmas_[i], " to ", sigmas_[i + 1],
+                            " has alpha = ", step.alpha, ", std = ", step.std,
+                            ": outside its stable range, alpha >= 0; lower the noise or shorten the step",
+                            i == 0 && sigmas_[0] > 0.99 && sigmas_[0] < pure_noise
+                                ? ", or start at 0.999 and up, flow_sde's pure noise"
+                                : ""));
+      }
       step.sigma = sigmas_[i];
       step.sigma_next = sigmas_[i + 1];
       step.dt = step.sigma - step.sigma_next;
@@ -57,6 +68,9 @@ class chain {
   /// The T + 1 noise levels, descending.
   std::span<const double> sigmas() const { return sigmas_; }
 
+  /// The T transitions, from the noisiest.
+  std::span<const transition> transitions() const { return transitions_; }
+
   /// Transition of step i, from sigma_i to sigma_{i+1}. Throws schedule_error for a step that is not there.
   const transition& operator[](index_t i) const { return transitions_[checked(i, steps())]; }
 
@@ -66,7 +80,7 @@ class chain {
 
   /// Deterministic step from sigma_from straight to sigma_to: the chain's own, or that of its rule; for a flow,
   /// Euler's. Throws schedule_error unless from < to are knots, where a rule is needed and the chain has none, and
-  /// for a rule that draws noise or gives a coefficient that is not finite.
+  /// for a rule that draws noise or gives a coefficient that is not finite or a negative alpha.
   transition ode_step(index_t from, index_t to) const {
     if (to <= from) {
       throw schedule_error(detail::message("chain: no ODE step from knot ", from, " to knot ", to));
@@ -80,7 +94,7 @@ class chain {
           "pass it to make_chain");
     }
     transition step = deterministic_({.sigma = sigma, .sigma_next = sigma_next});
-    if (!is_finite(step.alpha) || !is_finite(step.beta) || step.std != 0) {
+    if (!is_finite(step.alpha) || step.alpha < 0 || !is_finite(step.beta) || step.std != 0) {
       throw schedule_error(detail::message("chain: the deterministic step from knot ", from, " to knot ", to,
                                            " has alpha = ", step.alpha, ", beta = ", step.beta,
                                            ", std = ", step.std));
@@ -128,9 +142,8 @@ chain::deterministic_rule deterministic_rule_of(const Rule&) {
 }  // namespace detail
 
 /// A chain whose listed steps follow `rule`, and all others `deterministic`, or the rule's own where that is
-/// empty.
-/// Throws schedule_error for sigmas that do not descend, steps outside the grid, and other steps without a
-/// deterministic rule; and what the rules throw.
+/// empty. Throws schedule_error for sigmas that do not descend, steps outside the grid, other steps without a
+/// deterministic rule, and a step outside its stable range (alpha < 0); and what the rules throw.
 template <dynamics Rule>
 chain make_chain(std::vector<double> sigmas, const Rule& rule, std::span<const index_t> stochastic_steps,
                  chain::deterministic_rule deterministic = {}) {
@@ -153,7 +166,7 @@ chain make_chain(std::vector<double> sigmas, const Rule& rule, std::span<const i
 }
 
 /// A chain that follows `rule` at every step, and `deterministic` where a plan asks for the ODE. Throws
-/// schedule_error for sigmas that do not descend, and what the rule throws.
+/// schedule_error for sigmas that do not descend and a step outside its stable range, and what the rule throws.
 template <dynamics Rule, dynamics Deterministic>
 chain make_chain(std::vector<double> sigmas, const Rule& rule, const Deterministic& deterministic) {
   const auto steps = step_range(0, static_cast<index_t>(sigmas.size()) - 1);

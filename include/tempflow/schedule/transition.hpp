@@ -9,12 +9,16 @@
 // in the state x at sigma and the velocity v = dx/dsigma (about noise - data). Dynamics
 // (schedule/dynamics.hpp) only decide the three numbers; kernels see nothing else.
 
+#include <type_traits>
+
 #include "tempflow/config.hpp"
 #include "tempflow/core/index.hpp"
 
 namespace tempflow {
 
-/// One step of a chain, sigma (noisier) to sigma_next (cleaner). All in double, known before the model runs.
+/// One step of a chain, sigma (noisier) to sigma_next (cleaner). All in double, known before the model runs. Its
+/// layout is promised: seven doubles in this order and nothing else, so that a row-major table of T x 7 doubles is
+/// a table of T transitions, in any language.
 struct transition {
   double alpha = 1;       ///< factor of the state
   double beta = 0;        ///< factor of the velocity
@@ -29,5 +33,8 @@ struct transition {
 
   friend constexpr bool operator==(const transition&, const transition&) = default;
 };
+
+static_assert(std::is_trivially_copyable_v<transition> && std::is_standard_layout_v<transition>);
+static_assert(sizeof(transition) == 7 * sizeof(double));
 
 }  // namespace tempflow

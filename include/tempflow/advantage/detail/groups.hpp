@@ -2,13 +2,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// The order in which samples are visited group by group.
+// Samples visited group by group.
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
 
+#include "tempflow/core/error.hpp"
 #include "tempflow/core/index.hpp"
 
 namespace tempflow::detail {
@@ -32,6 +33,51 @@ inline void sort_by_group(std::span<const std::int64_t> groups, std::span<index_
     const index_t begin = order[--runs];
     for (index_t i = run_end(begin); i-- > begin;) order[--end] = i;
   }
+}
+
+/// visit(place): place(0), place(1), ... are the samples, by group. order: one entry per sample, to write to.
+template <class Visit>
+void by_group(std::span<const std::int64_t> groups, std::span<index_t> order, const Visit& visit) {
+  if (std::ranges::is_sorted(groups)) return visit([](std::size_t i) { return i; });
+  sort_by_group(groups, order);
+  visit([order](std::size_t i) { return static_cast<std::size_t>(order[i]); });
+}
+
+/// visit(first, last): place(first), ..., place(last - 1) are the samples of a group.
+template <class Place, class Visit>
+void for_each_group(std::span<const std::int64_t> groups, const Place& place, const Visit& visit) {
+  const auto same_group = [&](auto i, auto j) { return groups[place(i)] == groups[place(j)]; };
+  const std::size_t count = groups.size();
+  std::size_t last = 0, size = 1;
+  for (std::size_t first = 0; first < count; first = last) {
+    last = first + size;  // groups tend to be of one size
+    if (last > count || !same_group(first, last - 1) || (last < count && same_group(first, last))) {
+      for (last = first + 1; last < count && same_group(first, last);) ++last;
+      size = last - first;
+    }
+    visit(first, last);
+  }
+}
+
+struct group_sizes {
+  index_t smallest = 0, largest = 0;
+};
+
+/// Throws group_error for a group of another size than `expected`, if that is not 0.
+template <class Place>
+group_sizes sizes_of_groups(std::span<const std::int64_t> groups, const Place& place, index_t expected) {
+  group_sizes found;
+  for_each_group(groups, place, [&](std::size_t first, std::size_t last) {
+    const auto size = static_cast<index_t>(last - first);
+    if (expected != 0 && size != expected) {
+      throw group_error(message("group_advantages: group ", groups[place(first)], " has ", size,
+                                size == 1 ? " sample" : " samples", ", expected ", expected,
+                                " (group_size)"));
+    }
+    found.smallest = first == 0 ? size : (std::min)(found.smallest, size);
+    found.largest = (std::max)(found.largest, size);
+  });
+  return found;
 }
 
 }  // namespace tempflow::detail

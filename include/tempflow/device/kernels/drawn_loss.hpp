@@ -32,23 +32,24 @@ struct drawn_rows_kernel {
     const index_t row = (thread.block() * most_warps + thread.warp()) * warp_lanes + thread.lane();
     if (row >= count) return;
     const policy_factors factors = terms.factors_of(states[row], row);
-    outcomes[row] = conclude_row<Real>(
-        terms, factors, terms.score(factors.score, factors.score.old_log_prob, 0, 0), rows[row]);
+    outcomes[row] =
+        conclude_row<Real>(terms, factors, terms.score(factors.score, factors.score.old_log_prob, 0, 0),
+                           terms.expected_square(states[row]), rows[row]);
   }
 };
 
 /// A tile of a state's gradient for each warp, and the KL of the state's rows.
-template <storage_scalar T, storage_scalar G, bool HasReference>
+template <storage_scalar V, storage_scalar G, bool HasReference>
 struct drawn_gradient_kernel {
-  static constexpr int most_warps = tile_warps<T>;
+  static constexpr int most_warps = tile_warps<V>;
   static constexpr int least_blocks = 3;
 
-  batch_view<const T> v, v_ref;
+  batch_view<const V> v, v_ref;
   noise_table noise;
   sibling_rows of;
   row_table<transition> transitions;
   kl_denominator kl_over;
-  const policy_outcome<compute_t<T>>* outcomes;  ///< of each row
+  const policy_outcome<compute_t<V>>* outcomes;  ///< of each row
   policy_row* rows;
   std::uint32_t* broken;  ///< states whose gradient has to give way to zeros
   batch_view<G> gradient;
@@ -57,7 +58,7 @@ struct drawn_gradient_kernel {
 
   template <class Thread>
   TEMPFLOW_DEVICE void operator()(const Thread& thread) const {
-    const auto tile = reduction.tile_of<T>(thread, v.columns());
+    const auto tile = reduction.tile_of<V>(thread, v.columns());
     const index_t state = tile.row;
     if (tile.count > 0) {
       const double squared = write_tile(thread, tile);
@@ -75,19 +76,16 @@ struct drawn_gradient_kernel {
   }
 
  private:
-  using real = compute_t<T>;
-  static constexpr int width = warp_tile<T>::width;
+  using real = compute_t<V>;
+  static constexpr int width = warp_tile<V>::width;
 
   /// Writes a tile of the gradient, if it is wanted, and returns its sum of (v - v_ref)^2.
   template <class Thread>
-  TEMPFLOW_INLINE_DEVICE double write_tile(const Thread& thread, const warp_tile<T>& tile) const {
+  TEMPFLOW_INLINE_DEVICE double write_tile(const Thread& thread, const warp_tile<V>& tile) const {
     const finite_rows counted(of, outcomes, tile.row);
-    const warp_slab<T> slab(thread, thread.warp_in_block());
-    const T *const at_v = HasReference ? tile.of(v.row(tile.row)) : nullptr, *const at_ref =
-                                                                                 HasReference
-                                                                                     ? tile.of(v_ref.row(
-                                                                                           tile.row))
-                                                                                     : nullptr;
+    const warp_slab<V> slab(thread, thread.warp_in_block());
+    const V *at_v = nullptr, *at_ref = nullptr;
+    if constexpr (HasReference) at_v = tile.of(v.row(tile.row)), at_ref = tile.of(v_ref.row(tile.row));
     G* const to = gradient.empty() ? nullptr : tile.of(gradient.row(tile.row));
     bool fit = true;
     double squared = 0;
@@ -96,8 +94,8 @@ struct drawn_gradient_kernel {
         real d[width], g[width] = {};
         if constexpr (HasReference) {
           real ref[width];
-          thread.template load<T>(tile.template read<whole>(thread, at_v, access), d);
-          thread.template load<T>(tile.template read<whole>(thread, at_ref, access), ref);
+          thread.template load<V>(tile.template read<whole>(thread, at_v, access), d);
+          thread.template load<V>(tile.template read<whole>(thread, at_ref, access), ref);
           for (int j = 0; j < width; ++j) d[j] = d[j] - ref[j];
           slab.store(thread, access, d);
         }
@@ -122,7 +120,7 @@ struct drawn_gradient_kernel {
 
   /// The sum of slope std z over the rows that count.
   template <class Thread>
-  TEMPFLOW_INLINE_DEVICE void add_noise(const Thread&, const warp_tile<T>& tile, const finite_rows& counted,
+  TEMPFLOW_INLINE_DEVICE void add_noise(const Thread&, const warp_tile<V>& tile, const finite_rows& counted,
                                         int access, real (&g)[width]) const {
     if (counted.count == 0) return;
     const noise_key key = *noise.key;
@@ -132,7 +130,7 @@ struct drawn_gradient_kernel {
       const noise_draw draw = noise[row];
       const real std = row_coefficients<real>(transitions[tile.row], draw).std;
       float z[width];
-      tile_noise<T>(key, draw.id, tile).draw(access, z);
+      tile_noise<V>(key, draw.id, tile).draw(access, z);
       for (int j = 0; j < width; ++j) {
         const real r = drawn_residual(std, real{z[j]});
         g[j] = row == counted.first ? policy_gradient(outcome.slope, r)

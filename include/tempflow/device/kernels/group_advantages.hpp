@@ -3,7 +3,8 @@
 #pragma once
 
 // Group-relative advantages on a device, for rewards that were computed there: no way to the host and back.
-// Samples are sorted by group; then a thread sums up each group, in the host's order and hence with its bits.
+// Samples are sorted by group; then a thread sums up each group. Sums do not depend on their order (moments.hpp),
+// so they have the host's bits.
 
 #include <cstdint>
 #include <span>
@@ -58,20 +59,20 @@ struct rewards_in_order {
   }
 };
 
-/// The std of all rewards, by one warp: the order of the sum is the samples', so it cannot be shared.
+/// The std of all rewards, by one warp.
 struct global_std_kernel {
   static constexpr int most_warps = 1;
   static constexpr int least_blocks = 1;
 
   reward_terms rewards;
   index_t count;
-  std_estimate estimate;
+  advantage_options options;
   double* std;
 
   template <class Thread>
   TEMPFLOW_DEVICE void operator()(const Thread& thread) const {
     const rewards_in_order<Thread> in_order{thread, rewards, count};
-    const reward_moments all = moments(static_cast<std::size_t>(count), in_order, estimate);
+    const reward_moments all = moments(static_cast<std::size_t>(count), in_order, options);
     if (thread.lane() == 0) *std = all.std;
   }
 };
@@ -93,12 +94,12 @@ struct advantages_of_group {
     while (last < count && groups[last] == mine) ++last;
     const auto siblings = moments(
         static_cast<std::size_t>(last - first),
-        [&](std::size_t k) { return rewards(order[first + static_cast<index_t>(k)]); }, options.std);
+        [&](std::size_t k) { return rewards(order[first + static_cast<index_t>(k)]); }, options);
     const double divisor =
         advantage_divisor(options, siblings.std, global_std != nullptr ? *global_std : 0.0);
     for (index_t at = first; at < last; ++at) {
       const index_t i = order[at];
-      advantages[i] = advantage_of(rewards(i), siblings, divisor);
+      advantages[i] = advantage_of(options, rewards(i), siblings, divisor);
     }
   }
 };
@@ -132,7 +133,7 @@ TEMPFLOW_HIDDEN void run(const device_arguments<Device>& arguments, const group_
   double* global_std = nullptr;
   if (op.options.scale == advantage_scale::global_std) {
     global_std = call.template take<double>(1);
-    call.launch(global_std_kernel{terms, count, op.options.std, global_std}, {.blocks = 1});
+    call.launch(global_std_kernel{terms, count, op.options, global_std}, {.blocks = 1});
   }
   call.launch_for_each(count, advantages_of_group{.rewards = terms,
                                                   .groups = request.sorted_keys,

@@ -15,12 +15,13 @@
 namespace tempflow::detail {
 
 /// States: own_states or sibling_states.
-template <storage_scalar T, class States>
+template <storage_scalar T, storage_scalar V, class States>
 struct log_prob_kernel {
   static constexpr int most_warps = tile_warps<T>;
   static constexpr int least_blocks = 4;
 
-  batch_view<const T> x, v, y;
+  batch_view<const T> x, y;
+  batch_view<const V> v;
   States states;
   row_table<transition> steps;
   double* log_probs;
@@ -46,42 +47,45 @@ struct log_prob_kernel {
     const index_t state = states[tile.row];
     const row_coefficients<compute_t<T>> step(steps[state]);
     const warp_slab<T> slab(thread, thread.warp_in_block());
-    const T* const rows[] = {tile.of(x.row(state)), tile.of(v.row(state)), tile.of(y.row(tile.row))};
+    const T* const states_of_lane[] = {tile.of(x.row(state)), tile.of(y.row(tile.row))};
+    const V* const velocity[] = {tile.of(v.row(state))};
     double squared = 0;
-    dispatch_bool(tile.whole(rows[0], rows[1], rows[2]), [&](auto whole) {
-      tile.template each_read<whole>(thread, rows, [&](int access, const auto& at) {
+    dispatch_bool(tile.whole(states_of_lane[0], states_of_lane[1], velocity[0]), [&](auto whole) {
+      const auto visit = [&](int access, const auto& at, const auto& of_v) {
         compute_t<T> at_x[width], at_v[width], r[width];
         thread.template load<T>(at[0], at_x);
-        thread.template load<T>(at[1], at_v);
-        thread.template load<T>(at[2], r);
+        thread.template load<T>(at[1], r);
+        thread.template load<V>(of_v[0], at_v);
         for (int j = 0; j < width; ++j) r[j] = step.residual(at_x[j], at_v[j], r[j]);
         slab.store(thread, access, r);
-      });
+      };
+      tile.template each_read<whole>(thread, states_of_lane, velocity, visit);
       squared = slab.template sum_of_squares<whole>(thread, tile.count);
     });
     return squared;
   }
 };
 
-template <class Device, storage_scalar T, class States>
-TEMPFLOW_HIDDEN void launch_log_prob(device_call<Device>& call, const log_prob_op<T>& op, States&& states) {
+template <class Device, storage_scalar T, storage_scalar V, class States>
+TEMPFLOW_HIDDEN void launch_log_prob(device_call<Device>& call, const log_prob_op<T, V>& op,
+                                     States&& states) {
   const index_t rows = op.of.rows(), elements = op.x.columns();
-  log_prob_kernel<T, States> kernel{.x = op.x,
-                                    .v = op.v,
-                                    .y = op.y,
-                                    .states = std::move(states),
-                                    .steps = op.steps,
-                                    .log_probs = call.output("log_probs", op.log_probs),
-                                    .convention = op.convention,
-                                    .reduction = make_row_reduction<T>(call, rows, elements, 1),
-                                    .tables = {}};
+  log_prob_kernel<T, V, States> kernel{.x = op.x,
+                                       .y = op.y,
+                                       .v = op.v,
+                                       .states = std::move(states),
+                                       .steps = op.steps,
+                                       .log_probs = call.output("log_probs", op.log_probs),
+                                       .convention = op.convention,
+                                       .reduction = make_row_reduction<T>(call, rows, elements, 1),
+                                       .tables = {}};
   place_with_states(call, kernel, kernel.steps);
   call.launch(kernel, reduction_shape<T>(rows, elements));
   call.finish();
 }
 
-template <class Device, storage_scalar T>
-TEMPFLOW_HIDDEN void run(const device_arguments<Device>& arguments, const log_prob_op<T>& op) {
+template <class Device, storage_scalar T, storage_scalar V>
+TEMPFLOW_HIDDEN void run(const device_arguments<Device>& arguments, const log_prob_op<T, V>& op) {
   if (op.of.rows() < 1) return;
   device_call call(arguments, "log_prob");
   call.expects("x", op.x, "v", op.v, "y", op.y);

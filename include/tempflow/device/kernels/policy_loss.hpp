@@ -30,7 +30,8 @@ policy_terms<Objective, row_table> terms_for_kernel(const policy_terms<Objective
           .objective = terms.objective,
           .elements = terms.elements,
           .gradient_factor = terms.gradient_factor,
-          .has_reference = terms.has_reference};
+          .has_reference = terms.has_reference,
+          .vanishing = terms.vanishing};
 }
 
 /// Brings the terms of a kernel to the device.
@@ -41,12 +42,13 @@ void place_terms(device_call<Device>& call, Kernel& kernel) {
 }
 
 /// Launches the first pass, and returns what the rows come to.
-template <bool HasReference, class Device, storage_scalar T, storage_scalar G, class Objective, class States>
+template <bool HasReference, class Device, storage_scalar T, storage_scalar V, storage_scalar G,
+          class Objective, class States>
 TEMPFLOW_HIDDEN policy_outcome<compute_t<T>>* launch_policy_sums(device_call<Device>& call,
-                                                                 const policy_loss_op<T, G, Objective>& op,
+                                                                 const policy_loss_op<T, V, G, Objective>& op,
                                                                  States&& states, std::uint32_t* overflows,
                                                                  policy_row* to) {
-  using kernel_type = policy_sums_kernel<T, Objective, HasReference, States>;
+  using kernel_type = policy_sums_kernel<T, V, Objective, HasReference, States>;
   const index_t rows = op.of.rows(), elements = op.v.columns();
   kernel_type kernel{.in = {op.x, op.y, op.v, op.v_ref},
                      .states = std::move(states),
@@ -61,14 +63,15 @@ TEMPFLOW_HIDDEN policy_outcome<compute_t<T>>* launch_policy_sums(device_call<Dev
   return kernel.outcomes;
 }
 
-template <bool HasReference, class Device, storage_scalar T, storage_scalar G, class Objective>
-TEMPFLOW_HIDDEN void launch_policy_loss(device_call<Device>& call, const policy_loss_op<T, G, Objective>& op,
-                                        policy_row* to) {
+template <bool HasReference, class Device, storage_scalar T, storage_scalar V, storage_scalar G,
+          class Objective>
+TEMPFLOW_HIDDEN void launch_policy_loss(device_call<Device>& call,
+                                        const policy_loss_op<T, V, G, Objective>& op, policy_row* to) {
   const index_t rows = op.v.rows(), elements = op.v.columns(),
                 tiles = (elements - 1) / warp_tile<T>::size + 1;
-  const policy_inputs<T, HasReference> in{op.x, op.y, op.v, op.v_ref};
+  const policy_inputs<T, V, HasReference> in{op.x, op.y, op.v, op.v_ref};
   if constexpr (std::same_as<compute_t<T>, float>) {
-    using kernel_of_row = policy_row_kernel<T, G, Objective, HasReference>;
+    using kernel_of_row = policy_row_kernel<T, V, G, Objective, HasReference>;
     kernel_of_row kernel{.in = in,
                          .terms = terms_for_kernel(op.terms),
                          .gradient = op.gradient,
@@ -88,13 +91,13 @@ TEMPFLOW_HIDDEN void launch_policy_loss(device_call<Device>& call, const policy_
   if constexpr (std::same_as<G, float16>) overflows = call.template take<std::uint32_t>(rows);
   const auto* const outcomes = launch_policy_sums<HasReference>(call, op, own_states{}, overflows, to);
   if (op.gradient.empty()) return;
-  policy_gradient_kernel<T, G, HasReference> write{.in = in,
-                                                   .transitions = op.terms.transitions,
-                                                   .outcomes = outcomes,
-                                                   .overflows = overflows,
-                                                   .gradient = op.gradient,
-                                                   .tiles = no_row_reduction<T>(rows, elements),
-                                                   .tables = {}};
+  policy_gradient_kernel<T, V, G, HasReference> write{.in = in,
+                                                      .transitions = op.terms.transitions,
+                                                      .outcomes = outcomes,
+                                                      .overflows = overflows,
+                                                      .gradient = op.gradient,
+                                                      .tiles = no_row_reduction<T>(rows, elements),
+                                                      .tables = {}};
   call.place(write.tables, write.transitions);
   call.launch(write, tile_shape<T>(rows, elements));
   if constexpr (std::same_as<G, float16>) {
@@ -109,8 +112,9 @@ TEMPFLOW_HIDDEN void launch_policy_loss(device_call<Device>& call, const policy_
 }
 
 /// Clears the gradients of states that are marked, and marks their rows.
-template <class Device, storage_scalar T, storage_scalar G, class Objective>
-TEMPFLOW_HIDDEN void launch_clear_rows(device_call<Device>& call, const policy_loss_op<T, G, Objective>& op,
+template <class Device, storage_scalar T, storage_scalar V, storage_scalar G, class Objective>
+TEMPFLOW_HIDDEN void launch_clear_rows(device_call<Device>& call,
+                                       const policy_loss_op<T, V, G, Objective>& op,
                                        const sibling_tables& tables, const std::uint32_t* marked,
                                        policy_row* to) {
   const index_t states = op.of.states(), elements = op.v.columns();
@@ -125,9 +129,10 @@ TEMPFLOW_HIDDEN void launch_clear_rows(device_call<Device>& call, const policy_l
 }
 
 /// The loss of states that any number of rows leave.
-template <bool HasReference, class Device, storage_scalar T, storage_scalar G, class Objective>
-TEMPFLOW_HIDDEN void launch_sibling_loss(device_call<Device>& call, const policy_loss_op<T, G, Objective>& op,
-                                         policy_row* to) {
+template <bool HasReference, class Device, storage_scalar T, storage_scalar V, storage_scalar G,
+          class Objective>
+TEMPFLOW_HIDDEN void launch_sibling_loss(device_call<Device>& call,
+                                         const policy_loss_op<T, V, G, Objective>& op, policy_row* to) {
   const index_t states = op.of.states(), elements = op.v.columns();
   const sibling_tables tables(op.of);
   const auto* const outcomes =
@@ -138,14 +143,14 @@ TEMPFLOW_HIDDEN void launch_sibling_loss(device_call<Device>& call, const policy
     overflows = call.template take<std::uint32_t>(states);
     call.device().clear(overflows, sizeof(std::uint32_t) * static_cast<std::size_t>(states));
   }
-  sibling_gradient_kernel<T, G, HasReference> write{.in = {op.x, op.y, op.v, op.v_ref},
-                                                    .of = {std::span(tables.offsets)},
-                                                    .transitions = op.terms.transitions,
-                                                    .outcomes = outcomes,
-                                                    .overflows = overflows,
-                                                    .gradient = op.gradient,
-                                                    .tiles = no_row_reduction<T>(states, elements),
-                                                    .tables = {}};
+  sibling_gradient_kernel<T, V, G, HasReference> write{.in = {op.x, op.y, op.v, op.v_ref},
+                                                       .of = {std::span(tables.offsets)},
+                                                       .transitions = op.terms.transitions,
+                                                       .outcomes = outcomes,
+                                                       .overflows = overflows,
+                                                       .gradient = op.gradient,
+                                                       .tiles = no_row_reduction<T>(states, elements),
+                                                       .tables = {}};
   call.place(write.tables, write.transitions, write.of.offsets);
   call.launch(write, tile_shape<T>(states, elements));
   if constexpr (std::same_as<G, float16>) {
@@ -154,9 +159,10 @@ TEMPFLOW_HIDDEN void launch_sibling_loss(device_call<Device>& call, const policy
 }
 
 /// The loss of transitions whose noise is drawn again.
-template <bool HasReference, class Device, storage_scalar T, storage_scalar G, class Objective>
-TEMPFLOW_HIDDEN void launch_drawn_loss(device_call<Device>& call, const policy_loss_op<T, G, Objective>& op,
-                                       policy_row* to) {
+template <bool HasReference, class Device, storage_scalar T, storage_scalar V, storage_scalar G,
+          class Objective>
+TEMPFLOW_HIDDEN void launch_drawn_loss(device_call<Device>& call,
+                                       const policy_loss_op<T, V, G, Objective>& op, policy_row* to) {
   using rows_kernel = drawn_rows_kernel<compute_t<T>, Objective>;
   const index_t states = op.of.states(), rows = op.of.rows(), elements = op.v.columns();
   const sibling_tables tables(op.of);
@@ -173,7 +179,7 @@ TEMPFLOW_HIDDEN void launch_drawn_loss(device_call<Device>& call, const policy_l
   if (!HasReference && op.gradient.empty()) return;
   auto* const broken = call.template take<std::uint32_t>(states);
   call.device().clear(broken, sizeof(std::uint32_t) * static_cast<std::size_t>(states));
-  drawn_gradient_kernel<T, G, HasReference> write{
+  drawn_gradient_kernel<V, G, HasReference> write{
       .v = op.v,
       .v_ref = op.v_ref,
       .noise = {call.on_device(op.drawn->key), op.drawn->ids, op.drawn->antithetic},
@@ -184,18 +190,18 @@ TEMPFLOW_HIDDEN void launch_drawn_loss(device_call<Device>& call, const policy_l
       .rows = to,
       .broken = broken,
       .gradient = op.gradient,
-      .reduction = HasReference ? make_row_reduction<T>(call, states, elements, 1)
-                                : no_row_reduction<T>(states, elements),
+      .reduction = HasReference ? make_row_reduction<V>(call, states, elements, 1)
+                                : no_row_reduction<V>(states, elements),
       .tables = {}};
   call.place(write.tables, write.transitions, write.of.offsets, write.noise.ids);
-  call.launch(write, HasReference ? reduction_shape<T>(states, elements) : tile_shape<T>(states, elements));
+  call.launch(write, HasReference ? reduction_shape<V>(states, elements) : tile_shape<V>(states, elements));
   if (!op.gradient.empty() && (HasReference || std::same_as<G, float16>))
     launch_clear_rows(call, op, tables, broken, to);
 }
 
-template <class Device, storage_scalar T, storage_scalar G, class Objective>
+template <class Device, storage_scalar T, storage_scalar V, storage_scalar G, class Objective>
 TEMPFLOW_HIDDEN void run(const device_arguments<Device>& arguments,
-                         const policy_loss_op<T, G, Objective>& op) {
+                         const policy_loss_op<T, V, G, Objective>& op) {
   static_assert(std::is_trivially_copyable_v<Objective>,
                 "tempflow: an objective is copied to the device byte by byte: it must be trivially copyable");
   if (op.of.states() < 1) return;

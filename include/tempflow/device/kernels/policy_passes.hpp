@@ -14,13 +14,13 @@
 namespace tempflow::detail {
 
 /// The first pass: the numbers of each row, and its slopes. States: own_states or sibling_states.
-template <storage_scalar T, class Objective, bool HasReference, class States>
+template <storage_scalar T, storage_scalar V, class Objective, bool HasReference, class States>
 struct policy_sums_kernel {
   static constexpr int most_warps = tile_warps<T>;
   static constexpr int least_blocks = HasReference ? 3 : 4;
   static constexpr int slabs = HasReference ? 2 : 1;
 
-  policy_inputs<T, HasReference> in;
+  policy_inputs<T, V, HasReference> in;
   States states;
   policy_terms<Objective, row_table> terms;
   policy_outcome<compute_t<T>>* outcomes;
@@ -36,7 +36,7 @@ struct policy_sums_kernel {
     const index_t i = tile.row;
     if (tile.count > 0) {
       const index_t state = states[i];
-      const policy_slabs<T, HasReference> slab(thread);
+      const policy_slabs<T, V, HasReference> slab(thread);
       const auto sums = slab.read(thread, tile, in, state, terms.transitions[state]);
       reduction.store_partial(thread, tile, 0, sums.residual);
       if (HasReference) reduction.store_partial(thread, tile, 1, sums.difference);
@@ -51,12 +51,12 @@ struct policy_sums_kernel {
 };
 
 /// The second pass, of rows that leave a state each.
-template <storage_scalar T, storage_scalar G, bool HasReference>
+template <storage_scalar T, storage_scalar V, storage_scalar G, bool HasReference>
 struct policy_gradient_kernel {
   static constexpr int most_warps = tile_warps<T>;
   static constexpr int least_blocks = HasReference ? 3 : 4;
 
-  policy_inputs<T, HasReference> in;
+  policy_inputs<T, V, HasReference> in;
   row_table<transition> transitions;
   const policy_outcome<compute_t<T>>* outcomes;
   std::uint32_t* overflows;
@@ -75,15 +75,16 @@ struct policy_gradient_kernel {
     bool fit = true;
     in.with_rows(
         tile, i,
-        [&](auto whole, const auto& rows) {
+        [&](auto whole, const auto& of_states, const auto& of_velocities) {
           if (!outcome.finite) return write_zeros<whole>(thread, tile, to);
-          in.template each_access<whole>(
-              thread, tile, rows, transitions[i], [&](int access, const auto& r, const auto& d) {
-                real g[warp_tile<T>::width];
-                policy_gradients<HasReference>(outcome, r, d, g);
-                if constexpr (std::same_as<G, float16>) fit = fit && fit_fp16(g);
-                tile.template write<whole>(thread, to, access, thread.template store<G>(g));
-              });
+          in.template each_access<whole>(thread, tile, of_states, of_velocities, transitions[i],
+                                         [&](int access, const auto& r, const auto& d) {
+                                           real g[warp_tile<T>::width];
+                                           policy_gradients<HasReference>(outcome, r, d, g);
+                                           if constexpr (std::same_as<G, float16>) fit = fit && fit_fp16(g);
+                                           tile.template write<whole>(thread, to, access,
+                                                                      thread.template store<G>(g));
+                                         });
         },
         to);
     if constexpr (std::same_as<G, float16>) {

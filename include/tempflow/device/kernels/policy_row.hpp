@@ -28,13 +28,13 @@ constexpr index_t policy_row_shared_bytes(index_t warps, int slabs) {
 }
 
 /// A row for each cluster, a tile for each warp.
-template <storage_scalar T, storage_scalar G, class Objective, bool HasReference>
+template <storage_scalar T, storage_scalar V, storage_scalar G, class Objective, bool HasReference>
 struct policy_row_kernel {
   static constexpr int most_warps = policy_row_shared::most_warps;
   static constexpr int least_blocks = 2;
   static constexpr int slabs = HasReference ? 2 : 1;
 
-  policy_inputs<T, HasReference> in;
+  policy_inputs<T, V, HasReference> in;
   policy_terms<Objective, row_table> terms;
   batch_view<G> gradient;
   policy_row* rows;
@@ -49,7 +49,7 @@ struct policy_row_kernel {
     const warp_tile<T> tile(i, thread.block() * warps + warp, in.v.columns(), thread.lane());
     auto& shared =
         *reinterpret_cast<policy_row_shared*>(thread.shared() + warps * slabs * warp_slab<T>::bytes);
-    const policy_slabs<T, HasReference> slab(thread);
+    const policy_slabs<T, V, HasReference> slab(thread);
     if (warp == 0) {  // what the row needs beside its sums, while its elements are on their way
       if (tile.count > 0) in.prefetch(thread, tile);
       if (thread.lane() == 0) shared.factors = terms.factors_of(i, i);

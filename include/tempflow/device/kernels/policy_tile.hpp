@@ -27,17 +27,16 @@ struct policy_outcome {
 template <class Real, class Objective>
 TEMPFLOW_DEVICE policy_outcome<Real> conclude_row(const policy_terms<Objective, row_table>& terms,
                                                   const policy_factors& factors, policy_row row,
-                                                  policy_row& to) {
+                                                  double squared_residual, policy_row& to) {
   // An objective without TEMPFLOW_HD is an error here, in a function of the device alone; anywhere else it
   // would be a warning, and a kernel without the objective in it.
   const surrogate answer = terms.objective(row.log_ratio, factors.advantage, factors.weight);
-  terms.conclude(answer, row);
   policy_outcome<Real> outcome;
   outcome.slope = static_cast<Real>(terms.slope_of(factors.slope, answer));
   outcome.reference_slope = static_cast<Real>(factors.reference_slope);
-  row.finite = row.finite && is_finite(outcome.slope) && is_finite(outcome.reference_slope);
-  outcome.finite = row.finite;
-  if (!row.finite) row.surrogate = not_a_number;
+  terms.conclude(answer, outcome.slope, outcome.reference_slope, squared_residual, row);
+  outcome.finite = row.finite != 0;
+  if (!outcome.finite) row.surrogate = not_a_number;
   to = row;
   return outcome;
 }
@@ -50,12 +49,12 @@ TEMPFLOW_DEVICE policy_outcome<Real> conclude_row(const policy_terms<Objective, 
   return conclude_row<Real>(terms, factors,
                             terms.score(factors.score, factors.score.density.log_prob(squared_residual),
                                         squared_residual, squared_difference),
-                            to);
+                            squared_residual, to);
 }
 
 /// Marks a row whose gradient overflows its type: a loss scale that is too large for fp16.
 TEMPFLOW_DEVICE inline void mark_overflow(policy_row& row) {
-  row.finite = false;
+  row.finite = 0;
   row.surrogate = not_a_number;
 }
 
@@ -85,25 +84,28 @@ TEMPFLOW_INLINE_DEVICE void write_zeros(const Thread& thread, const warp_tile<T>
 }
 
 /// The batches that the loss reads.
-template <storage_scalar T, bool HasReference>
+template <storage_scalar T, storage_scalar V, bool HasReference>
 struct policy_inputs {
-  static constexpr int count = HasReference ? 4 : 3;
+  static constexpr int velocities = HasReference ? 2 : 1;
 
-  batch_view<const T> x, y, v, v_ref;  ///< y: by row, the others by state
+  batch_view<const T> x, y;  ///< y: by row, the others by state
+  batch_view<const V> v, v_ref;
 
-  /// Calls body(whole, rows) with the lane's part of a row's tile in each batch. state: that it leaves. others:
+  /// Calls body(whole, states, velocities) with the lane's part of a row's tile in each batch. state: that it leaves. others:
   /// further accesses.
   template <class Body, class... Others>
   TEMPFLOW_INLINE_DEVICE void with_rows(const warp_tile<T>& tile, index_t state, const Body& body,
                                         const Others*... others) const {
-    const T *const xi = tile.of(x.row(state)), *const yi = tile.of(y.row(tile.row)),
-                   *const vi = tile.of(v.row(state));
+    const T* const states[] = {tile.of(x.row(state)), tile.of(y.row(tile.row))};
+    const V* const vi = tile.of(v.row(state));
     if constexpr (HasReference) {
-      const T* const rows[] = {xi, yi, vi, tile.of(v_ref.row(state))};
-      dispatch_bool(tile.whole(xi, yi, vi, rows[3], others...), [&](auto whole) { body(whole, rows); });
+      const V* const both[] = {vi, tile.of(v_ref.row(state))};
+      dispatch_bool(tile.whole(states[0], states[1], vi, both[1], others...),
+                    [&](auto whole) { body(whole, states, both); });
     } else {
-      const T* const rows[] = {xi, yi, vi};
-      dispatch_bool(tile.whole(xi, yi, vi, others...), [&](auto whole) { body(whole, rows); });
+      const V* const one[] = {vi};
+      dispatch_bool(tile.whole(states[0], states[1], vi, others...),
+                    [&](auto whole) { body(whole, states, one); });
     }
   }
 
@@ -111,41 +113,45 @@ struct policy_inputs {
   /// its elements; d only with a reference.
   template <bool Whole, class Thread, class Visit>
   TEMPFLOW_INLINE_DEVICE void each_access(const Thread& thread, const warp_tile<T>& tile,
-                                          const T* const (&rows)[count], const transition& of_row,
-                                          const Visit& visit) const {
+                                          const T* const (&of_states)[2],
+                                          const V* const (&of_velocities)[velocities],
+                                          const transition& of_row, const Visit& visit) const {
     using real = compute_t<T>;
     constexpr int width = warp_tile<T>::width;
     const row_coefficients<real> step(of_row);
-    tile.template each_read<Whole>(thread, rows, [&](int access, const auto& at) {
+    const auto visit_words = [&](int access, const auto& at, const auto& of_v) {
       real at_x[width], at_v[width], r[width], d[width] = {};
       thread.template load<T>(at[0], at_x);
       thread.template load<T>(at[1], r);
-      thread.template load<T>(at[2], at_v);
+      thread.template load<V>(of_v[0], at_v);
       for (int j = 0; j < width; ++j) r[j] = step.residual(at_x[j], at_v[j], r[j]);
       if constexpr (HasReference) {
-        thread.template load<T>(at[3], d);
+        thread.template load<V>(of_v[1], d);
         for (int j = 0; j < width; ++j) d[j] = at_v[j] - d[j];
       }
       visit(access, r, d);
-    });
+    };
+    tile.template each_read<Whole>(thread, of_states, of_velocities, visit_words);
   }
 
   /// Has a tile on its way to the cache before the warp reads it, and takes no registers for it.
   template <class Thread>
   TEMPFLOW_INLINE_DEVICE void prefetch(const Thread& thread, const warp_tile<T>& tile) const {
-    with_rows(tile, tile.row, [&](auto whole, const auto& rows) {
+    with_rows(tile, tile.row, [&](auto whole, const auto& of_states, const auto& of_velocities) {
       if constexpr (decltype(whole)::value) {
-        for (const T* const row : rows) {
+        const auto all = [&](const auto* row) {
           static_for<warp_tile<T>::accesses>(
               [&]<int Access>() { thread.prefetch(row + Access * warp_tile<T>::stride); });
-        }
+        };
+        for (const T* const row : of_states) all(row);
+        for (const V* const row : of_velocities) all(row);
       }
     });
   }
 };
 
 /// r and v - v_ref of a warp's tile.
-template <storage_scalar T, bool HasReference>
+template <storage_scalar T, storage_scalar V, bool HasReference>
 class policy_slabs {
   using real = compute_t<T>;
   using tile_type = warp_tile<T>;
@@ -164,14 +170,15 @@ class policy_slabs {
   /// Reads a tile of a row that leaves a state, and returns its sums of squares.
   template <class Thread>
   TEMPFLOW_INLINE_DEVICE sums read(const Thread& thread, const tile_type& tile,
-                                   const policy_inputs<T, HasReference>& in, index_t state,
+                                   const policy_inputs<T, V, HasReference>& in, index_t state,
                                    const transition& step) const {
     sums of_tile{};
-    in.with_rows(tile, state, [&](auto whole, const auto& rows) {
-      in.template each_access<whole>(thread, tile, rows, step, [&](int access, const auto& r, const auto& d) {
-        residual_.store(thread, access, r);
-        if constexpr (HasReference) difference_.store(thread, access, d);
-      });
+    in.with_rows(tile, state, [&](auto whole, const auto& of_states, const auto& of_velocities) {
+      in.template each_access<whole>(thread, tile, of_states, of_velocities, step,
+                                     [&](int access, const auto& r, const auto& d) {
+                                       residual_.store(thread, access, r);
+                                       if constexpr (HasReference) difference_.store(thread, access, d);
+                                     });
       of_tile.residual = residual_.template sum_of_squares<whole>(thread, tile.count);
       if constexpr (HasReference) {
         of_tile.difference = difference_.template sum_of_squares<whole>(thread, tile.count);

@@ -43,23 +43,23 @@ class tile_noise {
 };
 
 /// Draws y of a tile, writes it, and returns the sum of squared residuals of what was written.
-template <reads Often, class Thread, storage_scalar T>
+template <reads Often, class Thread, storage_scalar T, storage_scalar V>
 TEMPFLOW_INLINE_DEVICE double sample_tile(const Thread& thread, const warp_tile<T>& tile,
-                                          const T* const (&rows)[2], T* y,
+                                          const T* const (&x)[1], const V* const (&v)[1], T* y,
                                           const row_coefficients<compute_t<T>>& step,
                                           const tile_noise<T>& noise) {
   using real = compute_t<T>;
   constexpr int width = warp_tile<T>::width;
   const warp_slab<T> slab(thread, thread.warp_in_block());
   double squared = 0;
-  dispatch_bool(tile.whole(rows[0], rows[1], y), [&](auto whole) {
+  dispatch_bool(tile.whole(x[0], v[0], y), [&](auto whole) {
     tile.template each_read<whole, Often, Often == reads::once>(
-        thread, rows, [&](int access, const auto& at) {
+        thread, x, v, [&](int access, const auto& of_x, const auto& of_v) {
           real at_x[width], at_v[width], at_y[width];
           float z[width];
           noise.draw(access, z);
-          thread.template load<T>(at[0], at_x);
-          thread.template load<T>(at[1], at_v);
+          thread.template load<T>(of_x[0], at_x);
+          thread.template load<V>(of_v[0], at_v);
           for (int j = 0; j < width; ++j) at_y[j] = step.draw(at_x[j], at_v[j], real{z[j]});
           const auto drawn = thread.template store<T>(at_y);
           tile.template write<whole>(thread, y, access, drawn);
@@ -73,16 +73,16 @@ TEMPFLOW_INLINE_DEVICE double sample_tile(const Thread& thread, const warp_tile<
 }
 
 /// Writes the mean of a tile: the step of the ODE.
-template <reads Often, class Thread, storage_scalar T>
+template <reads Often, class Thread, storage_scalar T, storage_scalar V>
 TEMPFLOW_INLINE_DEVICE void advance_tile(const Thread& thread, const warp_tile<T>& tile,
-                                         const T* const (&rows)[2], T* y,
+                                         const T* const (&x)[1], const V* const (&v)[1], T* y,
                                          const row_coefficients<compute_t<T>>& step) {
   constexpr int width = warp_tile<T>::width;
-  dispatch_bool(tile.whole(rows[0], rows[1], y), [&](auto whole) {
-    tile.template each_read<whole, Often>(thread, rows, [&](int access, const auto& at) {
+  dispatch_bool(tile.whole(x[0], v[0], y), [&](auto whole) {
+    tile.template each_read<whole, Often>(thread, x, v, [&](int access, const auto& of_x, const auto& of_v) {
       compute_t<T> next[width], at_v[width];
-      thread.template load<T>(at[0], next);
-      thread.template load<T>(at[1], at_v);
+      thread.template load<T>(of_x[0], next);
+      thread.template load<V>(of_v[0], at_v);
       for (int j = 0; j < width; ++j) next[j] = step.mean(next[j], at_v[j]);
       tile.template write<whole>(thread, y, access, thread.template store<T>(next));
     });

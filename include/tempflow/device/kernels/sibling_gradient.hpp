@@ -31,12 +31,12 @@ struct finite_rows {
 };
 
 /// A tile of a state's gradient for each warp.
-template <storage_scalar T, storage_scalar G, bool HasReference>
+template <storage_scalar T, storage_scalar V, storage_scalar G, bool HasReference>
 struct sibling_gradient_kernel {
   static constexpr int most_warps = tile_warps<T>;
   static constexpr int least_blocks = HasReference && sizeof(T) == 2 ? 2 : 3;
 
-  policy_inputs<T, HasReference> in;
+  policy_inputs<T, V, HasReference> in;
   sibling_rows of;
   row_table<transition> transitions;
   const policy_outcome<compute_t<T>>* outcomes;  ///< of each row
@@ -51,9 +51,9 @@ struct sibling_gradient_kernel {
     if (tile.count <= 0) return;
     const index_t state = tile.row;
     const finite_rows rows(of, outcomes, state);
-    const T *const x = tile.of(in.x.row(state)), *const v = tile.of(in.v.row(state)),
-                   *const v_ref = HasReference ? tile.of(in.v_ref.row(state)) : v,
-                   *const y = tile.of(in.y.data());
+    const T *const x = tile.of(in.x.row(state)), *const y = tile.of(in.y.data());
+    const V *const v = tile.of(in.v.row(state)), *const v_ref =
+                                                     HasReference ? tile.of(in.v_ref.row(state)) : v;
     G* const to = tile.of(gradient.row(state));
     bool fit = true;
     dispatch_bool(tile.whole(x, v, v_ref, y, y + in.y.row_stride(), to), [&](auto whole) {
@@ -63,9 +63,9 @@ struct sibling_gradient_kernel {
         tile.template write<whole>(thread, to, access, thread.template store<G>(g));
       };
       if constexpr (HasReference) {
-        each_sum<whole>(thread, tile, rows, {x, v, v_ref}, write);
+        each_sum<whole>(thread, tile, rows, {x}, {v, v_ref}, write);
       } else {
-        each_sum<whole>(thread, tile, rows, {x, v}, write);
+        each_sum<whole>(thread, tile, rows, {x}, {v}, write);
       }
     });
     if constexpr (std::same_as<G, float16>) {
@@ -77,16 +77,16 @@ struct sibling_gradient_kernel {
   using real = compute_t<T>;
   static constexpr int width = warp_tile<T>::width;
 
-  /// Calls write(access, g) with the elements of the gradient of each access to a tile. from: x, v and v_ref.
-  template <bool Whole, class Thread, int Batches, class Write>
+  /// Calls write(access, g) with the elements of the gradient of each access to a tile. velocities: v and v_ref.
+  template <bool Whole, class Thread, int Velocities, class Write>
   TEMPFLOW_INLINE_DEVICE void each_sum(const Thread& thread, const warp_tile<T>& tile,
-                                       const finite_rows& rows, const T* const (&from)[Batches],
-                                       const Write& write) const {
+                                       const finite_rows& rows, const T* const (&x)[1],
+                                       const V* const (&velocities)[Velocities], const Write& write) const {
     const row_coefficients<real> step(transitions[tile.row]);
-    tile.template each_read<Whole>(thread, from, [&](int access, const auto& at) {
+    const auto visit = [&](int access, const auto& of_x, const auto& of_v) {
       real at_x[width], at_v[width], r[width], g[width];
-      thread.template load<T>(at[0], at_x);
-      thread.template load<T>(at[1], at_v);
+      thread.template load<T>(of_x[0], at_x);
+      thread.template load<V>(of_v[0], at_v);
       const auto residual = [&](index_t row) {
         thread.template load<T>(tile.template read<Whole>(thread, tile.of(in.y.row(row)), access), r);
         for (int j = 0; j < width; ++j) r[j] = step.residual(at_x[j], at_v[j], r[j]);
@@ -102,11 +102,12 @@ struct sibling_gradient_kernel {
       }
       if constexpr (HasReference) {
         const real slope = static_cast<real>(rows.count) * of_first.reference_slope;
-        thread.template load<T>(at[2], r);
+        thread.template load<V>(of_v[1], r);
         for (int j = 0; j < width; ++j) g[j] = policy_gradient_plus(g[j], slope, at_v[j] - r[j]);
       }
       write(access, g);
-    });
+    };
+    tile.template each_read<Whole>(thread, x, velocities, visit);
   }
 };
 

@@ -11,12 +11,13 @@
 
 namespace tempflow::detail {
 
-template <storage_scalar T>
+template <storage_scalar T, storage_scalar V>
 struct step_kernel {
   static constexpr int most_warps = tile_warps<T>;
-  static constexpr int least_blocks = 3;
+  static constexpr int least_blocks = sizeof(V) > sizeof(T) ? 1 : 3;  // wide velocities take more registers
 
-  batch_view<const T> x, v;
+  batch_view<const T> x;
+  batch_view<const V> v;
   batch_view<T> y;
   row_table<transition> steps;
   noise_table noise;
@@ -33,7 +34,7 @@ struct step_kernel {
       const noise_draw draw = noise[i];
       // The identity is asked for again: kept for both, it is a register too many.
       const double squared =
-          sample_tile<reads::once>(thread, tile, {tile.of(x.row(i)), tile.of(v.row(i))}, tile.of(y.row(i)),
+          sample_tile<reads::once>(thread, tile, {tile.of(x.row(i))}, {tile.of(v.row(i))}, tile.of(y.row(i)),
                                    row_coefficients<compute_t<T>>(steps[i], draw),
                                    tile_noise<T>(*noise.key, noise[thread.launder(i)].id, tile));
       if (log_probs != nullptr) reduction.store_partial(thread, tile, 0, squared);
@@ -44,12 +45,13 @@ struct step_kernel {
   }
 };
 
-template <storage_scalar T>
+template <storage_scalar T, storage_scalar V>
 struct branch_step_kernel {
   static constexpr int most_warps = tile_warps<T>;
   static constexpr int least_blocks = 2;  // as many as leave x and v their room in the cache
 
-  batch_view<const T> x, v;
+  batch_view<const T> x;
+  batch_view<const V> v;
   row_table<transition> trunk_steps, branch_steps;
   noise_table noise;
   batch_view<T> trunk, branches;
@@ -76,9 +78,10 @@ struct branch_step_kernel {
   TEMPFLOW_INLINE_DEVICE void write_tile(const Thread& thread, const warp_tile<T>& tile) const {
     using real = compute_t<T>;
     const index_t i = tile.row, explorations = reduction.width;
-    const T* const rows[] = {tile.of(x.row(i)), tile.of(v.row(i))};
+    const T* const of_x[] = {tile.of(x.row(i))};
+    const V* const of_v[] = {tile.of(v.row(i))};
     if (trunk.data() != nullptr) {
-      advance_tile<reads::again>(thread, tile, rows, tile.of(trunk.row(i)),
+      advance_tile<reads::again>(thread, tile, of_x, of_v, tile.of(trunk.row(i)),
                                  row_coefficients<real>(trunk_steps[i]));
     }
     const noise_key key = *noise.key;
@@ -91,18 +94,19 @@ struct branch_step_kernel {
       const noise_key same{.seed = thread.launder(key.seed), .update = thread.launder(key.update)};
       reduction.store_partial(
           thread, tile, k,
-          sample_tile<reads::again>(thread, again, rows, tile.of(branches.row(i * explorations + k)), aside,
-                                    tile_noise<T>(same, draw.id, again)));
+          sample_tile<reads::again>(thread, again, of_x, of_v, tile.of(branches.row(i * explorations + k)),
+                                    aside, tile_noise<T>(same, draw.id, again)));
     }
   }
 };
 
-template <storage_scalar T>
+template <storage_scalar T, storage_scalar V>
 struct ode_step_kernel {
   static constexpr int most_warps = tile_warps<T>;
   static constexpr int least_blocks = 4;
 
-  batch_view<const T> x, v;
+  batch_view<const T> x;
+  batch_view<const V> v;
   batch_view<T> y;
   row_table<transition> steps;
   row_reduction tiles;
@@ -113,7 +117,7 @@ struct ode_step_kernel {
     const auto tile = tiles.tile_of<T>(thread, x.columns());
     const index_t i = tile.row;
     if (tile.count <= 0) return;
-    advance_tile<reads::once>(thread, tile, {tile.of(x.row(i)), tile.of(v.row(i))}, tile.of(y.row(i)),
+    advance_tile<reads::once>(thread, tile, {tile.of(x.row(i))}, {tile.of(v.row(i))}, tile.of(y.row(i)),
                               row_coefficients<compute_t<T>>(steps[i]));
   }
 };
@@ -149,63 +153,63 @@ struct fill_noise_kernel {
   }
 };
 
-template <class Device, storage_scalar T>
-TEMPFLOW_HIDDEN void run(const device_arguments<Device>& arguments, const step_op<T>& op) {
+template <class Device, storage_scalar T, storage_scalar V>
+TEMPFLOW_HIDDEN void run(const device_arguments<Device>& arguments, const step_op<T, V>& op) {
   if (op.x.empty()) return;
   device_call call(arguments, "step");
   call.expects("x", op.x, "v", op.v, "y", op.y);
   const index_t rows = op.x.rows(), elements = op.x.columns();
   double* const log_probs = call.output("log_probs", op.log_probs);
   const bool sums = log_probs != nullptr;
-  step_kernel<T> kernel{.x = op.x,
-                        .v = op.v,
-                        .y = op.y,
-                        .steps = op.steps,
-                        .noise = {call.on_device(op.noise.key), op.noise.ids, op.noise.antithetic},
-                        .log_probs = log_probs,
-                        .convention = op.convention,
-                        .reduction = sums ? make_row_reduction<T>(call, rows, elements, 1)
-                                          : no_row_reduction<T>(rows, elements),
-                        .tables = {}};
+  step_kernel<T, V> kernel{.x = op.x,
+                           .v = op.v,
+                           .y = op.y,
+                           .steps = op.steps,
+                           .noise = {call.on_device(op.noise.key), op.noise.ids, op.noise.antithetic},
+                           .log_probs = log_probs,
+                           .convention = op.convention,
+                           .reduction = sums ? make_row_reduction<T>(call, rows, elements, 1)
+                                             : no_row_reduction<T>(rows, elements),
+                           .tables = {}};
   call.place(kernel.tables, kernel.steps, kernel.noise.ids);
   call.launch(kernel, reduction_shape<T>(rows, elements));
   call.finish();
 }
 
-template <class Device, storage_scalar T>
-TEMPFLOW_HIDDEN void run(const device_arguments<Device>& arguments, const branch_step_op<T>& op) {
+template <class Device, storage_scalar T, storage_scalar V>
+TEMPFLOW_HIDDEN void run(const device_arguments<Device>& arguments, const branch_step_op<T, V>& op) {
   if (op.x.empty()) return;
   device_call call(arguments, "branch_step");
   call.expects("x", op.x, "v", op.v, "trunk", op.trunk, "branches", op.branches);
   const index_t rows = op.x.rows(), elements = op.x.columns();
-  branch_step_kernel<T> kernel{.x = op.x,
-                               .v = op.v,
-                               .trunk_steps = op.trunk_steps,
-                               .branch_steps = op.branch_steps,
-                               .noise = {call.on_device(op.noise.key), op.noise.ids, op.noise.antithetic},
-                               .trunk = op.trunk,
-                               .branches = op.branches,
-                               .log_probs = call.output("log_probs", op.log_probs),
-                               .convention = op.convention,
-                               .reduction = make_row_reduction<T>(call, rows, elements, op.explorations()),
-                               .tables = {}};
+  branch_step_kernel<T, V> kernel{.x = op.x,
+                                  .v = op.v,
+                                  .trunk_steps = op.trunk_steps,
+                                  .branch_steps = op.branch_steps,
+                                  .noise = {call.on_device(op.noise.key), op.noise.ids, op.noise.antithetic},
+                                  .trunk = op.trunk,
+                                  .branches = op.branches,
+                                  .log_probs = call.output("log_probs", op.log_probs),
+                                  .convention = op.convention,
+                                  .reduction = make_row_reduction<T>(call, rows, elements, op.explorations()),
+                                  .tables = {}};
   call.place(kernel.tables, kernel.trunk_steps, kernel.branch_steps, kernel.noise.ids);
   call.launch(kernel, reduction_shape<T>(rows, elements));
   call.finish();
 }
 
-template <class Device, storage_scalar T>
-TEMPFLOW_HIDDEN void run(const device_arguments<Device>& arguments, const ode_step_op<T>& op) {
+template <class Device, storage_scalar T, storage_scalar V>
+TEMPFLOW_HIDDEN void run(const device_arguments<Device>& arguments, const ode_step_op<T, V>& op) {
   if (op.x.empty()) return;
   device_call call(arguments, "ode_step");
   call.expects("x", op.x, "v", op.v, "y", op.y);
   const index_t rows = op.x.rows(), elements = op.x.columns();
-  ode_step_kernel<T> kernel{.x = op.x,
-                            .v = op.v,
-                            .y = op.y,
-                            .steps = op.steps,
-                            .tiles = no_row_reduction<T>(rows, elements),
-                            .tables = {}};
+  ode_step_kernel<T, V> kernel{.x = op.x,
+                               .v = op.v,
+                               .y = op.y,
+                               .steps = op.steps,
+                               .tiles = no_row_reduction<T>(rows, elements),
+                               .tables = {}};
   call.place(kernel.tables, kernel.steps);
   call.launch(kernel, tile_shape<T>(rows, elements));
 }

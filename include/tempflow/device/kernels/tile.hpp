@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// A tile of 1,024 elements: what a warp works on, 32 elements per lane. Memory is read and written 16 bytes
-// per lane, neighbours next to each other.
+// A tile of 1,024 elements: what a warp works on, 32 elements per lane. Rows of the tile's storage type are read and
+// written 16 bytes per lane, neighbours next to each other; rows of another type as many elements at once.
 
 #include <algorithm>
 #include <cstdint>
@@ -89,20 +89,20 @@ struct warp_tile {
   TEMPFLOW_INLINE_DEVICE int left(int access) const { return count - access * stride - lane * width; }
 
   /// Reads an access; zeros beyond the row. Whole accesses are the thread's to read.
-  template <bool Whole, reads Often = reads::once, class Thread>
-  TEMPFLOW_INLINE_DEVICE words<T> read(const Thread& thread, const T* of_lane, int access) const {
-    const T* const from = of_lane + access * stride;
+  template <bool Whole, reads Often = reads::once, class Thread, storage_scalar R>
+  TEMPFLOW_INLINE_DEVICE words<R> read(const Thread& thread, const R* of_lane, int access) const {
+    const R* const from = of_lane + access * stride;
     if constexpr (Whole && Often == reads::once) {
-      return thread.template read_once<sizeof(words<T>)>(from);
+      return thread.template read_once<sizeof(words<R>)>(from);
     } else if constexpr (Whole) {
-      return thread.template read<sizeof(words<T>)>(from);
+      return thread.template read<sizeof(words<R>)>(from);
     } else {
       struct {
-        T value[width];
+        R value[width];
       } elements;
       const int there = left(access);
-      for (int j = 0; j < width; ++j) elements.value[j] = j < there ? from[j] : T{};
-      return bit_cast<words<T>>(elements);
+      for (int j = 0; j < width; ++j) elements.value[j] = j < there ? from[j] : R{};
+      return bit_cast<words<R>>(elements);
     }
   }
 
@@ -141,30 +141,58 @@ struct warp_tile {
     }
   }
 
-  /// Calls visit(access, words) for each access, with the elements of all rows there. Two accesses or four are
-  /// read before they are visited, so that memory has enough to do; the barriers hold compilers to no more than
-  /// there are registers for. First: the barriers also keep them from putting reads off until a visit needs
-  /// them, which matters where it does much before.
-  template <bool Whole, reads Often = reads::once, bool First = false, class Thread, class Visit, int Rows>
-  TEMPFLOW_INLINE_DEVICE void each_read(const Thread& thread, const T* const (&of_lane)[Rows],
+  /// Calls visit(access, words) for each access, with the elements of all rows there.
+  template <bool Whole, reads Often = reads::once, class Thread, storage_scalar R, int Rows, class Visit>
+  TEMPFLOW_INLINE_DEVICE void each_read(const Thread& thread, const R* const (&of_lane)[Rows],
+                                        const Visit& visit) const {
+    constexpr int at_once = Whole ? (Rows == 1 ? 4 : 2) : 1;
+    words<R> values[at_once][Rows];
+    each_turn<Whole, at_once, false>(
+        thread,
+        [&](int slot, int access) {
+          static_for<Rows>(
+              [&]<int I>() { values[slot][I] = read<Whole, Often>(thread, of_lane[I], access); });
+        },
+        [&](int slot, int access) { visit(access, values[slot]); });
+  }
+
+  /// Calls visit(access, words, words) for each access, with those of states and of velocities. First: see
+  /// each_turn.
+  template <bool Whole, reads Often = reads::once, bool First = false, class Thread, int States,
+            storage_scalar V, int Velocities, class Visit>
+  TEMPFLOW_INLINE_DEVICE void each_read(const Thread& thread, const T* const (&states)[States],
+                                        const V* const (&velocities)[Velocities], const Visit& visit) const {
+    constexpr int at_once = Whole ? 2 : 1;
+    words<T> x[at_once][States];
+    words<V> v[at_once][Velocities];
+    each_turn<Whole, at_once, First>(
+        thread,
+        [&](int slot, int access) {
+          static_for<States>([&]<int I>() { x[slot][I] = read<Whole, Often>(thread, states[I], access); });
+          static_for<Velocities>(
+              [&]<int I>() { v[slot][I] = read<Whole, Often>(thread, velocities[I], access); });
+        },
+        [&](int slot, int access) { visit(access, x[slot], v[slot]); });
+  }
+
+ private:
+  /// Calls read_into(slot, access) for a few accesses, and then visit(slot, access) for them, so that memory has enough
+  /// to do; the barriers hold compilers to no more than there are registers for. First: the barriers also keep them
+  /// from putting reads off until a visit needs them, which matters where it does much before.
+  template <bool Whole, int AtOnce, bool First, class Thread, class Read, class Visit>
+  TEMPFLOW_INLINE_DEVICE void each_turn(const Thread& thread, const Read& read_into,
                                         const Visit& visit) const {
     if constexpr (Whole) {
-      constexpr int at_once = Rows == 1 ? 4 : 2;
-      static_for<accesses / at_once>([&]<int Turn>() {
-        words<T> values[at_once][Rows];
-        static_for<at_once>([&]<int A>() {
-          static_for<Rows>(
-              [&]<int R>() { values[A][R] = read<Whole, Often>(thread, of_lane[R], Turn * at_once + A); });
-        });
+      static_for<accesses / AtOnce>([&]<int Turn>() {
+        static_for<AtOnce>([&]<int Slot>() { read_into(Slot, Turn * AtOnce + Slot); });
         if constexpr (First) thread.sync_warp();
-        static_for<at_once>([&]<int A>() { visit(Turn * at_once + A, values[A]); });
+        static_for<AtOnce>([&]<int Slot>() { visit(Slot, Turn * AtOnce + Slot); });
         thread.sync_warp();
       });
     } else {
       each_access<Whole>(thread, [&](int access) {
-        words<T> values[Rows];
-        static_for<Rows>([&]<int R>() { values[R] = read<Whole>(thread, of_lane[R], access); });
-        visit(access, values);
+        read_into(0, access);
+        visit(0, access);
       });
     }
   }

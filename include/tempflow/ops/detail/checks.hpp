@@ -146,9 +146,9 @@ void check_same_or_apart(std::string_view operation, std::string_view output_nam
 }
 
 /// Sampling scores what it wrote against what it read: they must not share memory.
-template <class T>
+template <class T, class V>
 void check_not_in_place(std::string_view operation, const batch_view<const T>& x,
-                        const batch_view<const T>& v, const batch_view<T>& y) {
+                        const batch_view<const V>& v, const batch_view<T>& y) {
   if (overlap(y, x) || overlap(y, v)) {
     throw shape_error(
         message(operation, ": the next state must not be written over the state or the velocity"));

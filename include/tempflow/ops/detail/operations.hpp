@@ -18,15 +18,19 @@
 #include "tempflow/core/per_row.hpp"
 #include "tempflow/core/stream_value.hpp"
 #include "tempflow/objective/gaussian.hpp"
+#include "tempflow/objective/policy_statistics.hpp"
 #include "tempflow/ops/detail/operation_arguments.hpp"
 #include "tempflow/ops/detail/policy_terms.hpp"
 #include "tempflow/ops/detail/siblings.hpp"
 
 namespace tempflow::detail {
 
-template <storage_scalar T>
+// T: what states are stored as. V: velocities. G: gradients.
+
+template <storage_scalar T, storage_scalar V>
 struct step_op {
-  batch_view<const T> x, v;
+  batch_view<const T> x;
+  batch_view<const V> v;
   batch_view<T> y;
   per_row<transition> steps;
   noise_source noise;
@@ -34,16 +38,18 @@ struct step_op {
   log_prob_convention convention;
 };
 
-template <storage_scalar T>
+template <storage_scalar T, storage_scalar V>
 struct ode_step_op {
-  batch_view<const T> x, v;
+  batch_view<const T> x;
+  batch_view<const V> v;
   batch_view<T> y;
   per_row<transition> steps;
 };
 
-template <storage_scalar T>
+template <storage_scalar T, storage_scalar V>
 struct branch_step_op {
-  batch_view<const T> x, v;
+  batch_view<const T> x;
+  batch_view<const V> v;
   per_row<transition> trunk_steps, branch_steps;
   noise_source noise;
   batch_view<T> trunk, branches;  ///< trunk: or empty
@@ -59,19 +65,21 @@ struct fill_noise_op {
   noise_source noise;
 };
 
-template <storage_scalar T>
+template <storage_scalar T, storage_scalar V>
 struct log_prob_op {
-  batch_view<const T> x, v, y;  ///< y: by row, the others by state
+  batch_view<const T> x, y;  ///< y: by row, the others by state
+  batch_view<const V> v;
   siblings of;
   per_row<transition> steps;  ///< by state
   std::span<double> log_probs;
   log_prob_convention convention;
 };
 
-template <storage_scalar T, storage_scalar G, class Objective>
+template <storage_scalar T, storage_scalar V, storage_scalar G, class Objective>
 struct policy_loss_op {
-  batch_view<const T> x, y, v, v_ref;  ///< y: by row, the others by state; v_ref: or empty
-  std::optional<noise_source> drawn;   ///< in place of x and y
+  batch_view<const T> x, y;           ///< y: by row, the others by state
+  batch_view<const V> v, v_ref;       ///< v_ref: or empty
+  std::optional<noise_source> drawn;  ///< in place of x and y
   siblings of;
   policy_terms<Objective> terms;
   batch_view<G> gradient;  ///< by state, or empty
@@ -83,6 +91,12 @@ struct ema_update_op {
   std::span<T> average;
   std::span<const T> weights;
   stream_value<double> decay;
+};
+
+struct summarize_op {
+  std::span<const policy_row> rows;
+  double kl_beta, mean_over;
+  std::span<policy_statistics> total;  ///< one
 };
 
 struct group_advantages_op {

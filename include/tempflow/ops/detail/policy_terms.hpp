@@ -45,6 +45,7 @@ struct policy_terms {
   index_t elements;
   double gradient_factor;
   bool has_reference;
+  double vanishing = 0;  ///< numbers up to it are stored as zeros in the gradient; 0 without one
 
   /// What multiplies v - v_ref.
   TEMPFLOW_HD double reference_slope(index_t state) const {
@@ -82,8 +83,14 @@ struct policy_terms {
     row.log_ratio = row.log_prob - factors.old_log_prob;
     row.ratio = std::exp(row.log_ratio);
     if (has_reference) row.kl = gaussian_kl(squared_difference, factors.kl_scale, elements);
-    row.finite = is_finite(squared_residual) && is_finite(row.kl);
+    row.finite = is_finite(squared_residual) && is_finite(row.kl) ? 1 : 0;
     return row;
+  }
+
+  /// The sum of r^2 that a row of this state's noise comes to, on average.
+  TEMPFLOW_HD double expected_square(index_t state) const {
+    const double std = transitions[state].std;
+    return std * std * static_cast<double>(elements);
   }
 
   /// What is known of a row before its sums.
@@ -96,12 +103,18 @@ struct policy_terms {
             reference_slope(state), advantages[row], weights[row]};
   }
 
-  /// Adds the objective's answer to a row.
-  TEMPFLOW_HD static void conclude(const surrogate& answer, policy_row& row) {
+  /// Adds the objective's answer to a row, which the rounded slopes of its gradient complete.
+  TEMPFLOW_HD void conclude(const surrogate& answer, double slope, double reference_slope,
+                            double squared_residual, policy_row& row) const {
     row.surrogate = answer.loss;
-    row.below = answer.below;
-    row.above = answer.above;
-    row.finite = row.finite && is_finite(answer.loss);
+    row.below = answer.below ? 1 : 0;
+    row.above = answer.above ? 1 : 0;
+    const bool finite = is_finite(answer.loss) && is_finite(slope) && is_finite(reference_slope);
+    row.finite = row.finite != 0 && finite ? 1 : 0;
+    // Half of a normal's values are smaller than this share of their root mean square.
+    constexpr double median = 0.6745;
+    const double part = slope * slope * squared_residual, limit = vanishing / median;
+    row.underflowed = part > 0 && part < limit * limit * static_cast<double>(elements) ? 1 : 0;
   }
 };
 

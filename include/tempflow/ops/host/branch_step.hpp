@@ -10,11 +10,11 @@
 
 namespace tempflow::detail {
 
-template <class Arithmetic, storage_scalar T>
+template <class Arithmetic, storage_scalar T, storage_scalar V>
 struct branch_step_row {
   using arithmetic = Arithmetic;
 
-  const branch_step_op<T>& op;
+  const branch_step_op<T, V>& op;
   noise_key key;
 
   index_t elements() const { return op.x.columns(); }
@@ -25,7 +25,8 @@ struct branch_step_row {
   TEMPFLOW_INLINE_HOST void tile(index_t i, index_t first, index_t last, double* squared,
                                  Instructions) const {
     using coefficients = row_coefficients<typename arithmetic::template real<T>>;
-    const T *const x = op.x.row(i), *const v = op.v.row(i);
+    const T* const x = op.x.row(i);
+    const V* const v = op.v.row(i);
     if (!op.trunk.empty()) {
       const coefficients trunk(op.trunk_steps[i]);
       advance<arithmetic, Instructions::value>(x, v, op.trunk.row(i), trunk, first, last);
@@ -55,9 +56,10 @@ struct branch_step_row {
   }
 };
 
-template <host_backend B, storage_scalar T>
-void run(const operation_arguments<B>& arguments, const branch_step_op<T>& op) {
-  run_rows(arguments.backend(), op.x.rows(), branch_step_row<typename B::arithmetic, T>{op, *op.noise.key});
+template <host_backend B, storage_scalar T, storage_scalar V>
+void run(const operation_arguments<B>& arguments, const branch_step_op<T, V>& op) {
+  run_rows(arguments.backend(), op.x.rows(),
+           branch_step_row<typename B::arithmetic, T, V>{op, *op.noise.key});
 }
 
 }  // namespace tempflow::detail

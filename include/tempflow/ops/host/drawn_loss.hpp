@@ -24,14 +24,14 @@ struct drawn_part {
 };
 
 /// A state and the transitions that leave it.
-template <class Arithmetic, storage_scalar T, storage_scalar G, class Objective>
+template <class Arithmetic, storage_scalar T, storage_scalar V, storage_scalar G, class Objective>
 struct drawn_loss_row {
   using arithmetic = Arithmetic;
   using real = typename arithmetic::template real<T>;
 
-  const policy_loss_op<T, G, Objective>& op;
+  const policy_loss_op<T, V, G, Objective>& op;
   noise_key key;
-  gradient_writer<policy_loss_op<T, G, Objective>, T, G, real> out;
+  gradient_writer<policy_loss_op<T, V, G, Objective>, real, G, V, real> out;
   std::span<drawn_part<real>> parts;
   std::span<policy_state<real>> states;
 
@@ -62,7 +62,8 @@ struct drawn_loss_row {
                                  Instructions) const {
     constexpr instruction_set instructions = Instructions::value;
     if (!op.v_ref.empty() && op.of.count(i) > 0)
-      *difference += squared_difference<arithmetic, instructions>(op.v.row(i), op.v_ref.row(i), first, last);
+      *difference +=
+          squared_difference<arithmetic, instructions, T>(op.v.row(i), op.v_ref.row(i), first, last);
     if (op.gradient.empty()) return;
     const index_t count = states[static_cast<std::size_t>(i)].parts;
     if (count == 0) return out.write_zeros(i, first, last);
@@ -86,13 +87,15 @@ struct drawn_loss_row {
       const float* const z = noise;
       const real* const before = sum;
       if (k == 0) {
-        write_elements<real, real, Instructions>(sum, 0, last - first, [=](auto at) TEMPFLOW_INLINE_LAMBDA {
-          return policy_gradient(slope, drawn_residual(std, at(z)));
-        });
+        write_elements<real, Instructions, false, real>(
+            sum, 0, last - first, [=](auto at) TEMPFLOW_INLINE_LAMBDA {
+              return policy_gradient(slope, drawn_residual(std, at(z)));
+            });
       } else {
-        write_elements<real, real, Instructions>(sum, 0, last - first, [=](auto at) TEMPFLOW_INLINE_LAMBDA {
-          return policy_gradient_plus(at(before), slope, drawn_residual(std, at(z)));
-        });
+        write_elements<real, Instructions, false, real>(
+            sum, 0, last - first, [=](auto at) TEMPFLOW_INLINE_LAMBDA {
+              return policy_gradient_plus(at(before), slope, drawn_residual(std, at(z)));
+            });
       }
     }
   }
@@ -107,25 +110,20 @@ struct drawn_loss_row {
     if (op.v_ref.empty()) {
       write<Instructions>(i, first, last, from, [=](auto, auto g) TEMPFLOW_INLINE_LAMBDA { return g; });
     } else {
-      const T *const v = op.v.row(i), *const v_ref = op.v_ref.row(i);
+      const V *const v = op.v.row(i), *const v_ref = op.v_ref.row(i);
       write<Instructions>(i, first, last, from, [=](auto at, auto g) TEMPFLOW_INLINE_LAMBDA {
         return policy_gradient_plus(g, reference_slope, at(v) - at(v_ref));
       });
     }
   }
 
-  /// compute(at, sum at) of a chunk. Registers are read from fp32 alone, as in write_chunk.
+  /// compute(at, sum at) of a chunk.
   template <instruction_set Instructions, class Compute>
   TEMPFLOW_INLINE_HOST void write(index_t i, index_t first, index_t last, const real* sum,
                                   const Compute& compute) const {
-    if constexpr (std::same_as<T, float> && std::same_as<real, float>) {
-      out.template write<Instructions>(i, first, last, [=](auto at) TEMPFLOW_INLINE_LAMBDA {
-        return compute(at, decltype(at){at.index - first}(sum));
-      });
-    } else {
-      out.template write<instruction_set::portable>(
-          i, first, last, [=](auto at) TEMPFLOW_INLINE_LAMBDA { return compute(at, sum[at.index - first]); });
-    }
+    out.template write<Instructions>(i, first, last, [=](auto at) TEMPFLOW_INLINE_LAMBDA {
+      return compute(at, decltype(at){at.index - first}(sum));
+    });
   }
 
   /// The numbers of a state's rows. Returns whether what was written has to give way to zeros.
@@ -136,9 +134,8 @@ struct drawn_loss_row {
       to = op.terms.score_on_policy(i, row, *difference);
       has_kl = has_kl && is_finite(to.kl);
       const surrogate answer = answer_at(row);
-      op.terms.conclude(answer, to);
-      to.finite = to.finite && is_finite(static_cast<real>(op.terms.slope_of(i, answer))) &&
-                  is_finite(states[static_cast<std::size_t>(i)].reference_slope);
+      op.terms.conclude(answer, static_cast<real>(op.terms.slope_of(i, answer)),
+                        states[static_cast<std::size_t>(i)].reference_slope, op.terms.expected_square(i), to);
     }
     if (has_kl || op.gradient.empty()) return false;
     states[static_cast<std::size_t>(i)].parts = 0;
@@ -155,9 +152,9 @@ struct drawn_loss_row {
   void fence() const { out.fence(); }
 };
 
-template <host_backend B, storage_scalar T, storage_scalar G, class Objective>
-void run_drawn(const operation_arguments<B>& arguments, const policy_loss_op<T, G, Objective>& op) {
-  using row_kernel = drawn_loss_row<typename B::arithmetic, T, G, Objective>;
+template <host_backend B, storage_scalar T, storage_scalar V, storage_scalar G, class Objective>
+void run_drawn(const operation_arguments<B>& arguments, const policy_loss_op<T, V, G, Objective>& op) {
+  using row_kernel = drawn_loss_row<typename B::arithmetic, T, V, G, Objective>;
   using real = typename row_kernel::real;
   const index_t count = op.of.states();
   std::vector<drawn_part<real>> parts(static_cast<std::size_t>(op.of.rows()));

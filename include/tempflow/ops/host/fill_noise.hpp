@@ -25,10 +25,12 @@ struct fill_noise_row {
   TEMPFLOW_INLINE_HOST void tile(index_t i, index_t first, index_t last, double*, Instructions) const {
     const noise_draw draw(op.noise.ids[i], op.noise.antithetic);
     const compute_t<T> sign = draw.negated ? -1 : 1;
-    const auto signed_noise = [=](auto, auto z) TEMPFLOW_INLINE_LAMBDA { return sign * z; };
     each_noise_chunk<Instructions::value>(
         key, draw.id, first, last, [&](const auto& noise, index_t begin, index_t end) TEMPFLOW_INLINE_LAMBDA {
-          write_chunk<compute_t<T>, Instructions::value>(op.out.row(i), noise, begin, end, signed_noise);
+          const float* const normals = noise;
+          write_elements<compute_t<T>, Instructions::value, false, float>(
+              op.out.row(i), begin, end,
+              [=](auto at) TEMPFLOW_INLINE_LAMBDA { return sign * decltype(at){at.index - begin}(normals); });
         });
   }
 

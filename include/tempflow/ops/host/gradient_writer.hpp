@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
+#include <cstring>
 
 #include "tempflow/core/numeric.hpp"
 #include "tempflow/objective/policy_statistics.hpp"
@@ -21,8 +23,21 @@ struct policy_state {
   Real reference_slope = 0;  ///< of v - v_ref, for each of them
 };
 
-/// Writes the gradients of a policy_loss_op.
-template <class Op, storage_scalar T, storage_scalar G, class Real>
+/// Whether none of the numbers is infinite or NaN: has an exponent of ones. Four in a word; a carry stays in its number.
+inline bool all_finite(const float16* numbers, index_t count) {
+  std::uint64_t found = 0;
+  index_t e = 0;
+  for (; e + 4 <= count; e += 4) {
+    std::uint64_t four = 0;
+    std::memcpy(&four, numbers + e, sizeof four);
+    found |= (four & 0x7c007c007c007c00u) + 0x0400040004000400u;
+  }
+  for (; e < count; ++e) found |= (numbers[e].bits & 0x7c00u) + 0x0400u;
+  return (found & 0x8000800080008000u) == 0;
+}
+
+/// Writes the gradients of a policy_loss_op, from rows stored as Rows.
+template <class Op, class Real, storage_scalar G, storage_scalar... Rows>
 struct gradient_writer {
   const Op& op;
   bool streamed;  ///< past the caches
@@ -30,9 +45,9 @@ struct gradient_writer {
   /// compute(at) for elements [first, last) of state i.
   template <instruction_set Instructions, class Compute>
   TEMPFLOW_INLINE_HOST void write(index_t i, index_t first, index_t last, const Compute& compute) const {
-    constexpr bool can_stream = visit_plan<Real, T, G, Instructions>::in_registers;
+    constexpr bool can_stream = visit_plan<Real, Instructions, G, Rows...>::in_registers;
     if (can_stream && streamed) {
-      write_elements<T, Real, Instructions, can_stream>(op.gradient.row(i), first, last, compute);
+      write_elements<Real, Instructions, can_stream, Rows...>(op.gradient.row(i), first, last, compute);
     } else {
       write_cached<Instructions>(i, first, last, compute);
     }
@@ -42,12 +57,11 @@ struct gradient_writer {
   template <instruction_set Instructions, class Compute>
   TEMPFLOW_INLINE_HOST void write_cached(index_t i, index_t first, index_t last,
                                          const Compute& compute) const {
-    write_elements<T, Real, Instructions>(op.gradient.row(i), first, last, compute);
+    write_elements<Real, Instructions, false, Rows...>(op.gradient.row(i), first, last, compute);
   }
 
   TEMPFLOW_INLINE_HOST void write_zeros(index_t i, index_t first, index_t last) const {
-    write_elements<G, Real, instruction_set::portable>(op.gradient.row(i), first, last,
-                                                       [](auto) TEMPFLOW_INLINE_LAMBDA { return Real{0}; });
+    std::fill(op.gradient.row(i) + first, op.gradient.row(i) + last, G{});
   }
 
   /// Ends a state, of whose gradient something was written if it has parts.
@@ -56,16 +70,15 @@ struct gradient_writer {
         op.rows.subspan(static_cast<std::size_t>(op.of.first(i)), static_cast<std::size_t>(op.of.count(i)));
     if constexpr (std::same_as<G, float16>) {  // a loss scale that is too large for the type
       if (has_parts && !op.gradient.empty()) {
-        const G* const written = op.gradient.row(i);
         const index_t elements = op.gradient.columns();
-        if (!std::all_of(written, written + elements, [](G g) { return is_finite(load(g)); })) {
+        if (!all_finite(op.gradient.row(i), elements)) {
           write_zeros(i, 0, elements);
-          for (policy_row& row : rows) row.finite = false;
+          for (policy_row& row : rows) row.finite = 0;
         }
       }
     }
     for (policy_row& row : rows) {
-      if (!row.finite) row.surrogate = not_a_number;  // seen in the mean loss
+      if (row.finite == 0) row.surrogate = not_a_number;  // seen in the mean loss
     }
   }
 

@@ -27,13 +27,13 @@ struct policy_part {
 };
 
 /// A state and the transitions that leave it.
-template <class Arithmetic, storage_scalar T, storage_scalar G, class Objective>
+template <class Arithmetic, storage_scalar T, storage_scalar V, storage_scalar G, class Objective>
 struct policy_loss_row {
   using arithmetic = Arithmetic;
   using real = typename arithmetic::template real<T>;
 
-  const policy_loss_op<T, G, Objective>& op;
-  gradient_writer<policy_loss_op<T, G, Objective>, T, G, real> out;
+  const policy_loss_op<T, V, G, Objective>& op;
+  gradient_writer<policy_loss_op<T, V, G, Objective>, real, G, T, V> out;
   std::atomic<bool>& one_pass;  ///< the rows so far were on policy: guess that the next are
   std::span<policy_part<T, real>> parts;
   std::span<policy_state<real>> states;
@@ -82,7 +82,8 @@ struct policy_loss_row {
     if (count == 0) return;
     const row_coefficients<real> step(op.terms.transitions[i]);
     const index_t row = op.of.first(i);
-    const T *const x = op.x.row(i), *const v = op.v.row(i), *const y = op.y.row(row);
+    const T *const x = op.x.row(i), *const y = op.y.row(row);
+    const V* const v = op.v.row(i);
     if (op.v_ref.empty()) {
       sums[0] += squared_residual<arithmetic, Instructions::value>(x, v, y, step, first, last, meanwhile);
     } else {
@@ -108,10 +109,9 @@ struct policy_loss_row {
       policy_row& row = op.rows[at];
       row = op.terms.score(i, first + k, sums[k], sums[count]);
       const surrogate answer = answer_at(first + k, row.log_ratio);
-      op.terms.conclude(answer, row);
       const auto slope = static_cast<real>(op.terms.slope_of(i, answer));
-      row.finite = row.finite && is_finite(slope) && is_finite(state.reference_slope);
-      if (!row.finite) continue;
+      op.terms.conclude(answer, slope, state.reference_slope, sums[k], row);
+      if (row.finite == 0) continue;
       as_guessed = as_guessed && same_bits(slope, parts[at].slope);
       parts[static_cast<std::size_t>(first + state.parts++)] = {op.y.row(first + k), slope};
     }
@@ -138,7 +138,8 @@ struct policy_loss_row {
     const index_t count = state.parts;
     if (count == 0) return out.write_zeros(i, first, last);
     const row_coefficients<real> step(op.terms.transitions[i]);
-    const T *const x = op.x.row(i), *const v = op.v.row(i);
+    const T* const x = op.x.row(i);
+    const V* const v = op.v.row(i);
     const policy_part<T, real>* const part = parts.data() + op.of.first(i);
     const T* const y = part->y;
     const real slope = part->slope;
@@ -155,7 +156,7 @@ struct policy_loss_row {
       });
     } else {
       const real reference_slope = static_cast<real>(count) * state.reference_slope;
-      const T* const v_ref = op.v_ref.row(i);
+      const V* const v_ref = op.v_ref.row(i);
       if (count > 1) {
         return out.template write_cached<Instructions::value>(
             i, first, last, [=](auto at) TEMPFLOW_INLINE_LAMBDA {
@@ -169,10 +170,10 @@ struct policy_loss_row {
   }
 };
 
-template <host_backend B, storage_scalar T, storage_scalar G, class Objective>
-void run(const operation_arguments<B>& arguments, const policy_loss_op<T, G, Objective>& op) {
+template <host_backend B, storage_scalar T, storage_scalar V, storage_scalar G, class Objective>
+void run(const operation_arguments<B>& arguments, const policy_loss_op<T, V, G, Objective>& op) {
   if (op.drawn) return run_drawn(arguments, op);
-  using row_kernel = policy_loss_row<typename B::arithmetic, T, G, Objective>;
+  using row_kernel = policy_loss_row<typename B::arithmetic, T, V, G, Objective>;
   using real = typename row_kernel::real;
   const index_t count = op.of.states();
   std::vector<policy_part<T, real>> parts(static_cast<std::size_t>(op.of.rows()));

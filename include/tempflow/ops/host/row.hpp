@@ -22,21 +22,23 @@
 namespace tempflow::detail {
 
 /// Sum of squared residuals of a tile.
-template <class Arithmetic, instruction_set Instructions, storage_scalar T, class Meanwhile = nothing>
+template <class Arithmetic, instruction_set Instructions, storage_scalar T, storage_scalar V,
+          class Meanwhile = nothing>
 TEMPFLOW_INLINE_HOST double squared_residual(
-    const T* x, const T* v, const T* y, const row_coefficients<typename Arithmetic::template real<T>>& step,
+    const T* x, const V* v, const T* y, const row_coefficients<typename Arithmetic::template real<T>>& step,
     index_t first, index_t last, const Meanwhile& meanwhile = {}) {
   const auto add = [=](auto at, auto& partial) TEMPFLOW_INLINE_LAMBDA {
     const auto r = step.residual(at(x), at(v), at(y));
     partial[0] = fused_multiply_add(r, r, partial[0]);
   };
-  return Arithmetic::template sum<T, 1, Instructions>(first, last, add, meanwhile).value[0];
+  return Arithmetic::template sum<1, Instructions, T, V>(first, last, add, meanwhile).value[0];
 }
 
 /// Sums of squared residuals and of squared differences to a reference velocity.
-template <class Arithmetic, instruction_set Instructions, storage_scalar T, class Meanwhile = nothing>
+template <class Arithmetic, instruction_set Instructions, storage_scalar T, storage_scalar V,
+          class Meanwhile = nothing>
 TEMPFLOW_INLINE_HOST tile_sums<2> squared_residual_and_difference(
-    const T* x, const T* v, const T* y, const T* v_ref,
+    const T* x, const V* v, const T* y, const V* v_ref,
     const row_coefficients<typename Arithmetic::template real<T>>& step, index_t first, index_t last,
     const Meanwhile& meanwhile = {}) {
   const auto add = [=](auto at, auto& partial) TEMPFLOW_INLINE_LAMBDA {
@@ -45,17 +47,17 @@ TEMPFLOW_INLINE_HOST tile_sums<2> squared_residual_and_difference(
     partial[0] = fused_multiply_add(r, r, partial[0]);
     partial[1] = fused_multiply_add(d, d, partial[1]);
   };
-  return Arithmetic::template sum<T, 2, Instructions>(first, last, add, meanwhile);
+  return Arithmetic::template sum<2, Instructions, T, V>(first, last, add, meanwhile);
 }
 
-/// Sum of squared differences to a reference velocity.
-template <class Arithmetic, instruction_set Instructions, storage_scalar T>
-TEMPFLOW_INLINE_HOST double squared_difference(const T* v, const T* v_ref, index_t first, index_t last) {
+/// Sum of squared differences to a reference velocity. T: of the states, which decide the type with it.
+template <class Arithmetic, instruction_set Instructions, storage_scalar T, storage_scalar V>
+TEMPFLOW_INLINE_HOST double squared_difference(const V* v, const V* v_ref, index_t first, index_t last) {
   const auto add = [=](auto at, auto& partial) TEMPFLOW_INLINE_LAMBDA {
     const auto d = at(v) - at(v_ref);
     partial[0] = fused_multiply_add(d, d, partial[0]);
   };
-  return Arithmetic::template sum<T, 1, Instructions>(first, last, add).value[0];
+  return Arithmetic::template sum<1, Instructions, T, V>(first, last, add).value[0];
 }
 
 /// value[i] = compute(at) for visit i of a group. Not a lambda: nvcc drops the attribute that inlines one,
@@ -72,12 +74,12 @@ struct compute_group {
 };
 
 /// out[e] = compute(at e) for e in [first, last), rounded to storage: a group at a time into registers, so
-/// that a compiler need not know whether out overlaps the inputs. Streamed stores go past the caches. T: what
+/// that a compiler need not know whether out overlaps the inputs. Streamed stores go past the caches. Rows: what
 /// is read.
-template <storage_scalar T, class Real, instruction_set Instructions, bool Streamed = false, storage_scalar G,
+template <class Real, instruction_set Instructions, bool Streamed, storage_scalar... Rows, storage_scalar G,
           class Compute>
 TEMPFLOW_INLINE_HOST void write_elements(G* out, index_t first, index_t last, const Compute& compute) {
-  using plan = visit_plan<Real, T, G, Instructions>;
+  using plan = visit_plan<Real, Instructions, G, Rows...>;
   index_t e = first;
   for (; e + group <= last; e += group) {
     typename plan::value value[plan::visits];
@@ -88,28 +90,13 @@ TEMPFLOW_INLINE_HOST void write_elements(G* out, index_t first, index_t last, co
 }
 
 /// y = alpha x + beta v over a tile.
-template <class Arithmetic, instruction_set Instructions, storage_scalar T>
-TEMPFLOW_INLINE_HOST void advance(const T* x, const T* v, T* y,
+template <class Arithmetic, instruction_set Instructions, storage_scalar T, storage_scalar V>
+TEMPFLOW_INLINE_HOST void advance(const T* x, const V* v, T* y,
                                   const row_coefficients<typename Arithmetic::template real<T>>& step,
                                   index_t first, index_t last) {
   using real = typename Arithmetic::template real<T>;
-  write_elements<T, real, Instructions>(
+  write_elements<real, Instructions, false, T, V>(
       y, first, last, [=](auto at) TEMPFLOW_INLINE_LAMBDA { return step.mean(at(x), at(v)); });
-}
-
-/// out[e] = compute(at e, z_e) for e in [first, last), at most noise_chunk elements with their noise.
-template <class Real, instruction_set Instructions, storage_scalar T, class Compute>
-TEMPFLOW_INLINE_HOST void write_chunk(T* out, const float (&noise)[noise_chunk], index_t first, index_t last,
-                                      const Compute& compute) {
-  if constexpr (std::same_as<T, float>) {
-    write_elements<T, Real, Instructions>(out, first, last, [&](auto at) TEMPFLOW_INLINE_LAMBDA {
-      return compute(at, decltype(at){at.index - first}(noise));
-    });
-  } else {
-    const auto with_noise = [&](auto at)
-                                TEMPFLOW_INLINE_LAMBDA { return compute(at, Real{noise[at.index - first]}); };
-    write_elements<T, Real, instruction_set::portable>(out, first, last, with_noise);
-  }
 }
 
 /// Calls visit(noise, begin, end) for chunks of the elements [first, last) of a row; `first` is a multiple of 4.
@@ -126,19 +113,23 @@ TEMPFLOW_INLINE_HOST void each_noise_chunk(noise_key key, noise_id id, index_t f
 
 /// y = alpha x + beta v + std z over a tile that starts at a multiple of 4. opposite: alpha x + beta v - std z, or
 /// null.
-template <class Arithmetic, instruction_set Instructions, storage_scalar T>
-TEMPFLOW_INLINE_HOST void sample(const T* x, const T* v, T* y,
+template <class Arithmetic, instruction_set Instructions, storage_scalar T, storage_scalar V>
+TEMPFLOW_INLINE_HOST void sample(const T* x, const V* v, T* y,
                                  const row_coefficients<typename Arithmetic::template real<T>>& step,
                                  noise_key key, noise_id id, index_t first, index_t last,
                                  T* opposite = nullptr) {
   using real = typename Arithmetic::template real<T>;
-  const auto draw = [=](auto at, auto z) TEMPFLOW_INLINE_LAMBDA { return step.draw(at(x), at(v), z); };
-  const auto draw_opposite = [=, step = step.opposite()](auto at, auto z)
-                                 TEMPFLOW_INLINE_LAMBDA { return step.draw(at(x), at(v), z); };
   each_noise_chunk<Instructions>(
       key, id, first, last, [&](const auto& noise, index_t begin, index_t end) TEMPFLOW_INLINE_LAMBDA {
-        write_chunk<real, Instructions>(y, noise, begin, end, draw);
-        if (opposite != nullptr) write_chunk<real, Instructions>(opposite, noise, begin, end, draw_opposite);
+        const auto draw_with = [&](T* to, const row_coefficients<real>& of) TEMPFLOW_INLINE_LAMBDA {
+          const float* const normals = noise;
+          write_elements<real, Instructions, false, T, V, float>(
+              to, begin, end, [=](auto at) TEMPFLOW_INLINE_LAMBDA {
+                return of.draw(at(x), at(v), decltype(at){at.index - begin}(normals));
+              });
+        };
+        draw_with(y, step);
+        if (opposite != nullptr) draw_with(opposite, step.opposite());
       });
 }
 

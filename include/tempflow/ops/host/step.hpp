@@ -10,11 +10,11 @@
 
 namespace tempflow::detail {
 
-template <class Arithmetic, storage_scalar T>
+template <class Arithmetic, storage_scalar T, storage_scalar V>
 struct step_row {
   using arithmetic = Arithmetic;
 
-  const step_op<T>& op;
+  const step_op<T, V>& op;
   noise_key key;
 
   index_t elements() const { return op.x.columns(); }
@@ -26,7 +26,8 @@ struct step_row {
                                  Instructions) const {
     const noise_draw draw(op.noise.ids[i], op.noise.antithetic);
     const row_coefficients<typename arithmetic::template real<T>> coefficients(op.steps[i], draw);
-    const T *const x = op.x.row(i), *const v = op.v.row(i);
+    const T* const x = op.x.row(i);
+    const V* const v = op.v.row(i);
     T* const y = op.y.row(i);
     sample<arithmetic, Instructions::value>(x, v, y, coefficients, key, draw.id, first, last);
     if (!op.log_probs.empty()) {
@@ -41,11 +42,11 @@ struct step_row {
   }
 };
 
-template <class Arithmetic, storage_scalar T>
+template <class Arithmetic, storage_scalar T, storage_scalar V>
 struct ode_step_row {
   using arithmetic = Arithmetic;
 
-  const ode_step_op<T>& op;
+  const ode_step_op<T, V>& op;
 
   index_t elements() const { return op.x.columns(); }
   index_t sums_before(index_t) const { return 0; }
@@ -61,14 +62,14 @@ struct ode_step_row {
   void conclude(index_t, const double*) const {}
 };
 
-template <host_backend B, storage_scalar T>
-void run(const operation_arguments<B>& arguments, const step_op<T>& op) {
-  run_rows(arguments.backend(), op.x.rows(), step_row<typename B::arithmetic, T>{op, *op.noise.key});
+template <host_backend B, storage_scalar T, storage_scalar V>
+void run(const operation_arguments<B>& arguments, const step_op<T, V>& op) {
+  run_rows(arguments.backend(), op.x.rows(), step_row<typename B::arithmetic, T, V>{op, *op.noise.key});
 }
 
-template <host_backend B, storage_scalar T>
-void run(const operation_arguments<B>& arguments, const ode_step_op<T>& op) {
-  run_rows(arguments.backend(), op.x.rows(), ode_step_row<typename B::arithmetic, T>{op});
+template <host_backend B, storage_scalar T, storage_scalar V>
+void run(const operation_arguments<B>& arguments, const ode_step_op<T, V>& op) {
+  run_rows(arguments.backend(), op.x.rows(), ode_step_row<typename B::arithmetic, T, V>{op});
 }
 
 }  // namespace tempflow::detail

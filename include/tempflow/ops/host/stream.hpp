@@ -55,10 +55,23 @@ TEMPFLOW_INLINE_HOST void store_halves(const Value (&value)[Plan::visits], G* ou
                             out + Index * 2 * Plan::width),
    ...);
 }
+/// Writes a register of neighbours.
+template <bool Streamed, int Width>
+TEMPFLOW_INLINE_HOST void store_neighbours(const lanes<float, Width>& values, float* out) {
+  store_register<Streamed>(values, out);
+}
+template <bool Streamed, int Width>
+TEMPFLOW_INLINE_HOST void store_neighbours(const lanes<float, Width>& values, bfloat16* out) {
+  store_register<Streamed>(narrowed(rounded_to_upper_half(as_word(values)) >> 16), out);
+}
+template <bool Streamed, int Width>
+TEMPFLOW_INLINE_HOST void store_neighbours(const lanes<float, Width>& values, float16* out) {
+  store_register<Streamed>(to_fp16(values), out);
+}
 template <class Plan, bool Streamed, class Value, class G, int... Index>
 TEMPFLOW_INLINE_HOST void store_registers(const Value (&value)[Plan::visits], G* out,
                                           std::integer_sequence<int, Index...>) {
-  (store_register<Streamed>(value[Index], out + Index * Plan::width), ...);
+  (store_neighbours<Streamed>(value[Index], out + Index * Plan::width), ...);
 }
 
 /// Writes the values of a group of visits to memory: rounded to storage, in the order of the elements.

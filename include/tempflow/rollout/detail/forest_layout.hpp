@@ -86,7 +86,8 @@ class forest_layout {
 
   // Rows of the batches.
   index_t rows(rollout_memory memory) const { return rows_[static_cast<std::size_t>(memory)]; }
-  index_t largest_call = 0;  ///< states that the model sees in one call
+  index_t evaluations = 0;   ///< of the model
+  index_t largest_call = 0;  ///< states that the model sees in one call, without a limit
   index_t gathered = 0;      ///< of them, the most that come from several nodes
   index_t draws = 0;         ///< of which log-probs are taken
   index_t trained_rows = 0, trained_states = 0;
@@ -171,6 +172,7 @@ class forest_layout {
         if (!in_scratch(node) || (next >= 0 && in_scratch(next))) continue;
         for (slot& s : slots) s.free = s.free || s.first == places_[at(node)].first;
       }
+      evaluations += states_at(knot);
       largest_call = (std::max)(largest_call, states_at(knot));
       if (leaving(knot).size() > 1) gathered = (std::max)(gathered, states_at(knot));
     }
@@ -199,6 +201,11 @@ class forest_layout {
   std::vector<std::vector<index_t>> successors_, leaving_;
   index_t rows_[5] = {};
 };
+
+/// The rows of a call for `rows` rows, with max_batch as the limit (0: none).
+constexpr index_t call_rows(index_t rows, index_t max_batch) {
+  return max_batch == 0 ? rows : (std::min)(rows, max_batch);
+}
 
 /// Calls of at most max_batch rows (0: any number) that `rows` rows need.
 constexpr index_t calls_for(index_t rows, index_t max_batch) {

@@ -38,6 +38,18 @@ inline void check_drawing_steps(std::string_view plan, std::string_view what, st
   }
 }
 
+/// check_drawing_steps of a field that is the chain's trainable steps where it is empty.
+inline void check_default_steps(std::string_view plan, std::string_view what, std::string_view field,
+                                std::span<const index_t> chosen, const chain& steps) {
+  const auto drawing = steps.stochastic_steps();
+  if (chosen.empty() && drawing.size() == 1) {
+    throw schedule_error(
+        message(plan, ": no ", what, "s on a chain of ", steps.steps(), " steps: only the last, ", drawing[0],
+                ", draws noise, and it is left out unless it is listed: ", field, " = {", drawing[0], "}"));
+  }
+  check_drawing_steps(plan, what, chosen, steps);
+}
+
 /// A product of counts below 2^32.
 inline index_t checked_product(std::string_view plan, index_t seeds, index_t each) {
   constexpr index_t limit = index_t{1} << 32;
@@ -53,6 +65,7 @@ forest forest_of(const Plan& fields, const chain& steps) {
   forest plan(steps);
   plan.max_batch = fields.max_batch;
   plan.max_bytes = fields.max_bytes;
+  plan.check_velocities = fields.check_velocities;
   plan.convention = fields.convention;
   plan.antithetic = fields.antithetic;
   plan.redraw = fields.redraw;

@@ -2,15 +2,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What a rollout asks of its prompts and its model, and calls of the model in chunks.
+// What a rollout asks of its prompts and its model.
 
 #include <algorithm>
 #include <span>
 #include <vector>
 
-#include "tempflow/core/batch_view.hpp"
 #include "tempflow/core/error.hpp"
-#include "tempflow/rollout/velocity_model.hpp"
+#include "tempflow/core/index.hpp"
 
 namespace tempflow::detail {
 
@@ -31,19 +30,6 @@ inline void check_prompts(std::span<const index_t> prompts) {
 
 inline void check_dimension(index_t dimension) {
   if (dimension < 1) throw shape_error(message("roll_out: the model's dimension is ", dimension));
-}
-
-/// Asks the model for all rows, at most max_batch at a time (0: all at once).
-template <velocity_model M>
-void evaluate(M& model, batch_view<const typename M::value_type> x, std::span<const double> sigma,
-              std::span<const index_t> prompts, batch_view<typename M::value_type> v, index_t max_batch) {
-  const index_t limit = max_batch == 0 ? x.rows() : max_batch;
-  for (index_t first = 0; first < x.rows(); first += limit) {
-    const index_t count = (std::min)(limit, x.rows() - first);
-    const auto at = static_cast<std::size_t>(first), size = static_cast<std::size_t>(count);
-    model.velocity(x.slice(first, count), sigma.subspan(at, size), prompts.subspan(at, size),
-                   v.slice(first, count));
-  }
 }
 
 }  // namespace tempflow::detail

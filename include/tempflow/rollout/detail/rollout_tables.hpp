@@ -15,14 +15,31 @@
 
 namespace tempflow::detail {
 
-/// visit(prompt, seed, i) for the states of a node in the order they are stored; i: number within the seed.
+/// visit(prompt, seed, i) for `count` states of a node from `first` on, in the order they are stored; i: number within
+/// the seed.
+template <class Visit>
+void for_each_state(const forest_node& node, std::span<const index_t> prompts, index_t first, index_t count,
+                    const Visit& visit) {
+  const index_t of_seed = node.states / node.seeds;
+  for (index_t state = first; state < first + count; ++state) {
+    visit(prompts[static_cast<std::size_t>(state / node.states)],
+          node.first_seed + state / of_seed % node.seeds, state % of_seed);
+  }
+}
+
+/// As above, for all states.
 template <class Visit>
 void for_each_state(const forest_node& node, std::span<const index_t> prompts, const Visit& visit) {
-  for (const index_t prompt : prompts) {
-    for (index_t seed = 0; seed < node.seeds; ++seed) {
-      for (index_t i = 0; i < node.states / node.seeds; ++i) visit(prompt, node.first_seed + seed, i);
-    }
+  for_each_state(node, prompts, 0, node.states * static_cast<index_t>(prompts.size()), visit);
+}
+
+/// The first step that drew noise on the way to a node, or -1.
+inline index_t first_step_drawn(const forest& plan, index_t node) {
+  index_t step = -1;
+  for (; node >= 0; node = plan.node(node).parent) {
+    if (plan.node(node).move == forest_move::draw) step = plan.node(node).knot - 1;
   }
+  return step;
 }
 
 /// A state by its node and its number in it; all prompts' together.
@@ -61,14 +78,6 @@ class forest_tables {
     return at.node < 0 ? -1 : layout_.first_row(at.node) * count_ + at.number;
   }
 
-  index_t first_step_drawn(index_t node) const {
-    index_t step = 0;
-    for (; node >= 0; node = plan_.node(node).parent) {
-      if (plan_.node(node).move == forest_move::draw) step = plan_.node(node).knot - 1;
-    }
-    return step;
-  }
-
   template <class Data>
   void add_rows(index_t index, std::span<const double> log_probs, Data& result) const {
     const forest_node& node = plan_.node(index);
@@ -97,7 +106,7 @@ class forest_tables {
   template <class Data>
   void add_samples(index_t index, Data& result) const {
     const forest_node& node = plan_.node(index);
-    const index_t step = first_step_drawn(index);
+    const index_t step = first_step_drawn(plan_, index);
     index_t number = 0;
     for_each_state(node, prompts_, [&](index_t prompt, index_t seed, index_t i) {
       const auto sample = static_cast<index_t>(result.identities.size());

@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <map>
 #include <numeric>
-#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -15,45 +14,26 @@
 #include "tempflow/core/error.hpp"
 #include "tempflow/core/noise.hpp"
 #include "tempflow/ops/detail/checks.hpp"
+#include "tempflow/rollout/detail/rows_left_out.hpp"
+#include "tempflow/rollout/minibatch_options.hpp"
 #include "tempflow/rollout/trajectories.hpp"
 
-namespace tempflow {
-
-/// What advantages belong to.
-enum class advantage_of {
-  samples,  ///< one per sample: rows take their sample's
-  rows      ///< one per row, as fused_rewards makes them of trees
-};
-
-/// How a rollout is cut.
-struct minibatch_options {
-  index_t size = 64;  ///< states per batch, at most: what the model sees at once
-  /// Optimiser steps. Each trains on all states of its share of each prompt's initial noises, and its loss is a
-  /// mean over the rows that leave them. Prompts whose samples share one noise go to a step each.
-  index_t updates = 1;
-  std::optional<noise_key> shuffle{};  ///< draws the order; without it states keep the rollout's
-  advantage_of advantages = advantage_of::samples;
-  /// Leaves out rows of advantage 0 or weight 0, and states that have no others: they change nothing unless the
-  /// objective has a KL, with which policy_loss refuses such batches. Means still count them. An update that is
-  /// left without states has no batch.
-  bool skip_zeros = false;
-};
-
-namespace detail {
+namespace tempflow::detail {
 
 class training_order {
  public:
   /// States [first, first + count) of the order.
   struct piece {
     index_t first, count;
-    index_t mean_over;  ///< rows of the update
-    bool last;          ///< of the update
+    index_t update;
+    bool last;  ///< of the update
   };
 
   template <class Rollout>
   training_order(const Rollout& rollout, std::span<const double> advantages, std::span<const double> weights,
                  const minibatch_options& options)
       : options_(options) {
+    if (rollout.released()) throw value_error("minibatches: the rollout was released or moved away");
     const bool of_rows = options.advantages == advantage_of::rows;
     check_size("minibatches", "advantages", advantages.size(),
                of_rows ? rollout.rows() : rollout.samples().rows());
@@ -67,7 +47,7 @@ class training_order {
       advantages_.push_back(advantages[at(of_rows ? i : row.sample)]);
       weights_.push_back(weights[at(row.step)]);
     }
-    collect(rollout);
+    collect(rollout, rows_left_out(rollout, options.leave_out, of_rows));
     if (!rollout.stores_successors() && options.updates > 1) {
       throw value_error(message("minibatches: updates = ", options.updates, " of a rollout that stores no ",
                                 "successors: what is drawn again is on policy in the first alone"));
@@ -86,21 +66,28 @@ class training_order {
   double advantage(index_t row) const { return advantages_[at(row)]; }
   double weight(index_t row) const { return weights_[at(row)]; }
 
+  index_t updates() const { return options_.updates; }
+
+  /// What an update's losses are a mean over.
+  index_t rows_of_update(index_t update) const { return rows_of_update_[at(update)]; }
+
   index_t skipped_states() const { return skipped_states_; }
   index_t skipped_rows() const { return skipped_rows_; }
+  index_t left_out_states() const { return left_out_states_; }
+  index_t left_out_rows() const { return left_out_rows_; }
 
  private:
   struct state {
     index_t tree;
     std::vector<index_t> rows;
-    index_t all_rows = 0;  ///< skipped ones too
+    index_t counted = 0;  ///< rows that means are taken over: skipped ones too
   };
 
   static std::size_t at(index_t i) { return static_cast<std::size_t>(i); }
 
   /// The states in the rollout's order, each with its rows; its trees are numbered as they come.
   template <class Rollout>
-  void collect(const Rollout& rollout) {
+  void collect(const Rollout& rollout, const std::vector<bool>& left_out) {
     std::vector<index_t> state_of(at(rollout.states().rows()), -1);
     std::map<std::pair<index_t, index_t>, index_t> tree_of;  // by prompt and seed
     for (index_t i = 0; i < rollout.rows(); ++i) {
@@ -113,7 +100,11 @@ class training_order {
         states_.push_back({.tree = tree->second, .rows = {}});
       }
       state& from = states_[at(number)];
-      ++from.all_rows;
+      if (left_out[at(i)]) {
+        ++left_out_rows_;
+        continue;
+      }
+      ++from.counted;
       if (options_.skip_zeros && (advantage(i) == 0 || weight(i) == 0)) {
         ++skipped_rows_;
       } else {
@@ -143,18 +134,19 @@ class training_order {
       index_t rows = 0;
       for (std::size_t s = 0; s < states_.size(); ++s) {
         if (update_of[at(states_[s].tree)] != u) continue;
-        rows += states_[s].all_rows;
+        rows += states_[s].counted;
         if (states_[s].rows.empty()) {
-          ++skipped_states_;
+          ++(states_[s].counted == 0 ? left_out_states_ : skipped_states_);
         } else {
           order_.push_back(static_cast<index_t>(s));
         }
       }
+      rows_of_update_.push_back(rows);
       shuffle(std::span(order_).subspan(at(first)), static_cast<std::uint32_t>(first));
       const auto end = static_cast<index_t>(order_.size());
       for (index_t next = first, count = 0; next < end; next += count) {
         count = (std::min)(options_.size, end - next);
-        pieces_.push_back({.first = next, .count = count, .mean_over = rows, .last = next + count == end});
+        pieces_.push_back({.first = next, .count = count, .update = u, .last = next + count == end});
       }
     }
   }
@@ -163,9 +155,9 @@ class training_order {
   std::vector<double> advantages_, weights_;
   std::vector<state> states_;
   std::vector<index_t> order_, prompt_of_;  ///< states as they come; the prompt of each tree
+  std::vector<index_t> rows_of_update_;
   std::vector<piece> pieces_;
-  index_t trees_ = 0, skipped_states_ = 0, skipped_rows_ = 0;
+  index_t trees_ = 0, skipped_states_ = 0, skipped_rows_ = 0, left_out_states_ = 0, left_out_rows_ = 0;
 };
 
-}  // namespace detail
-}  // namespace tempflow
+}  // namespace tempflow::detail

@@ -1,0 +1,46 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// How rewards become advantages: the choices of the field, by name.
+
+#include "tempflow/core/index.hpp"
+
+namespace tempflow {
+
+/// What the centred rewards are divided by.
+enum class advantage_scale {
+  group_std,   ///< the standard deviation within the sample's group
+  global_std,  ///< the standard deviation of all rewards given
+  none,        ///< nothing: A = R - mean (Dr.GRPO)
+};
+
+/// Which standard deviation.
+enum class std_estimate {
+  population,  ///< divides by n (Flow-GRPO, TempFlow-GRPO)
+  sample,      ///< divides by n - 1 (DanceGRPO, MixGRPO)
+};
+
+/// How epsilon keeps the division safe.
+enum class epsilon_rule {
+  add,    ///< std + eps (Flow-GRPO, TempFlow-GRPO, DanceGRPO)
+  floor,  ///< max(std, eps) (Flow-Factory)
+};
+
+/// What becomes of rewards that are not finite.
+enum class not_finite_rewards {
+  refuse,   ///< an error that names the first
+  exclude,  ///< not of means and stds; advantage 0, and named for minibatches, which leave them out
+};
+
+/// How rewards become advantages. The defaults are Flow-GRPO's and TempFlow-GRPO's.
+struct advantage_options {
+  advantage_scale scale = advantage_scale::group_std;
+  std_estimate std = std_estimate::population;
+  double epsilon = 1e-4;
+  epsilon_rule epsilon_as = epsilon_rule::add;
+  not_finite_rewards not_finite = not_finite_rewards::refuse;
+  index_t group_size = 0;  ///< samples that each group must have, excluded ones included; 0: any number
+};
+
+}  // namespace tempflow
