@@ -120,7 +120,9 @@ inline group_statistics write_group_advantages(std::span<const double> rewards,
     const group_sizes sizes = sizes_of_groups(groups, place, options.group_size);
     statistics.smallest_group = sizes.smallest;
     statistics.largest_group = sizes.largest;
-    if (lone == lone_samples::refused && count > 1 && !any_siblings(rewards, groups, place)) {
+    const bool compares =
+        sizes.largest > 1 && (statistics.excluded == 0 || any_siblings(rewards, groups, place));
+    if (lone == lone_samples::refused && count > 1 && !compares) {
       throw group_error(message("group_advantages: no group of the ", count,
                                 " samples has two finite rewards: nothing to compare"));
     }
