@@ -63,6 +63,22 @@ TEMPFLOW_HIDDEN policy_outcome<compute_t<T>>* launch_policy_sums(device_call<Dev
   return kernel.outcomes;
 }
 
+/// Clears the gradients of states that are marked, and marks their rows. Rows: own_rows or sibling_rows.
+template <class Device, storage_scalar T, storage_scalar V, storage_scalar G, class Objective, class Rows>
+TEMPFLOW_HIDDEN void launch_clear_rows(device_call<Device>& call,
+                                       const policy_loss_op<T, V, G, Objective>& op, Rows&& of,
+                                       const std::uint32_t* marked, policy_row* to) {
+  const index_t states = op.of.states(), elements = op.v.columns();
+  clear_rows_kernel<G, Rows> clear{.overflows = marked,
+                                   .of = std::move(of),
+                                   .rows = to,
+                                   .gradient = op.gradient,
+                                   .tiles = no_row_reduction<G>(states, elements),
+                                   .tables = {}};
+  if constexpr (std::same_as<Rows, sibling_rows>) call.place(clear.tables, clear.of.offsets);
+  call.launch(clear, tile_shape<G>(states, elements));
+}
+
 template <bool HasReference, class Device, storage_scalar T, storage_scalar V, storage_scalar G,
           class Objective>
 TEMPFLOW_HIDDEN void launch_policy_loss(device_call<Device>& call,
@@ -101,31 +117,8 @@ TEMPFLOW_HIDDEN void launch_policy_loss(device_call<Device>& call,
   call.place(write.tables, write.transitions);
   call.launch(write, tile_shape<T>(rows, elements));
   if constexpr (std::same_as<G, float16>) {
-    call.launch(clear_rows_kernel<G, own_rows>{.overflows = overflows,
-                                               .of = {},
-                                               .rows = to,
-                                               .gradient = op.gradient,
-                                               .tiles = no_row_reduction<G>(rows, elements),
-                                               .tables = {}},
-                tile_shape<G>(rows, elements));
+    launch_clear_rows(call, op, own_rows{}, overflows, to);
   }
-}
-
-/// Clears the gradients of states that are marked, and marks their rows.
-template <class Device, storage_scalar T, storage_scalar V, storage_scalar G, class Objective>
-TEMPFLOW_HIDDEN void launch_clear_rows(device_call<Device>& call,
-                                       const policy_loss_op<T, V, G, Objective>& op,
-                                       const sibling_tables& tables, const std::uint32_t* marked,
-                                       policy_row* to) {
-  const index_t states = op.of.states(), elements = op.v.columns();
-  clear_rows_kernel<G, sibling_rows> clear{.overflows = marked,
-                                           .of = {std::span(tables.offsets)},
-                                           .rows = to,
-                                           .gradient = op.gradient,
-                                           .tiles = no_row_reduction<G>(states, elements),
-                                           .tables = {}};
-  call.place(clear.tables, clear.of.offsets);
-  call.launch(clear, tile_shape<G>(states, elements));
 }
 
 /// The loss of states that any number of rows leave.
@@ -154,7 +147,7 @@ TEMPFLOW_HIDDEN void launch_sibling_loss(device_call<Device>& call,
   call.place(write.tables, write.transitions, write.of.offsets);
   call.launch(write, tile_shape<T>(states, elements));
   if constexpr (std::same_as<G, float16>) {
-    launch_clear_rows(call, op, tables, overflows, to);
+    launch_clear_rows(call, op, sibling_rows{std::span(tables.offsets)}, overflows, to);
   }
 }
 
@@ -196,7 +189,7 @@ TEMPFLOW_HIDDEN void launch_drawn_loss(device_call<Device>& call,
   call.place(write.tables, write.transitions, write.of.offsets, write.noise.ids);
   call.launch(write, HasReference ? reduction_shape<V>(states, elements) : tile_shape<V>(states, elements));
   if (!op.gradient.empty() && (HasReference || std::same_as<G, float16>))
-    launch_clear_rows(call, op, tables, broken, to);
+    launch_clear_rows(call, op, sibling_rows{std::span(tables.offsets)}, broken, to);
 }
 
 template <class Device, storage_scalar T, storage_scalar V, storage_scalar G, class Objective>
