@@ -20,7 +20,7 @@ def read(path: Path) -> list:
 
 
 def reach(curve, column: str, level: float, frechet_limit: float):
-    """A run's numbers when it first reached a level with pictures within the limit, between the two evaluations
+    """A curve's numbers when it first reached a level with pictures within the limit, between the two evaluations
     around it by a straight line; None if it did not."""
     def good(row):
         return row[column] >= level and row["frechet"] <= frechet_limit
@@ -41,6 +41,20 @@ def reach(curve, column: str, level: float, frechet_limit: float):
             if share <= 1 and good({**at, column: at[column] + slack, "frechet": at["frechet"] - 1e-12}):
                 return at
     return None
+
+
+def mean(curves: list) -> list:
+    """The mean of runs that were evaluated at the same updates."""
+    return [{name: statistics.mean(row[name] for row in rows) for name in COLUMNS} for rows in zip(*curves)]
+
+
+def at_update(curve, update: float):
+    """A run's numbers after so many updates, between the two evaluations around it by a straight line."""
+    for before, after in zip(curve, curve[1:]):
+        if before["update"] <= update <= after["update"]:
+            share = (update - before["update"]) / (after["update"] - before["update"])
+            return {name: before[name] + share * (after[name] - before[name]) for name in COLUMNS}
+    raise ValueError(f"a run of {curve[-1]['update']:.0f} updates has no update {update}")
 
 
 def mean_and_margin(values: list):

@@ -28,7 +28,7 @@ BRANCH = {**COMMON, "--method": "tempflow-grpo", "--completion": "2,2,1", "--opt
 FLOW = {**COMMON, "--method": "flow-grpo", "--antithetic": "false", "--optimizer-steps": "2"}
 # With one noise per prompt, several optimiser steps would each see other prompts.
 SHARED = {**FLOW, "--shared-noise": "true", "--optimizer-steps": "1"}
-GRID = grid(seeds=(2, 4), learning_rate=("1e-3", "2e-3", "3e-3"), kl_beta=("0.4", "0.6"))
+GRID = grid(seeds=(2, 4), learning_rate=("1e-3", "2e-3", "3e-3"), kl_beta=("0.4", "0.6", "1.0"))
 
 METHODS = [
     Method("tempflow", "TempFlow-GRPO, antithetic branches", {**BRANCH, "--antithetic": "true"}, GRID),
@@ -47,7 +47,7 @@ class Task:
     options: dict
     column: str
     levels: tuple
-    frechet_limit: float  # pictures further from the data do not count
+    frechet_limit: float  # further from the data no level counts as reached
 
 
 TASKS = [

@@ -43,13 +43,14 @@ def main(folder: Path) -> None:
     subprocess.run(command, check=True)
     text = (folder / "docs" / "comparison.md").read_text()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
-    at_84 = rows[[row[0] for row in rows].index("judge 0.84") + 2:][:5]
+    at_84 = rows[[row[0] for row in rows].index("tuned for judge 0.84") + 2:][:5]
     by_method = {row[0]: row for row in at_84}
     flow, branches = by_method["Flow-GRPO"], by_method["TempFlow-GRPO, antithetic branches"]
-    assert flow[1] == branches[1] == "5 of 5", at_84
-    # The cheapest settings whose pictures count have the weight 0.6: 0.84 = 0.5 + 0.4 cost / 200k * 1.6 / 1.6 at 170k,
-    # and twice as fast for branches.
-    assert flow[2] == "169k ± 1" and branches[-1] == "0.50" and flow[-1] == "1.00", at_84
+    # The cheapest settings whose pictures count have the weight 0.6: 0.84 = 0.5 + 0.4 cost / 200k * 1.6 / 1.6 * 1.203 on the
+    # tuning seeds, at 141k, and twice as fast for branches. The other seeds, 3 on average, are slower: 0.784.
+    assert flow[2] == "141k" and branches[-1] == "0.50" and flow[-1] == "1.00", at_84
+    assert flow[1] == branches[1] == "0.784 ± 0.001", at_84
+    assert by_method["MixGRPO: 4 noisy steps, one noise per prompt"][1] == flow[1], at_84
     again = subprocess.run([*command, "--report-only"], check=True, capture_output=True, text=True)
     assert (folder / "docs" / "comparison.md").read_text() == text, again.stdout
 

@@ -20,39 +20,35 @@ class TaskReport:
 
     def __init__(self, runner, task, picked: dict, seeds) -> None:
         self.runner, self.task, self.picked, self.seeds = runner, task, picked, seeds
-        for setting in (s for of_price in picked.values() for s in of_price.values()):
+        for setting, _ in (recipe for of_price in picked.values() for recipe in of_price.values()):
             for seed in seeds:
                 runner.curve(task, setting, seed)  # all are there
 
-    def reached(self, method: str, level: float, price: float = 0):
-        """The setting of a method at a level, and what the seeds that reached it took."""
-        setting = self.picked[price].get((method, level))
-        if setting is None:
-            return None, []
-        found = [curves.reach(self.runner.curve(self.task, setting, seed), self.task.column, level,
-                              self.task.frechet_limit) for seed in self.seeds]
-        return setting, [f for f in found if f]
+    def given(self, method: str, level: float, price: float = 0) -> list:
+        """What the recipe of a method for a level gives on each seed; nothing where tuning found none."""
+        if (method, level) not in self.picked[price]:
+            return []
+        setting, updates = self.picked[price][method, level]
+        return [curves.at_update(self.runner.curve(self.task, setting, seed), updates) for seed in self.seeds]
 
     def table(self, level: float) -> list:
-        heads = [head for _, head, _, _ in NUMBERS]
-        lines = [f"| {self.task.column} {level} | seeds | " + " | ".join(heads) + " | cost, of Flow-GRPO's |",
-                 "|---" * (len(heads) + 3) + "|"]
-        _, base = self.reached(BASELINE, level)
+        numbers = ((self.task.column, self.task.column, 1, ""), *NUMBERS)
+        lines = [f"| tuned for {self.task.column} {level} | " + " | ".join(head for _, head, _, _ in numbers) +
+                 " | cost, of Flow-GRPO's |", "|---" * (len(numbers) + 2) + "|"]
+        base = self.given(BASELINE, level)
         for method in METHODS:
-            setting, found = self.reached(method.name, level)
-            if setting is None or not found:
-                lines.append(f"| {method.title} | {'none in tuning' if setting is None else f'0 of {len(self.seeds)}'} |" +
-                             " |" * (len(heads) + 1))
+            found = self.given(method.name, level)
+            if not found:
+                lines.append(f"| {method.title} | not reached in tuning |" + " |" * len(numbers))
                 continue
             cells = []
-            for name, _, scale, unit in NUMBERS:
+            for name, _, scale, unit in numbers:
                 mean, margin = curves.mean_and_margin([f[name] * scale for f in found])
-                digits = 3 if name == "diversity" else 2 if name == "frechet" else 1 if scale == 1 else 0
-                cells.append(f"{mean:.{digits}f}{unit}" + (f" ± {margin:.{digits}f}" if len(found) > 1 else ""))
-            # Of methods that reach the level on some seeds only, the cheap seeds would be compared with all.
-            complete = len(found) == len(base) == len(self.seeds)
-            ratio = f"{sum(f['cost'] for f in found) / sum(f['cost'] for f in base):.2f}" if complete else ""
-            lines.append(f"| {method.title} | {len(found)} of {len(self.seeds)} | " + " | ".join(cells) + f" | {ratio} |")
+                digits = 3 if name in (self.task.column, "diversity") else 2 if name == "frechet" else int(scale == 1 or mean < 10)
+                varies = margin > 1e-9  # costs are the recipe's
+                cells.append(f"{mean:.{digits}f}{unit}" + (f" ± {margin:.{digits}f}" if varies else ""))
+            ratio = f"{sum(f['cost'] for f in found) / sum(f['cost'] for f in base):.2f}" if base else ""
+            lines.append(f"| {method.title} | " + " | ".join(cells) + f" | {ratio} |")
         return lines
 
     def prices(self, level: float) -> list:
@@ -60,27 +56,26 @@ class TaskReport:
         for price in PRICES:
             cells = []
             for method in METHODS:
-                _, found = self.reached(method.name, level, price)
-                total = [f["cost"] + price * f["scored"] for f in found]
-                mean, margin = curves.mean_and_margin([t * 1e-3 for t in total])
-                cells.append(f"{mean:.0f}k" + (f" ± {margin:.0f}" if len(found) > 1 else "") + ("" if len(found) == len(self.seeds) else f" ({len(found)} of {len(self.seeds)})")
-                             if found else "not reached")
+                found = self.given(method.name, level, price)
+                mean, _ = curves.mean_and_margin([(f["cost"] + price * f["scored"]) * 1e-3 for f in found])
+                score, _ = curves.mean_and_margin([f[self.task.column] for f in found])
+                cells.append(f"{mean:.0f}k ({score:.3f})" if found else "not reached")
             lines.append(f"| {price} evaluations | " + " | ".join(cells) + " |")
         return lines
 
     def settings(self) -> list:
-        lines = ["| method | level | reward call | setting (bold: at the edge of what was tried) |", "|---|---|---|---|"]
+        lines = ["| method | level | reward call | updates | setting (bold: at the edge of what was tried) |", "|---|---|---|---|---|"]
         for method in METHODS:
             tried = {name: sorted({float(choice[name]) for choice in method.tuning}) for name in method.tuning[0]}
             for level in self.task.levels:
                 for price in PRICES if level == self.middle() else PRICES[:1]:
-                    setting = self.picked[price].get((method.name, level))
-                    if setting is None:
+                    if (method.name, level) not in self.picked[price]:
                         continue
+                    setting, updates = self.picked[price][method.name, level]
                     own = {name: setting[name] for name in tried}
                     texts = [f"**`{k} {v}`**" if len(tried[k]) > 2 and float(v) in (tried[k][0], tried[k][-1]) else f"`{k} {v}`"
                              for k, v in own.items()]
-                    lines.append(f"| {method.title} | {level} | {price} | " + " ".join(texts) + " |")
+                    lines.append(f"| {method.title} | {level} | {price} | {updates:.0f} | " + " ".join(texts) + " |")
         return lines
 
     def middle(self) -> float:
@@ -93,7 +88,7 @@ class TaskReport:
         data = picture.with_suffix(".dat")
         blocks, names = [], []
         for method in METHODS:
-            setting = self.picked[0].get((method.name, level))
+            setting, _ = self.picked[0].get((method.name, level), (None, 0))
             runs = [self.runner.curve(self.task, setting, seed) for seed in self.seeds] if setting else []
             runs = [run for run in runs if run]
             if not runs:
@@ -134,6 +129,7 @@ unset key
 set xlabel 'CPU seconds of updates'
 {curves_of(2, 3, True)}
 set xlabel '{title}'
+set xtics rotate by 45 right
 set ylabel 'Fréchet distance to test images'
 {curves_of(3, 6, False)}
 """
@@ -150,24 +146,26 @@ def report(reports: list, docs: Path, tuning_seeds, report_seeds) -> None:
              "# Comparison of methods", "",
              "Written by `./dev compare` on the main job (examples/fashion_mnist). Each method has "
              f"{len(METHODS[0].tuning)} settings, tried on pre-training seed{'s' if len(tuning_seeds) > 1 else ''} "
-             f"{', '.join(map(str, tuning_seeds))}; for each level the cheapest is reported, on seeds "
+             f"{', '.join(map(str, tuning_seeds))}. For each level that gives a recipe: the setting, and the number of updates, "
+             "by which the mean of these seeds reached it at the least cost. The tables show what the recipes give on seeds "
              f"{', '.join(map(str, report_seeds))}, which tuning has not seen. *Cost*: rows that the rollouts give to the "
              "model + 3 x states trained on, a backward pass counted as two forward passes. *Seconds*: CPU time of "
              "updates, one thread; a KL's forward passes of the reference policy are in the seconds, not in the cost. "
-             "Means ± half of a 95 % interval over the seeds that reached the level "
-             "(runs are evaluated every four updates; between evaluations by a straight line).", ""]
+             "Means over the seeds ± half of a 95 % interval (runs are evaluated every four updates; between evaluations by a "
+             "straight line). Compare costs where the first columns agree: a recipe that did not hold up on new seeds is cheap "
+             "for that.", ""]
     for r in reports:
         lines += [f"## {r.task.title[0].upper()}{r.task.title[1:]}", ""]
         if r.task.frechet_limit < float("inf"):
-            lines += [f"Only pictures within a Fréchet distance of {r.task.frechet_limit} count: with a weaker KL each method "
-                      "reaches more of the judge, and leaves the data.", ""]
+            lines += [f"In tuning only pictures within a Fréchet distance of {r.task.frechet_limit} count: with a weaker KL each "
+                      "method reaches more of the judge, and leaves the data.", ""]
         picture = docs / "images" / f"comparison_{r.task.name}.png"
         if r.draw(picture):
             lines += [f"![curves](images/{picture.name})", ""]
         for level in r.task.levels:
             lines += [*r.table(level), ""]
         middle = r.middle()
-        lines += [f"With reward calls in the cost, each method tuned for it, at {r.task.column} {middle}:", "", *r.prices(middle), "",
+        lines += [f"With reward calls in the cost, each method tuned for it and for {r.task.column} {middle} (in brackets: what it gave):", "", *r.prices(middle), "",
                   "<details><summary>Settings</summary>", "", *r.settings(), "", "</details>", ""]
     (docs / "comparison.md").write_text("\n".join(lines).rstrip() + "\n")
     print(f"report: {docs / 'comparison.md'}")
