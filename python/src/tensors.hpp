@@ -1,0 +1,240 @@
+// SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// Tensors of torch's stable ABI as what the library takes: batches, tables and numbers per row. Everything is checked
+// before a view is made.
+
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "tempflow/core/batch_view.hpp"
+#include "tempflow/core/error.hpp"
+#include "tempflow/core/noise.hpp"
+#include "tempflow/core/per_row.hpp"
+#include "tempflow/core/scalar.hpp"
+#include "tempflow/schedule/transition.hpp"
+
+namespace tempflow::python {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+/// Runs an operator. Errors of the library reach Python as text; the type goes first, for tempflow/errors.py to raise.
+template <class F>
+auto typed(const F& run) {
+  const auto named = [](const char* type, const std::exception& e) {
+    return std::runtime_error(std::string("tempflow.") + type + ": " + e.what());
+  };
+  try {
+    return run();
+  } catch (const shape_error& e) {
+    throw named("ShapeError", e);
+  } catch (const schedule_error& e) {
+    throw named("ScheduleError", e);
+  } catch (const group_error& e) {
+    throw named("GroupError", e);
+  } catch (const memory_error& e) {
+    throw named("MemoryError", e);
+  } catch (const error& e) {
+    throw named("InvalidValueError", e);
+  }
+}
+
+inline std::string_view name_of(ScalarType type) {
+  switch (type) {
+    case ScalarType::Float: return "float32";
+    case ScalarType::Double: return "float64";
+    case ScalarType::BFloat16: return "bfloat16";
+    case ScalarType::Half: return "float16";
+    case ScalarType::Long: return "int64";
+    default: return "another dtype";
+  }
+}
+
+template <class T>
+constexpr ScalarType scalar_type_of() {
+  if constexpr (std::is_same_v<T, float>) return ScalarType::Float;
+  if constexpr (std::is_same_v<T, double>) return ScalarType::Double;
+  if constexpr (std::is_same_v<T, bfloat16>) return ScalarType::BFloat16;
+  if constexpr (std::is_same_v<T, float16>) return ScalarType::Half;
+  if constexpr (std::is_same_v<T, std::int64_t>) return ScalarType::Long;
+}
+
+inline std::string shape_of(const Tensor& tensor) {
+  std::string text;
+  for (const std::int64_t extent : tensor.sizes()) text += detail::message(text.empty() ? "" : ", ", extent);
+  return "(" + text + ")";
+}
+
+inline void check_type(std::string_view operation, std::string_view name, const Tensor& tensor,
+                       ScalarType type) {
+  if (tensor.scalar_type() != type) {
+    throw value_error(detail::message(operation, ": ", name, " is ", name_of(tensor.scalar_type()),
+                                      ", expected ", name_of(type)));
+  }
+}
+
+/// A tensor (B, ...) as a batch of B rows: the other extents together are a row's elements. Rows that are packed are
+/// looked at where they lie, however far apart; others are copied.
+class row_tensor {
+ public:
+  row_tensor(std::string_view operation, std::string_view name, const Tensor& tensor) : tensor_(tensor) {
+    if (tensor.dim() < 1) {
+      throw shape_error(detail::message(operation, ": ", name, " has shape (), expected (rows, ...)"));
+    }
+    rows_ = tensor.size(0);
+    for (std::int64_t d = tensor.dim(); --d > 0;) {
+      packed_ = packed_ && (tensor.size(d) == 1 || tensor.stride(d) == columns_);
+      columns_ *= tensor.size(d);
+    }
+    packed_ = packed_ && (rows_ < 2 || tensor.stride(0) >= columns_);
+    if (!packed_ && rows_ * columns_ > 0) tensor_ = torch::stable::contiguous(tensor);
+    stride_ = rows_ > 1 && columns_ > 0 ? tensor_.stride(0) : columns_;
+  }
+
+  index_t rows() const { return rows_; }
+  index_t columns() const { return columns_; }
+  ScalarType type() const { return tensor_.scalar_type(); }
+
+  template <class T>
+  batch_view<const T> view() const {
+    return {static_cast<const T*>(tensor_.const_data_ptr()), rows_, columns_, stride_};
+  }
+
+ private:
+  Tensor tensor_;
+  index_t rows_ = 0, columns_ = 1, stride_ = 1;
+  bool packed_ = true;
+};
+
+/// A tensor that an operator has made, to write to.
+template <class T>
+batch_view<T> output_view(const Tensor& tensor) {
+  const index_t rows = tensor.size(0), columns = rows > 0 ? tensor.numel() / rows : 0;
+  return {static_cast<T*>(tensor.mutable_data_ptr()), rows, columns};
+}
+
+/// The shape of a tensor with another number of rows.
+inline std::vector<std::int64_t> with_rows(const Tensor& like, index_t rows) {
+  const auto sizes = like.sizes();
+  std::vector<std::int64_t> shape(sizes.begin(), sizes.end());
+  shape[0] = rows;
+  return shape;
+}
+
+/// A table on the host: a tensor of R numbers, or R x columns of them.
+template <class T>
+class table {
+ public:
+  table(std::string_view operation, std::string_view name, const Tensor& tensor, index_t columns = 1)
+      : tensor_(tensor) {
+    check_type(operation, name, tensor, scalar_type_of<T>());
+    if (!tensor.is_cpu() ||
+        (columns == 1 ? tensor.dim() != 1 : tensor.dim() != 2 || tensor.size(1) != columns)) {
+      throw shape_error(detail::message(operation, ": ", name, " has shape ", shape_of(tensor),
+                                        ", expected (rows",
+                                        columns == 1 ? "" : detail::message(", ", columns), ") on the CPU"));
+    }
+    if (!tensor.is_contiguous()) tensor_ = torch::stable::contiguous(tensor);
+    values_ = {static_cast<const T*>(tensor_.const_data_ptr()), static_cast<std::size_t>(tensor_.numel())};
+  }
+
+  std::span<const T> values() const { return values_; }
+  operator std::span<const T>() const { return values_; }
+
+ private:
+  Tensor tensor_;
+  std::span<const T> values_;
+};
+
+/// Transitions: (7) for all rows, or (R, 7). Rows are those of the class transition.
+class transition_table {
+ public:
+  transition_table(std::string_view operation, std::string_view name, const Tensor& tensor)
+      : numbers_(operation, name, tensor, tensor.dim() == 1 ? 1 : columns), same_(tensor.dim() == 1) {
+    if (same_ && numbers_.values().size() != columns) {
+      throw shape_error(detail::message(operation, ": ", name, " has shape ", shape_of(tensor),
+                                        ", expected (7) or (rows, 7)"));
+    }
+  }
+
+  std::span<const transition> rows() const {
+    return {reinterpret_cast<const transition*>(numbers_.values().data()),
+            numbers_.values().size() / columns};
+  }
+  operator per_row<transition>() const {
+    return same_ ? per_row<transition>(rows()[0]) : per_row<transition>(rows());
+  }
+
+ private:
+  static constexpr std::size_t columns = sizeof(transition) / sizeof(double);
+  table<double> numbers_;
+  bool same_;
+};
+
+/// Identities of draws: (R, 4) of prompt, seed, step, branch.
+inline std::vector<noise_id> noise_ids(std::string_view operation, const Tensor& tensor) {
+  const table<std::int64_t> numbers(operation, "ids", tensor, 4);
+  std::vector<noise_id> ids;
+  for (std::size_t at = 0; at < numbers.values().size(); at += 4) {
+    const auto field = [&](std::size_t i, std::int64_t limit, const char* name) {
+      const std::int64_t value = numbers.values()[at + i];
+      if (value < 0 || value >= limit) {
+        throw value_error(detail::message(operation, ": ids[", at / 4, "] has ", name, " ", value,
+                                          ", must lie in [0, ", limit, ")"));
+      }
+      return value;
+    };
+    constexpr std::int64_t words = std::int64_t{1} << 32, halves = 65536;
+    ids.push_back({.prompt = static_cast<std::uint32_t>(field(0, words, "prompt")),
+                   .seed = static_cast<std::uint32_t>(field(1, words, "seed")),
+                   .step = static_cast<std::uint16_t>(field(2, halves, "step")),
+                   .branch = static_cast<std::uint16_t>(field(3, halves, "branch"))});
+  }
+  return ids;
+}
+
+inline noise_key key_of(std::string_view operation, std::int64_t seed, std::int64_t update) {
+  constexpr std::int64_t limit = std::int64_t{1} << 32;
+  if (seed < 0 || seed >= limit || update < 0 || update >= limit) {
+    throw value_error(
+        detail::message(operation, ": key (", seed, ", ", update, "), both must lie in [0, 2^32)"));
+  }
+  return {static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(update)};
+}
+
+/// The entry of that name.
+template <class E, std::size_t N>
+E choice(std::string_view operation, std::string_view argument, std::string_view name,
+         const std::pair<std::string_view, E> (&entries)[N]) {
+  std::string known;
+  for (const auto& [key, value] : entries) {
+    if (key == name) return value;
+    known += detail::message(known.empty() ? "" : ", ", key);
+  }
+  throw value_error(detail::message(operation, ": ", argument, " = '", name, "', must be one of ", known));
+}
+
+/// A tensor of numbers on the host.
+template <class T>
+Tensor table_of(const std::vector<T>& values, index_t columns = 0) {
+  const auto count = static_cast<std::int64_t>(values.size());
+  const std::vector<std::int64_t> shape =
+      columns == 0 ? std::vector<std::int64_t>{count} : std::vector<std::int64_t>{count / columns, columns};
+  const Tensor result = torch::stable::empty(shape, scalar_type_of<T>());
+  std::copy(values.begin(), values.end(), static_cast<T*>(result.mutable_data_ptr()));
+  return result;
+}
+
+}  // namespace tempflow::python

@@ -1,0 +1,41 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+# SPDX-License-Identifier: Apache-2.0
+"""tempflow: policy-gradient operators for flow-matching models, as TempFlow-GRPO and its family use them.
+
+    chain = tempflow.make_chain(tempflow.sigmas("sd3", 10), noise_level=0.7)
+    plan = tempflow.branch_plan(chain, seeds_per_prompt=4, explorations=6)
+    rollout = tempflow.roll_out(model, plan, prompts, key=(seed, update), shape=(16, 64, 64))
+    advantages = tempflow.group_advantages(score(rollout.samples), rollout.groups("prompt"))
+    weights = tempflow.timestep_weights(chain, chain.trainable_steps())
+    for batch in tempflow.minibatches(rollout, advantages, weights, size=8):
+        loss, statistics = tempflow.policy_loss(model(batch.x, batch.sigma, batch.prompts), batch)
+        loss.backward()
+        if batch.completes_update: optimizer.step(); optimizer.zero_grad()
+
+`python -m tempflow.check` says what is installed, and tests it. Operators run on the CPU: the kernels for GPUs are part
+of the C++ library, not of this package yet.
+"""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from .drop_in import clipped_loss, sde_step_with_logprob
+from .errors import BackendMemoryError, GroupError, InvalidValueError, ScheduleError, ShapeError, TempflowError
+from .loss import (Advantages, GroupStatistics, PolicyStatistics, ema_decay, ema_update, group_advantages, policy_loss,
+                   policy_loss_rows, statistics_of, teaching_nothing)
+from .rollout import (Batch, Cost, Identity, Plan, Rollout, branch_plan, flow_plan, minibatches, rescore, roll_out,
+                      tree_plan)
+from .schedule import Chain, make_chain, sigmas, timestep_weights
+from .steps import branch_step, log_prob, noise, ode_step, step
+
+try:
+    __version__ = version("tempflow")
+except PackageNotFoundError:  # a source tree
+    __version__ = "0"
+
+__all__ = [
+    "Advantages", "BackendMemoryError", "Batch", "Chain", "Cost", "GroupError", "GroupStatistics", "Identity",
+    "InvalidValueError", "Plan", "PolicyStatistics", "Rollout", "ScheduleError", "ShapeError", "TempflowError",
+    "branch_plan", "branch_step", "clipped_loss", "ema_decay", "ema_update", "flow_plan", "group_advantages", "log_prob",
+    "make_chain", "minibatches", "noise", "ode_step", "policy_loss", "policy_loss_rows", "rescore", "roll_out",
+    "sde_step_with_logprob", "sigmas", "statistics_of", "step", "teaching_nothing", "timestep_weights", "tree_plan",
+]

@@ -1,0 +1,154 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+# SPDX-License-Identifier: Apache-2.0
+"""Group advantages, the clipped GRPO loss with its closed-form gradient, EMA."""
+
+from dataclasses import dataclass
+
+import torch
+
+from ._operators import ops
+from .errors import InvalidValueError, typed
+from .steps import _leaf_free
+
+
+def _numbers(values) -> torch.Tensor:
+    return torch.as_tensor(values).detach().to("cpu", torch.float64).contiguous()
+
+
+@dataclass(frozen=True)
+class GroupStatistics:
+    """What the groups of an update looked like: docs of group_statistics in advantage/group_advantages.hpp."""
+
+    samples: int
+    excluded: int  # of them, those whose reward is not finite
+    groups: int
+    smallest_group: int
+    largest_group: int
+    singletons: int
+    zero_std_groups: int  # of two and more equal rewards
+    reward_mean: float
+    reward_std: float
+    group_std_mean: float
+    dead_groups: int  # whose advantages are all 0
+
+
+@dataclass(frozen=True, eq=False)
+class Advantages:
+    """Advantages in the order of the rewards, (N) float64; the samples that were excluded; statistics."""
+
+    values: torch.Tensor
+    excluded: list[int]
+    statistics: GroupStatistics
+
+
+@typed
+def group_advantages(rewards, groups, *, scale: str = "group_std", std: str = "population", epsilon: float = 1e-4,
+                     epsilon_rule: str = "add", not_finite: str = "refuse", group_size: int = 0) -> Advantages:
+    """How much better each sample did than its group: (R - mean of the group) / (std + epsilon).
+
+    rewards: (N). groups: (N) integers, the same for samples of one group, in any order. scale: group_std, global_std or
+    none (Dr.GRPO). std: population (Flow-GRPO) or sample (DanceGRPO). not_finite: "refuse" raises for a reward that is not
+    finite, "exclude" leaves it out of means and of training. group_size: samples that each group must have.
+
+    Raises GroupError when there is nothing to compare or a group has another size, InvalidValueError for a reward.
+    Source: GRPO, arXiv 2402.03300; Flow-GRPO, flow_grpo/stat_tracking.py.
+    """
+    ids = torch.as_tensor(groups).detach().to("cpu", torch.int64).contiguous()
+    values, excluded, numbers = ops.group_advantages(_numbers(rewards), ids, scale, std, epsilon, epsilon_rule, not_finite,
+                                                     group_size)
+    fields = zip(GroupStatistics.__dataclass_fields__.values(), numbers.tolist())
+    return Advantages(values, excluded.tolist(), GroupStatistics(*(int(n) if f.type is int else n for f, n in fields)))
+
+
+@typed
+def teaching_nothing(advantages, groups) -> list[int]:
+    """Samples of groups whose advantages are all 0."""
+    values = advantages.values if isinstance(advantages, Advantages) else _numbers(advantages)
+    return ops.teaching_nothing(values, torch.as_tensor(groups).to("cpu", torch.int64)).tolist()
+
+
+@dataclass(frozen=True, eq=False)
+class PolicyStatistics:
+    """What a policy update reports; the fields of policy_statistics (objective/policy_statistics.hpp), and each row's own
+    numbers (R, 9): log_prob, log_ratio, ratio, surrogate, kl, below, above, finite, underflowed."""
+
+    rows: int
+    loss: float
+    surrogate: float
+    kl: float
+    approx_kl: float
+    ratio_mean: float
+    ratio_min: float
+    ratio_max: float
+    fraction_below: float
+    fraction_above: float
+    max_abs_log_ratio: float  # exactly 0 for an on-policy batch
+    non_finite_rows: int  # left out of the gradient
+    underflowed_rows: int
+    per_row: torch.Tensor
+
+
+@typed
+def statistics_of(rows: torch.Tensor, *, kl_beta: float = 0.0, mean_over: int = 0) -> PolicyStatistics:
+    """The statistics of rows, of one batch or of several that were put together (R, 9)."""
+    n = ops.policy_statistics(rows, kl_beta, float(mean_over or max(rows.shape[0], 1))).tolist()
+    return PolicyStatistics(int(n[0]), *n[1:11], int(n[11]), int(n[12]), rows)
+
+
+@typed
+def policy_loss_rows(v, x, y, transitions, old_log_probs, advantages, *, weights=1.0, offsets=None, v_ref=None,
+                     kl_beta: float = 0.0, clip: float | tuple[float, float] = 1e-4, advantage_clip: float = 5.0,
+                     kl_over: str = "transition_variance", reduction: str = "mean", terms: str = "all", mean_over: int = 0,
+                     without_zeros: bool = False, drawn=None):
+    """policy_loss that leaves the statistics to the caller, for torch.compile(fullgraph=True): (loss, rows (R, 9))."""
+    _leaf_free("policy_loss", x=x, y=y, v_ref=v_ref, old_log_probs=old_log_probs, advantages=advantages, weights=weights)
+    low, high = clip if isinstance(clip, tuple) else (clip, clip)
+    count = old_log_probs.shape[0]
+    weighted = weights if isinstance(weights, torch.Tensor) else torch.full((count,), float(weights), dtype=torch.float64)
+    ids, key, antithetic = drawn if drawn is not None else (None, (0, 0), False)
+    loss, _, rows = ops.policy_loss(v, x, y, v_ref, offsets, transitions, old_log_probs, advantages, weighted, ids, key[0],
+                                    key[1], antithetic, low, high, advantage_clip, kl_beta, kl_over, reduction, terms,
+                                    mean_over, without_zeros)
+    return loss, rows
+
+
+def policy_loss(v, batch, *, v_ref=None, kl_beta: float = 0.0, clip: float | tuple[float, float] = 1e-4,
+                advantage_clip: float = 5.0, kl_over: str = "transition_variance"):
+    """The clipped GRPO loss of a batch of states, and its statistics: (loss, PolicyStatistics).
+
+    v: (S, ...), the policy's velocity at batch.x, from one forward pass for all siblings of a state. v_ref: (S, ...), the
+    reference policy's; needed with kl_beta. clip: of the ratio, one number or (low, high).
+
+        v = model(batch.x, batch.sigma, batch.prompts)
+        loss, statistics = tempflow.policy_loss(v, batch, clip=1e-4)
+        loss.backward()
+
+    The loss is a float64 scalar; losses of the batches of an update add up to a mean over its rows. Differentiable in v
+    alone, and not twice. Source: TempFlow-GRPO, arXiv 2508.04324; Flow-GRPO, arXiv 2505.05470, scripts/train_sd3.py.
+    """
+    if not isinstance(v, torch.Tensor):
+        raise InvalidValueError(f"policy_loss: v is a {type(v).__name__}, expected a tensor")
+    loss, rows = policy_loss_rows(
+        v, batch.x, batch.y, batch.transitions, batch.old_log_probs, batch.advantages, weights=batch.weights,
+        offsets=batch.offsets, v_ref=v_ref, kl_beta=kl_beta, clip=clip, advantage_clip=advantage_clip, kl_over=kl_over,
+        reduction=batch.reduction, terms=batch.terms, mean_over=batch.mean_over, without_zeros=batch.without_zeros,
+        drawn=batch.drawn)
+    return loss, statistics_of(rows, kl_beta=kl_beta, mean_over=batch.mean_over)
+
+
+@typed
+def ema_decay(n: int, *, decay: float = 0.9, interval: int = 8) -> float | None:
+    """The decay to apply after optimiser step n = 0, 1, ...; None where the average stays."""
+    value = ops.ema_decay(decay, interval, n)
+    return None if value != value else value
+
+
+@torch.no_grad()
+@typed
+def ema_update(averages, weights, decay: float) -> None:
+    """average = decay average + (1 - decay) weights, in place, for each pair of tensors of two lists."""
+    averages, weights = list(averages), list(weights)
+    if len(averages) != len(weights):
+        raise InvalidValueError(f"ema_update: {len(averages)} averages, {len(weights)} weights")
+    for average, weight in zip(averages, weights):
+        ops.ema_update(average.detach(), weight.detach().to(average.dtype), decay)

@@ -1,0 +1,319 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+# SPDX-License-Identifier: Apache-2.0
+"""Rollouts: a short loop over the library's tables that calls its operators. The model stays in your hands, and with it
+autocast, hooks, FSDP and torch.compile; the bits are those of the C++ engine.
+
+    plan = tempflow.branch_plan(chain, seeds_per_prompt=4, explorations=6)
+    rollout = tempflow.roll_out(model, plan, prompts=[3, 8], key=(seed, update), shape=(16, 64, 64))
+    rewards = score(decode(rollout.samples), [prompts[s.prompt] for s in rollout.identities])
+    advantages = tempflow.group_advantages(rewards, rollout.groups("prompt"))
+    for batch in tempflow.minibatches(rollout, advantages, weights, size=8): ...
+"""
+
+from collections import namedtuple
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from . import steps as _steps
+from ._operators import ops
+from .errors import InvalidValueError, ShapeError, typed
+from .loss import Advantages, _numbers
+from .schedule import Chain
+
+_NODE = ("move", "parent", "knot", "children", "states", "first_seed", "seeds", "first_branch", "solver", "trained",
+         "finished", "kept", "drawn", "remembers", "looks_back")
+Node = namedtuple("Node", _NODE)
+Node.__doc__ = "States with the same history of moves: forest_node, and what its rollout does with them."
+START, ODE, DRAW = range(3)
+
+Identity = namedtuple("Identity", ("prompt", "seed", "step", "branch", "node", "last_row"))
+Identity.__doc__ = "Whose sample it is: sample_identity."
+
+Cost = namedtuple("Cost", ("model_evaluations", "model_calls", "sequential_calls", "samples", "trained_states",
+                           "trained_rows", "bytes", "working_bytes", "forward_passes"))
+Cost.__doc__ = "What a rollout takes, and training on it: rollout_cost."
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What a rollout visits, per prompt, as tables: nodes (N, 15) and the move to each (N, 8). Made by branch_plan,
+    flow_plan or tree_plan."""
+
+    chain: Chain
+    nodes_table: torch.Tensor
+    moves: torch.Tensor
+    antithetic: bool = False
+    redraw: bool = False
+
+    @cached_property
+    def nodes(self) -> list[Node]:
+        return [Node(*numbers) for numbers in self.nodes_table.tolist()]
+
+    @typed
+    def cost(self, prompts: int, *, dimension: int = 0, element_size: int = 4, max_batch: int = 0) -> Cost:
+        """What it takes: model rows and calls, samples to score, states to train on, bytes."""
+        return Cost(*ops.cost(self.chain.table, self.nodes_table, prompts, dimension, element_size, max_batch).tolist())
+
+
+@typed
+def branch_plan(chain: Chain, *, seeds_per_prompt: int = 4, explorations: int = 6, branch_steps=(), completion_steps=(0,),
+                completion_solver: str = "one_step", finish_trunk: bool = False, antithetic: bool = False,
+                shared_noise: bool = False, first_seed: int = 0, redraw: bool = False) -> Plan:
+    """TempFlow-GRPO: an ODE trunk per seed, K explorations at each branching step, each completed by the ODE.
+
+    branch_steps: ascending; empty: the chain's trainable steps. completion_steps: ODE steps that finish a branch, at most,
+    one number or one for each branching step; 0: all. Source: arXiv 2508.04324, section 3.2.
+    """
+    nodes, moves = ops.branch_forest(chain.table, seeds_per_prompt, explorations, list(branch_steps), list(completion_steps),
+                                     completion_solver, finish_trunk, antithetic, shared_noise, first_seed, redraw)
+    return Plan(chain, nodes, moves, antithetic, redraw)
+
+
+@typed
+def flow_plan(chain: Chain, *, samples_per_prompt: int = 24, trained_steps=(), shared_noise: bool = False,
+              antithetic: bool = False, first_seed: int = 0, redraw: bool = False) -> Plan:
+    """Flow-GRPO: every stochastic step draws noise, one reward credits all of them. On a chain with a window of stochastic
+    steps MixGRPO's; with shared noise DanceGRPO's."""
+    nodes, moves = ops.flow_forest(chain.table, samples_per_prompt, list(trained_steps), shared_noise, antithetic,
+                                   first_seed, redraw)
+    return Plan(chain, nodes, moves, antithetic, redraw)
+
+
+@typed
+def tree_plan(chain: Chain, *, trees_per_prompt: int = 1, children: int = 2, split_steps=(0, 3, 6, 9), trained_steps=(),
+              antithetic: bool = False, first_seed: int = 0, redraw: bool = False) -> Plan:
+    """BranchGRPO: trees whose states part at chosen steps. Source: arXiv 2509.06040, section 3."""
+    nodes, moves = ops.tree_forest(chain.table, trees_per_prompt, children, list(split_steps), list(trained_steps),
+                                   antithetic, first_seed, redraw)
+    return Plan(chain, nodes, moves, antithetic, redraw)
+
+
+@dataclass(eq=False)
+class Rollout:
+    """What a rollout leaves behind.
+
+    samples (N, *shape): what a reward scores, in the order of identities. trunk_samples: finished without a draw.
+    states (M, *shape): each state to train on, once. log_probs (R) float64. table (R, 10) int64: state, successor, step,
+    sample, samples, parent, and the identity of the draw: prompt, seed, step, branch.
+    """
+
+    plan: Plan
+    prompts: list[int]
+    key: tuple[int, int]
+    samples: torch.Tensor
+    trunk_samples: torch.Tensor
+    states: torch.Tensor
+    log_probs: torch.Tensor
+    table: torch.Tensor
+    identities: list[Identity]
+    reduction: str = "mean"
+    terms: str = "all"
+
+    @typed
+    def groups(self, of: str = "prompt") -> torch.Tensor:
+        """A group id per sample (N): of "prompt" (prompt and step), "seed" (prompt, seed and step: siblings of one state),
+        "step", or "depth", which is one per row. The same in every process."""
+        return ops.groups(self.plan.chain.table, self.plan.nodes_table, self.prompts, of)
+
+    @typed
+    def fused_rewards(self, rewards, *, fusion: str = "mean", exclude_not_finite: bool = False) -> torch.Tensor:
+        """A reward per row from one per sample (trees): their mean, or by path_probability."""
+        return ops.fused_rewards(self.plan.chain.table, self.plan.nodes_table, self.prompts, self.log_probs,
+                                 _numbers(rewards), fusion, exclude_not_finite)
+
+
+def _evaluate(model, x, sigma: float, prompts: torch.Tensor, max_batch: int) -> torch.Tensor:
+    """The model's velocities for rows of one noise level, max_batch of them in a call."""
+    parts = []
+    for first in range(0, x.shape[0], max_batch or x.shape[0]):
+        rows = x[first:first + (max_batch or x.shape[0])]
+        ids = prompts[first:first + rows.shape[0]]
+        v = model(rows, torch.full((rows.shape[0],), sigma, dtype=torch.float32, device=x.device), ids.to(x.device))
+        if not isinstance(v, torch.Tensor) or v.shape != rows.shape:
+            got = tuple(v.shape) if isinstance(v, torch.Tensor) else type(v).__name__
+            raise ShapeError(f"roll_out: the model returned {got} for states {tuple(rows.shape)}, expected the same shape")
+        parts.append(v)
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+class _Walk:
+    """The states of a plan as they come about, node by node."""
+
+    def __init__(self, plan: Plan, prompts: list[int], key, max_batch: int, check_velocities: bool, model) -> None:
+        self.plan, self.prompts, self.key = plan, prompts, key
+        self.max_batch, self.check, self.model = max_batch, check_velocities, model
+        self.successors = [[] for _ in plan.nodes]
+        for index, node in enumerate(plan.nodes):
+            if node.parent >= 0:
+                self.successors[node.parent].append(index)
+        self.states, self.predictions = {}, {}  # by node, while a later step wants them
+        self.kept, self.log_probs = {}, {}
+        self.prompt_ids = torch.tensor(prompts)
+
+    def ids(self, node: int) -> torch.Tensor:
+        return ops.draw_ids(self.plan.chain.table, self.plan.nodes_table, self.prompts, node)
+
+    def start(self, shape, dtype, device) -> None:
+        for index, node in enumerate(self.plan.nodes):
+            if node.move == START:
+                self.arrive(index, _steps.noise(self.ids(index), shape, self.key, dtype=dtype).to(device))
+
+    def arrive(self, index: int, states: torch.Tensor) -> None:
+        node = self.plan.nodes[index]
+        if node.kept or node.finished:
+            self.kept[index] = states
+        if self.successors[index]:
+            self.states[index] = states
+
+    def leave(self, knot: int) -> None:
+        """All states at a knot go through the model together, then each node's states make their moves."""
+        leaving = [i for i in self.states if self.plan.nodes[i].knot == knot]
+        if not leaving:
+            return
+        leaving.sort()
+        x = torch.cat([self.states[i] for i in leaving]) if len(leaving) > 1 else self.states[leaving[0]]
+        prompts = torch.cat([self.prompt_ids.repeat_interleave(self.plan.nodes[i].states) for i in leaving])
+        sigma = float(self.plan.chain.sigmas[knot])
+        v = _evaluate(self.model, x, sigma, prompts, self.max_batch).detach()
+        if self.check and not torch.isfinite(v).all():
+            row = int(torch.nonzero(~torch.isfinite(v.flatten(1)).all(1))[0])
+            raise InvalidValueError(f"roll_out: the model's velocity is not finite at step {knot} (sigma = {sigma}), first for "
+                                    f"prompt {int(prompts[row])}; check_velocities=False lets it pass")
+        first = 0
+        for index in leaving:
+            count = self.states.pop(index).shape[0]
+            rows = slice(first, first + count)
+            self.move_on(index, x[rows], v[rows], sigma)
+            first += count
+
+    def move_on(self, index: int, x, v, sigma: float) -> None:
+        prediction = None
+        for following in self.successors[index]:
+            node, move = self.plan.nodes[following], self.plan.moves[following, :7]
+            if (node.remembers or node.looks_back) and prediction is None:
+                prediction = _steps.ode_step(x, v, _transition(1.0, -sigma))
+            if node.remembers:
+                self.predictions[following] = prediction
+            if node.move == DRAW:
+                _, y, self.log_probs[following] = _steps.branch_step(x, v, move, self.ids(following), self.key, node.children,
+                                                                     antithetic=self.plan.antithetic)
+            elif node.looks_back:
+                y = _steps.ode_step(x, prediction, _transition(*move[:2].tolist()))
+                previous = float(self.plan.moves[following, 7])
+                y = _steps.ode_step(y, self.predictions[index], _transition(1.0, previous))
+            else:
+                y = _steps.ode_step(x, v, move)
+            self.arrive(following, y)
+
+    def gather(self, chosen, like: torch.Tensor) -> torch.Tensor:
+        parts = [self.kept[i] for i, node in enumerate(self.plan.nodes) if chosen(node)]
+        return torch.cat(parts) if parts else like[:0]
+
+
+def _transition(alpha: float, beta: float) -> torch.Tensor:
+    return torch.tensor([alpha, beta, 0, 0, 0, 0, 0], dtype=torch.float64)
+
+
+@torch.no_grad()
+@typed
+def roll_out(model, plan: Plan, prompts, key, *, shape, dtype: torch.dtype = torch.float32, device="cpu", max_batch: int = 0,
+             check_velocities: bool = True) -> Rollout:
+    """Rolls out a plan for each prompt.
+
+    model(x, sigma, prompts) -> v: x (B, *shape), sigma (B) float32, prompts (B) int64 ids; v like x, in dtype or in 16 bits
+    beside float32 states. It is called once per noise level (or max_batch rows at a time), under no_grad.
+    prompts: distinct ids in [0, 2^32): identities of the noise, and what the model finds its embeddings by.
+    key: (seed of the run, number of the update). max_batch never changes a result.
+
+    Raises ShapeError for a velocity of another shape, InvalidValueError for one that is not finite.
+    """
+    prompts = [int(p) for p in prompts]
+    table, samples = ops.rollout_tables(plan.chain.table, plan.nodes_table, prompts, plan.antithetic, plan.redraw)
+    walk = _Walk(plan, prompts, tuple(key), max_batch, check_velocities, model)
+    walk.start(tuple(shape), dtype, device)
+    for knot in range(len(plan.chain)):
+        walk.leave(knot)
+    like = next(iter(walk.kept.values()))
+    log_probs = [walk.log_probs[i] for i, node in enumerate(plan.nodes) if node.trained]
+    return Rollout(plan, prompts, tuple(key), walk.gather(lambda n: n.finished and n.drawn, like),
+                   walk.gather(lambda n: n.finished and not n.drawn, like), walk.gather(lambda n: n.kept, like),
+                   torch.cat(log_probs) if log_probs else torch.empty(0, dtype=torch.float64), table,
+                   [Identity(*numbers) for numbers in samples.tolist()])
+
+
+@dataclass(eq=False)
+class Batch:
+    """S states and the R transitions that leave them, to train on. `completes_update`: step the optimiser after it."""
+
+    x: torch.Tensor  # (S, *shape)
+    y: torch.Tensor | None  # (R, *shape); None where successors are drawn again
+    sigma: torch.Tensor  # (S) float32
+    prompts: torch.Tensor  # (S)
+    transitions: torch.Tensor  # (S, 7)
+    offsets: torch.Tensor  # (S + 1): rows offsets[s] to offsets[s + 1] leave state s
+    old_log_probs: torch.Tensor  # (R)
+    advantages: torch.Tensor  # (R)
+    weights: torch.Tensor  # (R)
+    mean_over: int
+    completes_update: bool
+    without_zeros: bool
+    drawn: tuple | None
+    rows: torch.Tensor  # (R) of the rollout
+    reduction: str = "mean"
+    terms: str = "all"
+
+
+@typed
+def minibatches(rollout: Rollout, advantages, weights, *, size: int = 64, updates: int = 1, shuffle=None,
+                of_rows: bool = False, skip_zeros: bool = False, leave_out=()):
+    """Yields a rollout's batches of at most `size` states, each state with all its rows, once.
+
+    advantages: one per sample (or Advantages, without what was excluded), or per row with of_rows. weights: one per step of
+    the chain (timestep_weights). updates: optimiser steps, each on its share of the initial noises. shuffle: a key, for the
+    order. skip_zeros: leaves out rows of advantage or weight 0, which no KL may miss. leave_out: samples (or rows) that are
+    not trained on, nor counted in means.
+    """
+    left_out = [int(i) for i in leave_out]
+    if isinstance(advantages, Advantages):
+        advantages, left_out = advantages.values, left_out + advantages.excluded
+    plan = rollout.plan
+    pieces, states, offsets, rows, gains, weighted, left = ops.minibatch_tables(
+        plan.chain.table, plan.nodes_table, rollout.prompts, plan.redraw, _numbers(advantages), _numbers(weights), size,
+        updates, None if shuffle is None else list(shuffle), of_rows, skip_zeros, left_out)
+    skipped_rows = int(left[1])
+    table, device = rollout.table[rows], rollout.states.device
+    for first, count, mean_over, last in pieces.tolist():
+        cut = offsets[first:first + count + 1]
+        of = slice(int(cut[0]), int(cut[-1]))
+        chosen, transitions = table[of], plan.chain.table[table[cut[:-1], 2]]
+        yield Batch(x=rollout.states[states[first:first + count].to(device)],
+                    y=None if plan.redraw else rollout.states[chosen[:, 1].to(device)],
+                    sigma=transitions[:, 3].float().to(device), prompts=table[cut[:-1], 6].to(device),
+                    transitions=transitions, offsets=cut - cut[0], old_log_probs=rollout.log_probs[rows[of]],
+                    advantages=gains[of], weights=weighted[of], mean_over=mean_over, completes_update=bool(last),
+                    without_zeros=skipped_rows > 0,
+                    drawn=(chosen[:, 6:].contiguous(), rollout.key, plan.antithetic) if plan.redraw else None,
+                    rows=rows[of], reduction=rollout.reduction, terms=rollout.terms)
+
+
+@torch.no_grad()
+@typed
+def rescore(model, rollout: Rollout, *, size: int = 64) -> float:
+    """Replaces the rollout's log-probs by those of the policy as training evaluates it, and returns the largest change.
+
+    A rollout in another precision, compiled or in other batches than training has other bits: rescore before the first
+    update makes the ratio exactly 1 again. What it returns is the drift, to print beside the clip range.
+    """
+    if rollout.plan.redraw:
+        raise InvalidValueError("rescore: the rollout stores no successors to score again (redraw)")
+    rows = rollout.table.shape[0]
+    ones = torch.ones(rows, dtype=torch.float64)
+    drift = 0.0
+    for batch in minibatches(rollout, ones, torch.ones(len(rollout.plan.chain)), size=size, of_rows=True):
+        v = model(batch.x, batch.sigma, batch.prompts).detach()
+        scored = _steps.log_prob(batch.x, v, batch.y, batch.transitions, offsets=batch.offsets)
+        drift = max(drift, float((scored - rollout.log_probs[batch.rows]).abs().max()))
+        rollout.log_probs[batch.rows] = scored
+    return drift

@@ -1,0 +1,92 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+# SPDX-License-Identifier: Apache-2.0
+"""Sigma grids and chains."""
+
+from dataclasses import dataclass
+
+import torch
+
+from ._operators import ops
+from .errors import ShapeError, typed
+
+
+@typed
+def sigmas(model: str, steps: int, *, image_tokens: int | None = None, shift: float | None = None) -> torch.Tensor:
+    """The sigma grid that a model samples with: steps + 1 noise levels, descending, float64.
+
+    model: sd3, flux, flux_2, qwen_image, qwen_image_lightning, ltx, wan, hunyuan_video or shifted_linspace.
+    image_tokens: latent patches of an image, for grids that depend on them (flux, flux_2, qwen_image, ltx).
+    shift: the static shift, of the others. What is left out has the model's published value.
+
+    >>> tempflow.sigmas("sd3", 10)[:3]
+    tensor([1.0000, 0.9600, 0.9131], dtype=torch.float64)
+    """
+    return ops.sigmas(model, steps, image_tokens, shift)
+
+
+@dataclass(frozen=True, eq=False)
+class Chain:
+    """The transitions of a whole sampling run: y = alpha x + beta v + std z at each of T steps, noisy to clean.
+
+    table: (T, 7) float64, a row a transition: alpha, beta, std, sigma, sigma_next, dt, diffusion.
+    """
+
+    table: torch.Tensor
+
+    def __len__(self) -> int:
+        return self.table.shape[0]
+
+    def __getitem__(self, step) -> torch.Tensor:
+        """The transition of a step (7), or of a slice or an index tensor of steps (n, 7)."""
+        return self.table[step]
+
+    @property
+    def sigmas(self) -> torch.Tensor:
+        """The T + 1 noise levels."""
+        return torch.cat([self.table[:, 3], self.table[-1:, 4]])
+
+    @property
+    def std(self) -> torch.Tensor:
+        """Standard deviation of each step's noise (T); 0 where it is deterministic."""
+        return self.table[:, 2]
+
+    @typed
+    def trainable_steps(self) -> list[int]:
+        """Steps worth exploring and training: those that draw noise, but the last, whose density is all but singular."""
+        return ops.trainable_steps(self.table).tolist()
+
+    @classmethod
+    def from_scheduler(cls, scheduler, dynamics: str = "flow_sde", noise_level: float | None = None,
+                       stochastic_steps: list[int] | None = None) -> "Chain":
+        """The chain on a diffusers scheduler's own grid, after its set_timesteps."""
+        grid = getattr(scheduler, "sigmas", None)
+        if grid is None or len(grid) < 2:
+            raise ShapeError(f"from_scheduler: {type(scheduler).__name__} has no sigmas; call its set_timesteps first")
+        return make_chain(grid, dynamics, noise_level, stochastic_steps)
+
+
+@typed
+def make_chain(sigmas, dynamics: str = "flow_sde", noise_level: float | None = None,
+               stochastic_steps: list[int] | None = None) -> Chain:
+    """A chain on a sigma grid.
+
+    sigmas: T + 1 noise levels, descending from 1 or below to 0 or above, as a tensor, an array or a list.
+    dynamics: flow_sde (Flow-GRPO), flow_cps (Flow-CPS), dance_sde (DanceGRPO), wan_sde, ddim, or ode.
+    noise_level: a of flow_sde and flow_cps, eta of dance_sde and ddim; None: the published value.
+    stochastic_steps: those that draw noise, ascending; the others are the ODE's. None: all.
+
+    Raises ScheduleError for a grid that does not descend, and a step outside its stable range.
+
+    >>> chain = tempflow.make_chain(tempflow.sigmas("sd3", 10), noise_level=0.7)
+    """
+    knots = torch.as_tensor(sigmas).detach().to("cpu", torch.float64)
+    return Chain(ops.make_chain(knots, dynamics, noise_level, stochastic_steps))
+
+
+@typed
+def timestep_weights(chain: Chain, trained_steps: list[int], *, over_all_steps: bool = False) -> torch.Tensor:
+    """TempFlow-GRPO's weights, proportional to each step's noise, with mean 1 over the trained steps (or all): (T).
+
+    Source: TempFlow-GRPO, arXiv 2508.04324, eqs. 7 and 8.
+    """
+    return ops.timestep_weights(chain.table, list(trained_steps), over_all_steps)

@@ -1,0 +1,74 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+# SPDX-License-Identifier: Apache-2.0
+"""One step of a chain for a batch: x and v are (B, ...), and a row is all that follows the first dimension.
+
+Noise has an identity: `key` is (seed, update) of the run, and a row's id (prompt, seed, step, branch). The same key and
+id draw the same noise in every call, on any thread, in any batch. `ids` is an int64 tensor (B, 4).
+
+`transitions` is (7), one row of a chain's table for all rows, or (B, 7). Log-probs are float64, in the field's convention:
+the mean over the elements of a row (`reduction="sum"` for the log-density of the whole row).
+"""
+
+import torch
+
+from ._operators import ops
+from .errors import InvalidValueError, typed
+
+Key = tuple[int, int]
+
+
+def _leaf_free(operation: str, **tensors) -> None:
+    for name, tensor in tensors.items():
+        if isinstance(tensor, torch.Tensor) and tensor.requires_grad and torch.is_grad_enabled():
+            raise InvalidValueError(f"{operation}: {name} requires grad and would get none; detach it, or call under torch.no_grad()")
+
+
+@typed
+def noise(ids: torch.Tensor, shape, key: Key, *, dtype: torch.dtype = torch.float32, antithetic: bool = False) -> torch.Tensor:
+    """Standard normals by identity, (B, *shape): a trajectory's start, or a step's noise drawn again."""
+    return ops.noise(ids, key[0], key[1], list(shape), dtype, antithetic)
+
+
+@typed
+def step(x, v, transitions, ids, key: Key, *, antithetic: bool = False, with_log_prob: bool = True,
+         reduction: str = "mean", terms: str = "all"):
+    """y = alpha x + beta v + std z and its log-prob: (y, log_prob). y like x; log_prob (B) float64.
+
+    v has the dtype of x, or is bfloat16 or float16 beside float32 states (autocast). The results need no gradient.
+    """
+    _leaf_free("step", x=x, v=v)
+    y, log_prob = ops.step(x, v, transitions, ids, key[0], key[1], antithetic, with_log_prob, reduction, terms)
+    return y, log_prob if with_log_prob else None
+
+
+@typed
+def ode_step(x, v, transitions):
+    """y = alpha x + beta v: the deterministic step."""
+    _leaf_free("ode_step", x=x, v=v)
+    return ops.ode_step(x, v, transitions)
+
+
+@typed
+def branch_step(x, v, branch_transitions, ids, key: Key, explorations: int, *, trunk_transitions=None,
+                antithetic: bool = False, reduction: str = "mean", terms: str = "all"):
+    """TempFlow-GRPO's step: K = explorations stochastic successors of each row, and with `trunk_transitions` the ODE's.
+
+    Returns (trunk, branches, log_probs): trunk like x, or None; branches (B K, ...), those of row i from i K on, drawn
+    with the row's id and branches branch + 0, ..., branch + K - 1; log_probs (B K) float64. The bits are those of
+    `ode_step` and K times `step`.
+    """
+    _leaf_free("branch_step", x=x, v=v)
+    trunk, branches, log_probs = ops.branch_step(x, v, trunk_transitions, branch_transitions, ids, explorations, key[0],
+                                                 key[1], antithetic, reduction, terms)
+    return (trunk if trunk_transitions is not None else None), branches, log_probs
+
+
+@typed
+def log_prob(x, v, y, transitions, *, offsets=None, reduction: str = "mean", terms: str = "all"):
+    """log p(y | x, v) of each row of y, float64, with the bits that `step` gave. Differentiable in v alone.
+
+    With `offsets` (S + 1, int64) x and v are S states, and rows offsets[s] to offsets[s + 1] of y leave state s: siblings
+    share one velocity.
+    """
+    _leaf_free("log_prob", x=x, y=y)
+    return ops.log_prob(x, v, y, offsets, transitions, reduction, terms)

@@ -1,0 +1,144 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+# SPDX-License-Identifier: Apache-2.0
+"""Rollouts, batches, and a training run."""
+
+import os
+import subprocess
+
+import pytest
+import torch
+
+import tempflow
+
+SHAPE = (2, 3, 4)
+GRID = tempflow.sigmas("sd3", 10)
+PLANS = {
+    "branch": lambda: tempflow.branch_plan(tempflow.make_chain(GRID), seeds_per_prompt=2, explorations=3, finish_trunk=True),
+    "branch_2m": lambda: tempflow.branch_plan(tempflow.make_chain(GRID), seeds_per_prompt=2, explorations=4,
+                                              completion_steps=[4], completion_solver="dpm_solver_2m", antithetic=True,
+                                              shared_noise=True),
+    "flow": lambda: tempflow.flow_plan(tempflow.make_chain(GRID, "flow_cps"), samples_per_prompt=4),
+    "window": lambda: tempflow.flow_plan(tempflow.make_chain(GRID, stochastic_steps=[2, 3, 4]), samples_per_prompt=4,
+                                         shared_noise=True),
+    "tree": lambda: tempflow.tree_plan(tempflow.make_chain(GRID, "dance_sde"), children=2, split_steps=[0, 3]),
+}
+
+
+def halving_model(x, sigma, prompts):
+    return x * torch.where(prompts % 2 == 0, 0.5, 0.25).reshape(-1, *[1] * (x.dim() - 1))
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_bits_are_those_of_the_cpp_engine(name, tmp_path):
+    engine = os.environ.get("TEMPFLOW_ENGINE")
+    if not engine:
+        pytest.skip("TEMPFLOW_ENGINE names no C++ engine to compare with; ./dev test-python builds it")
+    plan = PLANS[name]()
+    rollout = tempflow.roll_out(halving_model, plan, [7, 4], (11, 3), shape=SHAPE, max_batch=5)
+    subprocess.run([engine, name, str(tmp_path / "bits")], check=True)
+    data = (tmp_path / "bits").read_bytes()
+    count = rollout.log_probs.numel()
+    log_probs = torch.frombuffer(bytearray(data[:8 * count]), dtype=torch.float64)
+    elements = torch.frombuffer(bytearray(data[8 * count:]), dtype=torch.float32).reshape(-1, *SHAPE)
+    assert torch.equal(rollout.log_probs, log_probs)
+    assert torch.equal(torch.cat([rollout.samples, rollout.states]), elements)
+
+
+def test_costs_identities_and_groups():
+    plan = PLANS["branch"]()
+    rollout = tempflow.roll_out(halving_model, plan, [7, 4], (11, 3), shape=SHAPE)
+    cost = plan.cost(2, dimension=24)
+    assert cost.samples == len(rollout.identities) == rollout.samples.shape[0] == 2 * 2 * 3 * 9
+    assert cost.model_calls == 10 and cost.trained_rows == rollout.table.shape[0] == rollout.log_probs.numel()
+    assert rollout.trunk_samples.shape[0] == 4
+    groups = rollout.groups("prompt")
+    assert len(set(groups.tolist())) == 2 * 9 and len(set(rollout.groups("seed").tolist())) == 4 * 9
+    seen = {}
+    for identity, group in zip(rollout.identities, groups.tolist()):
+        assert seen.setdefault(group, (identity.prompt, identity.step)) == (identity.prompt, identity.step)
+
+
+def test_batches_have_each_state_once_and_are_on_policy():
+    rollout = tempflow.roll_out(halving_model, PLANS["branch"](), [7, 4], (11, 3), shape=SHAPE)
+    advantages = tempflow.group_advantages(rollout.samples.flatten(1).sum(1), rollout.groups())
+    weights = tempflow.timestep_weights(rollout.plan.chain, rollout.plan.chain.trainable_steps())
+    rows, states = [], 0
+    for batch in tempflow.minibatches(rollout, advantages, weights, size=7, shuffle=(1, 2)):
+        v = halving_model(batch.x, batch.sigma, batch.prompts).requires_grad_()
+        loss, statistics = tempflow.policy_loss(v, batch)
+        loss.backward()
+        assert statistics.max_abs_log_ratio == 0 and v.grad.abs().max() > 0
+        rows += batch.rows.tolist()
+        states += batch.x.shape[0]
+        assert batch.mean_over == rollout.table.shape[0]
+    assert sorted(rows) == list(range(rollout.table.shape[0])) and states == 4 * 9
+    assert tempflow.rescore(halving_model, rollout) == 0
+    assert tempflow.rescore(lambda x, s, p: halving_model(x, s, p) * (1 + 1e-3), rollout) > 0
+
+
+def test_a_redrawn_rollout_trains_alike():
+    chain = tempflow.make_chain(GRID)
+    gradients = []
+    for redraw in (False, True):
+        plan = tempflow.branch_plan(chain, seeds_per_prompt=1, explorations=4, redraw=redraw)
+        rollout = tempflow.roll_out(halving_model, plan, [3], (1, 1), shape=SHAPE)
+        advantages = tempflow.group_advantages(rollout.samples.flatten(1).mean(1), rollout.groups())
+        (batch,) = tempflow.minibatches(rollout, advantages, torch.ones(10))
+        v = halving_model(batch.x, batch.sigma, batch.prompts).requires_grad_()
+        tempflow.policy_loss(v, batch)[0].backward()
+        gradients.append(v.grad)
+    assert torch.allclose(*gradients, rtol=1e-2, atol=1e-5)
+
+
+def test_what_a_model_does_wrong_is_named():
+    plan = PLANS["flow"]()
+    with pytest.raises(tempflow.ShapeError, match=r"returned \(8, 2, 3\)"):
+        tempflow.roll_out(lambda x, s, p: x[..., 0], plan, [1, 2], (0, 0), shape=SHAPE)
+    with pytest.raises(tempflow.InvalidValueError, match="not finite at step 0.*prompt 1"):
+        tempflow.roll_out(lambda x, s, p: x * float("nan"), plan, [1, 2], (0, 0), shape=SHAPE)
+    with pytest.raises(tempflow.GroupError):
+        tempflow.roll_out(halving_model, plan, [1, 1], (0, 0), shape=SHAPE)
+
+    class Boom(Exception):
+        pass
+
+    def boom(x, s, p):
+        raise Boom
+    with pytest.raises(Boom):
+        tempflow.roll_out(boom, plan, [1], (0, 0), shape=SHAPE)
+
+
+@pytest.mark.parametrize("method", ["branch", "flow"])
+def test_a_small_network_learns(method):
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(24 + 1, 32), torch.nn.Tanh(), torch.nn.Linear(32, 24))
+    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
+
+    def model(x, sigma, prompts):
+        return network(torch.cat([x.flatten(1), sigma[:, None]], 1)).reshape(x.shape)
+
+    chain = tempflow.make_chain(GRID, noise_level=0.7)
+    plan = (tempflow.branch_plan(chain, seeds_per_prompt=4, explorations=6, completion_steps=[2]) if method == "branch"
+            else tempflow.flow_plan(chain, samples_per_prompt=24))
+    weights = tempflow.timestep_weights(chain, chain.trainable_steps())
+
+    def reward_of(samples):
+        return -(samples.flatten(1) - 1).square().mean(1)
+
+    def evaluate():
+        """The mean reward of samples of noises that training does not see."""
+        trunks = tempflow.flow_plan(chain, samples_per_prompt=1)
+        return reward_of(tempflow.roll_out(model, trunks, range(100, 164), (9, 9), shape=SHAPE).samples).mean().item()
+
+    before = evaluate()
+    for update in range(25):
+        rollout = tempflow.roll_out(model, plan, [0], (1, update), shape=SHAPE)
+        advantages = tempflow.group_advantages(reward_of(rollout.samples), rollout.groups("prompt"))
+        for batch in tempflow.minibatches(rollout, advantages, weights, size=64, shuffle=(2, update)):
+            loss, statistics = tempflow.policy_loss(model(batch.x, batch.sigma, batch.prompts), batch)
+            loss.backward()
+            if batch.completes_update:
+                assert statistics.max_abs_log_ratio < 1e-6
+                optimizer.step()
+                optimizer.zero_grad()
+    assert evaluate() > before + 0.05, (before, evaluate())
