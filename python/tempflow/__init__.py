@@ -20,11 +20,12 @@ from importlib.metadata import PackageNotFoundError, version
 
 from .drop_in import clipped_loss, sde_step_with_logprob
 from .errors import BackendMemoryError, GroupError, InvalidValueError, ScheduleError, ShapeError, TempflowError
+from .guidance import guided
 from .loss import (Advantages, GroupStatistics, PolicyStatistics, ema_decay, ema_update, group_advantages, policy_loss,
                    policy_loss_rows, statistics_of, teaching_nothing)
-from .rollout import (Batch, Cost, Identity, Plan, Rollout, branch_plan, flow_plan, minibatches, rescore, roll_out,
-                      tree_plan)
-from .schedule import Chain, make_chain, sigmas, timestep_weights
+from .rollout import (Batch, Cost, Identity, Minibatches, Plan, Rollout, branch_plan, flow_plan, minibatches, rescore,
+                      roll_out, tree_plan)
+from .schedule import Chain, make_chain, preset, sigmas, timestep_weights
 from .steps import branch_step, log_prob, noise, ode_step, step
 
 try:
@@ -34,8 +35,9 @@ except PackageNotFoundError:  # a source tree
 
 __all__ = [
     "Advantages", "BackendMemoryError", "Batch", "Chain", "Cost", "GroupError", "GroupStatistics", "Identity",
-    "InvalidValueError", "Plan", "PolicyStatistics", "Rollout", "ScheduleError", "ShapeError", "TempflowError",
-    "branch_plan", "branch_step", "clipped_loss", "ema_decay", "ema_update", "flow_plan", "group_advantages", "log_prob",
-    "make_chain", "minibatches", "noise", "ode_step", "policy_loss", "policy_loss_rows", "rescore", "roll_out",
-    "sde_step_with_logprob", "sigmas", "statistics_of", "step", "teaching_nothing", "timestep_weights", "tree_plan",
+    "InvalidValueError", "Minibatches", "Plan", "PolicyStatistics", "Rollout", "ScheduleError", "ShapeError",
+    "TempflowError", "branch_plan", "branch_step", "clipped_loss", "ema_decay", "ema_update", "flow_plan",
+    "group_advantages", "guided", "log_prob", "make_chain", "minibatches", "noise", "ode_step", "policy_loss",
+    "policy_loss_rows", "preset", "rescore", "roll_out", "sde_step_with_logprob", "sigmas", "statistics_of", "step",
+    "teaching_nothing", "timestep_weights", "tree_plan",
 ]

@@ -100,11 +100,18 @@ def policy_loss_rows(v, x, y, transitions, old_log_probs, advantages, *, weights
                      kl_beta: float = 0.0, clip: float | tuple[float, float] = 1e-4, advantage_clip: float = 5.0,
                      kl_over: str = "transition_variance", reduction: str = "mean", terms: str = "all", mean_over: int = 0,
                      without_zeros: bool = False, drawn=None):
-    """policy_loss that leaves the statistics to the caller, for torch.compile(fullgraph=True): (loss, rows (R, 9))."""
+    """policy_loss of tensors, which leaves the statistics to the caller: (loss, rows (R, 9)). For torch.compile(fullgraph=True).
+
+    v, x, v_ref: (S, ...); y: (R, ...), or None with drawn = (ids, key, antithetic): noise drawn again. transitions: (7) or
+    (S, 7). offsets: (S + 1) int64, of siblings; None: one row each. old_log_probs: (R) float64, as `step` gave them: in
+    float32 an on-policy ratio would not be 1. advantages, weights: (R). mean_over: N of the mean; 0: R.
+    """
     _leaf_free("policy_loss", x=x, y=y, v_ref=v_ref, old_log_probs=old_log_probs, advantages=advantages, weights=weights)
     low, high = clip if isinstance(clip, tuple) else (clip, clip)
     count = old_log_probs.shape[0]
-    weighted = weights if isinstance(weights, torch.Tensor) else torch.full((count,), float(weights), dtype=torch.float64)
+    advantages = advantages.to("cpu", torch.float64)
+    weighted = (weights.to("cpu", torch.float64) if isinstance(weights, torch.Tensor)
+                else torch.full((count,), float(weights), dtype=torch.float64))
     ids, key, antithetic = drawn if drawn is not None else (None, (0, 0), False)
     loss, _, rows = ops.policy_loss(v, x, y, v_ref, offsets, transitions, old_log_probs, advantages, weighted, ids, key[0],
                                     key[1], antithetic, low, high, advantage_clip, kl_beta, kl_over, reduction, terms,

@@ -110,6 +110,7 @@ class Rollout:
     identities: list[Identity]
     reduction: str = "mean"
     terms: str = "all"
+    spent: bool = False  # trained on once: what is drawn again is no longer on policy
 
     @typed
     def groups(self, of: str = "prompt") -> torch.Tensor:
@@ -265,10 +266,50 @@ class Batch:
     terms: str = "all"
 
 
+class Minibatches:
+    """The batches of a rollout, gathered one at a time; len() of them. What no batch has, counted: skipped_states and
+    skipped_rows teach nothing, left_out_states and left_out_rows were not to be trained on."""
+
+    def __init__(self, rollout: Rollout, tables) -> None:
+        self.rollout = rollout
+        pieces, self._states, self._offsets, self._rows, self._advantages, self._weights, left = tables
+        self._pieces = pieces.tolist()
+        self.skipped_states, self.skipped_rows, self.left_out_states, self.left_out_rows = left.tolist()
+
+    def __len__(self) -> int:
+        return len(self._pieces)
+
+    def __iter__(self):
+        for piece in self._pieces:
+            if self.rollout.plan.redraw and self.rollout.spent:
+                raise InvalidValueError("minibatches: a second pass over a rollout that stores no successors: what is drawn again "
+                                        "is on policy before the first optimiser step alone")
+            yield self._gather(*piece)
+            self.rollout.spent = self.rollout.spent or bool(piece[3])
+
+    def _gather(self, first: int, count: int, mean_over: int, last: int) -> Batch:
+        rollout, plan = self.rollout, self.rollout.plan
+        device = rollout.states.device
+        cut = self._offsets[first:first + count + 1]
+        of = slice(int(cut[0]), int(cut[-1]))
+        rows = self._rows[of]
+        table = rollout.table[rows]
+        leaving = table[cut[:-1] - cut[0]]  # the first row of each state
+        transitions = plan.chain.table[leaving[:, 2]]
+        return Batch(x=rollout.states[self._states[first:first + count].to(device)],
+                     y=None if plan.redraw else rollout.states[table[:, 1].to(device)],
+                     sigma=transitions[:, 3].float().to(device), prompts=leaving[:, 6].to(device), transitions=transitions,
+                     offsets=cut - cut[0], old_log_probs=rollout.log_probs[rows], advantages=self._advantages[of],
+                     weights=self._weights[of], mean_over=mean_over, completes_update=bool(last),
+                     without_zeros=self.skipped_rows > 0,
+                     drawn=(table[:, 6:].contiguous(), rollout.key, plan.antithetic) if plan.redraw else None, rows=rows,
+                     reduction=rollout.reduction, terms=rollout.terms)
+
+
 @typed
 def minibatches(rollout: Rollout, advantages, weights, *, size: int = 64, updates: int = 1, shuffle=None,
-                of_rows: bool = False, skip_zeros: bool = False, leave_out=()):
-    """Yields a rollout's batches of at most `size` states, each state with all its rows, once.
+                of_rows: bool = False, skip_zeros: bool = False, leave_out=()) -> Minibatches:
+    """Cuts a rollout into batches of at most `size` states, each state with all its rows, once.
 
     advantages: one per sample (or Advantages, without what was excluded), or per row with of_rows. weights: one per step of
     the chain (timestep_weights). updates: optimiser steps, each on its share of the initial noises. shuffle: a key, for the
@@ -279,23 +320,9 @@ def minibatches(rollout: Rollout, advantages, weights, *, size: int = 64, update
     if isinstance(advantages, Advantages):
         advantages, left_out = advantages.values, left_out + advantages.excluded
     plan = rollout.plan
-    pieces, states, offsets, rows, gains, weighted, left = ops.minibatch_tables(
+    return Minibatches(rollout, ops.minibatch_tables(
         plan.chain.table, plan.nodes_table, rollout.prompts, plan.redraw, _numbers(advantages), _numbers(weights), size,
-        updates, None if shuffle is None else list(shuffle), of_rows, skip_zeros, left_out)
-    skipped_rows = int(left[1])
-    table, device = rollout.table[rows], rollout.states.device
-    for first, count, mean_over, last in pieces.tolist():
-        cut = offsets[first:first + count + 1]
-        of = slice(int(cut[0]), int(cut[-1]))
-        chosen, transitions = table[of], plan.chain.table[table[cut[:-1], 2]]
-        yield Batch(x=rollout.states[states[first:first + count].to(device)],
-                    y=None if plan.redraw else rollout.states[chosen[:, 1].to(device)],
-                    sigma=transitions[:, 3].float().to(device), prompts=table[cut[:-1], 6].to(device),
-                    transitions=transitions, offsets=cut - cut[0], old_log_probs=rollout.log_probs[rows[of]],
-                    advantages=gains[of], weights=weighted[of], mean_over=mean_over, completes_update=bool(last),
-                    without_zeros=skipped_rows > 0,
-                    drawn=(chosen[:, 6:].contiguous(), rollout.key, plan.antithetic) if plan.redraw else None,
-                    rows=rows[of], reduction=rollout.reduction, terms=rollout.terms)
+        updates, None if shuffle is None else list(shuffle), of_rows, skip_zeros, left_out))
 
 
 @torch.no_grad()

@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sigma grids and chains."""
 
+import json
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import torch
 
@@ -90,3 +92,13 @@ def timestep_weights(chain: Chain, trained_steps: list[int], *, over_all_steps: 
     Source: TempFlow-GRPO, arXiv 2508.04324, eqs. 7 and 8.
     """
     return ops.timestep_weights(chain.table, list(trained_steps), over_all_steps)
+
+
+@typed
+def preset(name: str) -> SimpleNamespace:
+    """Published hyper-parameters of one model: the fields of preset (training/presets.hpp), and its two sigma grids.
+
+    name: sd3_5_medium, sd3_5_medium_pickscore, flux_1_dev, flux_1_dev_pickscore, qwen_image or wan_2_1. A number that the
+    model has not is None.
+    """
+    return SimpleNamespace(**json.loads(ops.preset(name)))

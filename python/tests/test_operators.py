@@ -162,6 +162,16 @@ def test_group_advantages_ema_and_drawn_again(chain):
     assert torch.allclose(stored.grad, drawn.grad, rtol=1e-3, atol=1e-6)
 
 
+def test_guidance():
+    c, u = (torch.randn(2, 5, 8, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    assert torch.allclose(tempflow.guided(c, u, 4.0), 4 * c - 3 * u)
+    kept = tempflow.guided(c, u, 4.0, preserve_norm=True)
+    assert torch.allclose(kept.norm(dim=-1), c.norm(dim=-1)) and torch.equal(tempflow.guided(c, u, 1.0), u + (c - u))
+    assert torch.autograd.gradcheck(lambda c, u: tempflow.guided(c, u, 2.0, preserve_norm=True), (c, u))
+    with pytest.raises(tempflow.ShapeError):
+        tempflow.guided(c, u[:1], 4.0)
+
+
 def arguments(chain):
     x, v, y, v_ref, old = batch(4, torch.float32, torch.float32, chain)
     ids, key = ids_of(4, 2), (5, 0)

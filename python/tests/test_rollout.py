@@ -83,11 +83,37 @@ def test_a_redrawn_rollout_trains_alike():
         plan = tempflow.branch_plan(chain, seeds_per_prompt=1, explorations=4, redraw=redraw)
         rollout = tempflow.roll_out(halving_model, plan, [3], (1, 1), shape=SHAPE)
         advantages = tempflow.group_advantages(rollout.samples.flatten(1).mean(1), rollout.groups())
-        (batch,) = tempflow.minibatches(rollout, advantages, torch.ones(10))
+        batches = tempflow.minibatches(rollout, advantages, torch.ones(10))
+        (batch,) = batches
+        if redraw:
+            with pytest.raises(tempflow.InvalidValueError, match="second pass"):
+                list(batches)
         v = halving_model(batch.x, batch.sigma, batch.prompts).requires_grad_()
         tempflow.policy_loss(v, batch)[0].backward()
         gradients.append(v.grad)
     assert torch.allclose(*gradients, rtol=1e-2, atol=1e-5)
+
+
+def test_batches_leave_out_and_refuse():
+    rollout = tempflow.roll_out(halving_model, PLANS["branch"](), [7, 4], (11, 3), shape=SHAPE)
+    rewards = rollout.samples.flatten(1).sum(1)
+    rewards[5] = float("nan")
+    groups = rollout.groups()
+    advantages = tempflow.group_advantages(rewards, groups, not_finite="exclude")
+    batches = tempflow.minibatches(rollout, advantages, torch.ones(10), size=5)
+    assert len(batches) == len(list(batches)) == 8 and batches.left_out_rows == 1 and batches.skipped_rows == 0
+    assert sum(len(batch.rows) for batch in batches) == rollout.table.shape[0] - 1
+    with pytest.raises(tempflow.ShapeError, match="advantages"):
+        tempflow.minibatches(rollout, advantages.values[1:], torch.ones(10))
+    with pytest.raises(tempflow.ShapeError, match="weights"):
+        tempflow.minibatches(rollout, advantages, torch.ones(9))
+    with pytest.raises(tempflow.InvalidValueError, match="size = 0"):
+        tempflow.minibatches(rollout, advantages, torch.ones(10), size=0)
+    sd3 = tempflow.preset("sd3_5_medium")
+    assert torch.equal(torch.tensor(sd3.sigmas, dtype=torch.float64), GRID) and sd3.explorations == 6 and sd3.kl_beta == 0.004
+    assert tempflow.preset("wan_2_1").noise_level is None and tempflow.preset("qwen_image").use_ema is False
+    with pytest.raises(tempflow.InvalidValueError, match="flux_1_dev"):
+        tempflow.preset("flux")
 
 
 def test_what_a_model_does_wrong_is_named():
