@@ -5,7 +5,7 @@
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
 
-set(package_targets tempflow tempflow_cuda tempflow_dlpack tempflow_eigen tempflow_xtensor)
+set(package_targets tempflow tempflow_cuda tempflow_dlpack tempflow_eigen tempflow_torch tempflow_xtensor)
 set(package_dir ${CMAKE_INSTALL_DATADIR}/cmake/tempflow)
 configure_package_config_file(cmake/tempflow-config.cmake.in ${PROJECT_BINARY_DIR}/tempflow-config.cmake
                               INSTALL_DESTINATION ${package_dir} NO_SET_AND_CHECK_MACRO)

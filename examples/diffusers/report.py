@@ -1,0 +1,88 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a run leaves to read: a CSV log, a line for each update, grids of images, and where the time went."""
+
+import csv
+import os
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+
+class Stopwatch:
+    """Seconds by name. `overhead` is what no name has claimed."""
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        self.started, self.seconds = time.perf_counter(), {}
+
+    @contextmanager
+    def of(self, name: str):
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+
+    @property
+    def total(self) -> float:
+        return time.perf_counter() - self.started
+
+    @property
+    def overhead(self) -> float:
+        """The fraction of the time that was neither model, decoder, reward nor optimiser."""
+        return 1 - sum(self.seconds.values()) / self.total
+
+
+class Log:
+    """A CSV file. On a resume, lines of updates that will come again go."""
+
+    def __init__(self, path: Path, from_update: int) -> None:
+        self.path, self.columns = path, None
+        if from_update and path.is_file():
+            with open(path, newline="") as file:
+                kept = [row for row in csv.DictReader(file) if int(row["update"]) < from_update]
+        else:
+            kept = []
+        path.unlink(missing_ok=True)
+        for row in kept:
+            self.write(row)
+
+    def write(self, row: dict) -> None:
+        new = self.columns is None
+        if new:
+            self.columns = list(row)
+        with open(self.path, "a", newline="") as file:
+            writer = csv.DictWriter(file, self.columns, extrasaction="ignore")
+            if new:
+                writer.writeheader()
+            writer.writerow({name: f"{v:.8g}" if isinstance(v, float) else v for name, v in row.items()})
+
+
+def duration(seconds: float) -> str:
+    """1:02:03, 2:03 or 3 s."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes = f"{whole // 60 % 60}:{whole % 60:02}"
+    return minutes if whole < 3600 else f"{whole // 3600}:{minutes.zfill(5)}"
+
+
+def save_grid(images, path: Path) -> None:
+    """Images (N, height, width, 3) side by side, as a PNG file."""
+    from PIL import Image
+    count, height, width, _ = images.shape
+    columns = int(np.ceil(np.sqrt(count)))
+    rows = -(-count // columns)
+    grid = np.zeros((rows * height, columns * width, 3), dtype=np.uint8)
+    for i, image in enumerate(images):
+        top, left = i // columns * height, i % columns * width
+        grid[top:top + height, left:left + width] = image
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.part")
+    Image.fromarray(grid).save(beside, format="PNG")
+    os.replace(beside, path)

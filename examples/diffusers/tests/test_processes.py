@@ -1,0 +1,70 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+# SPDX-License-Identifier: Apache-2.0
+"""One process and two: the same advantages, bit for bit, and the same update. A process that dies ends the job."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import TRAINER, log_of
+from safetensors.torch import load_file
+
+TWO = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+
+
+def _advantages(folder: Path, launcher, *arguments) -> dict:
+    folder.mkdir()
+    script = str(Path(__file__).parent / "advantages.py")
+    subprocess.run([sys.executable, *launcher, script, str(folder), "--tiny", "--threads", "1", "--updates", "1",
+                    "--evaluate-every", "1", "--reward", "brightness,jpeg:0.01", "--output", str(folder / "run"),
+                    *arguments], check=True, capture_output=True, timeout=300)
+    told = {}
+    for file in sorted(folder.glob("*.json")):
+        told |= json.loads(file.read_text())
+    return told
+
+
+@pytest.mark.parametrize("method", ["tempflow-grpo", "flow-grpo"])
+def test_two_processes_have_the_advantages_of_one(method, tmp_path):
+    one = _advantages(tmp_path / "one", [], "--method", method)
+    two = _advantages(tmp_path / "two", TWO, "--method", method)
+    assert len(list((tmp_path / "two").glob("*.json"))) == 2
+    assert one == two and len(one) == (240 if method == "tempflow-grpo" else 48) and len(set(one.values())) > 10
+    logs = [log_of(tmp_path / name / "run") for name in ("one", "two")]
+    for name in ("reward", "brightness", "jpeg", "states_trained", "samples"):
+        assert logs[0][0][name] == logs[1][0][name]
+    assert float(logs[0][0]["gradient_norm"]) == pytest.approx(float(logs[1][0]["gradient_norm"]), rel=1e-4)
+    assert float(logs[0][-1]["evaluation_reward"]) == pytest.approx(float(logs[1][-1]["evaluation_reward"]), rel=1e-3)
+    lora = [load_file(tmp_path / name / "run" / "checkpoints" / "update-000001" / "lora.safetensors")
+            for name in ("one", "two")]
+    steps = torch.cat([(t - lora[1][name]).abs().flatten() for name, t in lora[0].items()])
+    assert steps.mean() < 3e-3 * 0.05  # of AdamW's first step, whose signs hang on roundings where gradients are all but 0
+
+
+def test_a_killed_process_ends_the_job_in_seconds(tmp_path):
+    command = [sys.executable, *TWO, str(TRAINER / "train.py"), "--tiny", "--threads", "1", "--updates", "9999",
+               "--evaluate-every", "0", "--checkpoint-every", "1", "--output", str(tmp_path)]
+    job = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 120
+        while not list((tmp_path / "checkpoints").glob("update-*")):
+            assert job.poll() is None and time.monotonic() < deadline
+            time.sleep(0.2)
+        listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(job.pid)], capture_output=True, text=True)
+        children = listed.stdout.split()
+        os.kill(int(children[-1]), signal.SIGKILL)
+        began = time.monotonic()
+        _, said = job.communicate(timeout=60)
+        assert job.returncode != 0 and time.monotonic() - began < 20
+        assert "SIGKILL" in said or "another has ended" in said
+    finally:
+        job.kill()
+        job.wait()
+    newest = sorted((tmp_path / "checkpoints").glob("update-*"))[-1]
+    assert load_file(newest / "lora.safetensors")

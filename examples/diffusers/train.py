@@ -1,0 +1,121 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+# SPDX-License-Identifier: Apache-2.0
+"""Trains LoRA adapters of SD3.5-M, FLUX.1-dev or Qwen-Image with TempFlow-GRPO or Flow-GRPO, on tempflow.
+
+    python train.py --tiny --output runs/tiny                                 # a minute on a CPU
+    python train.py --model flux --model-path FLUX.1-dev --prompts train.txt --reward jpeg --output runs/flux
+    torchrun --nproc-per-node 4 train.py ...                                  # seeds of each prompt shared among processes
+
+`python train.py --help` explains every option; README.md the rest.
+"""
+
+import dataclasses
+import sys
+from contextlib import closing
+from pathlib import Path
+
+from errors import TrainerError
+from command_line import read_options
+from prompts import load_prompts
+
+
+def prepare_output(options) -> None:
+    """Makes the folder and writes the options into it."""
+    import yaml
+    folder = Path(options.output)
+    if not options.resume and (folder / "log.csv").exists():
+        raise TrainerError(f"output {folder} has a run in it; go on with --resume, or choose another")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        chosen = {name: list(v) if isinstance(v, (list, tuple)) else v for name, v in dataclasses.asdict(options).items()}
+        (folder / "options.yaml").write_text(yaml.safe_dump(chosen, sort_keys=False))
+    except OSError as error:
+        raise TrainerError(f"output {folder}: {error.strerror}") from None
+
+
+def train(options) -> None:
+    """A run, from its options to its last checkpoint. Raises TrainerError for what the user can mend."""
+    prompts, evaluated = load_prompts(options.prompts, options.evaluation_prompts, options.prompts_per_update,
+                                      options.evaluation_images)
+    if options.model_path:
+        from weights import check_folder
+        check_folder(options.model, options.model_path)
+    if options.resume:
+        import checkpoint
+        place = checkpoint.find(options)
+    from rewards import Rewards
+    with closing(Rewards(options, prompts)) as rewards:
+        import torch  # what a user gets wrong was found by now, in less time than this takes
+        from distributed import Processes
+        if options.threads:
+            torch.set_num_threads(options.threads)
+        with closing(Processes(options)) as processes:
+            run(options, processes, rewards, prompts, evaluated, place if options.resume else None)
+
+
+def run(options, processes, rewards, prompts, evaluated, place: Path | None) -> None:
+    """The updates, from a checkpoint's place on or from the first."""
+    import checkpoint
+    if processes.main:
+        prepare_output(options)
+    trainer = build(options, processes, rewards, prompts, evaluated)
+    first = checkpoint.load(place, options, trainer.policy) if place else 0
+    if first >= options.updates:
+        raise TrainerError(f"resume: {place} has all {options.updates} updates; raise --updates to go on")
+    trainer.run(first)
+
+
+def build(options, processes, rewards, prompts, evaluated):
+    """The model, its adapters, and the trainer of them."""
+    import torch
+    from models import MODELS
+    from policy import Policy
+    from trainer import Trainer
+    torch.manual_seed(options.seed)
+    if options.tiny:
+        import tiny
+        transformer, decoder, encode = tiny.build(options.model)
+        transformer, decoder = transformer.to(processes.device), decoder.to(processes.device)
+    else:
+        import weights
+        transformer, decoder, encode = weights.load(options.model, options.model_path, options.precision, processes.device)
+    torch.manual_seed(options.seed)
+    policy = Policy(transformer, options)
+    model = MODELS[options.model](transformer, decoder, encode, options, processes.device)
+    if processes.main:
+        trained = sum(p.numel() for p in policy.weights.values())
+        total = sum(p.numel() for p in transformer.parameters())
+        print(f"{options.method} on {options.model}{' (tiny)' if options.tiny else ''}: {total:,} parameters, {trained:,} "
+              f"of them LoRA's; groups of {options.group_size}, {options.prompts_per_update} prompts an update", flush=True)
+    return Trainer(options, model, policy, rewards, prompts, evaluated, processes)
+
+
+def main(arguments: list[str]) -> int:
+    """The command: 0, 2 for what the user can mend, 1 for a process that another one left alone."""
+    try:
+        train(read_options(arguments))
+    except TrainerError as error:
+        print(f"train.py: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("train.py: interrupted; --resume goes on from the newest checkpoint", file=sys.stderr)
+        return 130
+    except ValueError as error:
+        import tempflow
+        if not isinstance(error, tempflow.TempflowError):
+            raise
+        print(f"train.py: {error}", file=sys.stderr)
+        return 2
+    except RuntimeError as error:
+        import os
+        if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+            raise
+        reason = " ".join(str(error).split())[:200]
+        print(f"train.py: process {os.environ['RANK']} stops, as another has ended or not answered: {reason}",
+              file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
