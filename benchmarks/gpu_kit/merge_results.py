@@ -28,8 +28,6 @@ END = "<!-- end of what the GPU kit measured -->\n"
 NOT_MEASURED = "not measured"
 AGAINST = {"copy": "share of a copy's bandwidth, inputs larger than L2", "torch_eager": "over PyTorch eager with autograd",
            "torch_compile": "over torch.compile", "10 us": f"microseconds in a CUDA graph, {tables.LAUNCHES}"}
-# Sentences that a measurement may make untrue.
-OUTDATED = ("not measured", "no GPU", "not on a GPU", "not run on a GPU")
 
 
 def came_to(target: dict[str, str], results: dict) -> str:
@@ -98,11 +96,6 @@ def merged(page: str, files: list[dict]) -> str:
     return f"{before}{begin}\n{text(files)}\n{end}{after}"
 
 
-def outdated(root: Path) -> list[str]:
-    return [f"{page.relative_to(root)}:{i}: {line.strip()}" for page in [*root.glob("*.md"), *root.glob("docs/*.md")]
-            for i, line in enumerate(page.read_text().splitlines(), 1) if any(words in line for words in OUTDATED)]
-
-
 def main() -> int:
     head, _, more = (__doc__ or "").partition("\n\n")
     parser = argparse.ArgumentParser(description=head, epilog=more, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -120,8 +113,6 @@ def main() -> int:
         print(f"merge_results.py: {problem}", file=sys.stderr)
         return 1
     print(f"{chosen.page}: written")
-    if files and (lines := outdated(ROOT)):
-        print("These lines may no longer be true:", *lines, sep="\n")
     return 0
 
 

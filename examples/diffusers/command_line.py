@@ -16,7 +16,9 @@ _FIELDS = {f.name: f for f in fields(Options)}
 
 def _default_text(name: str, default) -> str:
     if default is None:
-        return ", ".join(f"{model} {preset[name]}" for model, preset in PRESETS.items())
+        by_model = {model: preset[name] for model, preset in PRESETS.items()}
+        alike = len(set(by_model.values())) == 1
+        return str(by_model["sd3"]) if alike else ", ".join(f"{model} {value}" for model, value in by_model.items())
     return ",".join(default) if isinstance(default, tuple) else str(default) if default != "" else "none"
 
 
@@ -86,7 +88,7 @@ def read_options(arguments: list[str]) -> Options:
     given = vars(_parser().parse_args(arguments))
     chosen = (_from_yaml(given.pop("config")) if "config" in given else {}) | given
     model = chosen.get("model", Options.model)
-    preset = PRESETS[model] | (TINY if chosen.get("tiny") else {})
-    options = Options(**(preset | chosen))
+    published = {name: _FIELDS[name].metadata["kind"](value) for name, value in PRESETS[model].items()}
+    options = Options(**(published | (TINY if chosen.get("tiny") else {}) | chosen))
     check(options)
     return options

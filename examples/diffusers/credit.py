@@ -5,7 +5,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 import tempflow
 from errors import TrainerError
@@ -17,34 +16,26 @@ class Part:
 
     rollout: tempflow.Rollout
     scores: dict  # of each reward, a number per sample
-    advantages: torch.Tensor | None = None
-    excluded: np.ndarray | None = None  # samples without a reward
+    advantages: tempflow.Advantages | None = None
 
 
 def credit(parts: list[Part], rewards, options, processes) -> dict:
-    """Fills in the parts' advantages; what to log. The samples of all processes are put in one order first, so that the
-    number of processes changes no bit of an advantage."""
-    identities = np.concatenate([[s[:4] for s in part.rollout.identities] for part in parts])
-    groups = np.concatenate([part.rollout.groups(options.group).numpy() for part in parts])
-    scores = {name: np.concatenate([part.scores[name] for part in parts]) for name in rewards.names}
-    everyone = processes.gather((identities, groups, scores))
-    order = np.lexsort(np.concatenate([each[0] for each in everyone]).T[::-1])
-    scores = {name: np.concatenate([each[2][name] for each in everyone])[order] for name in rewards.names}
-    totals = rewards.total(scores)
-    if not np.isfinite(totals).any():
+    """Fills in the parts' advantages; what to log."""
+    everyone = processes.gather({name: np.concatenate([part.scores[name] for part in parts]) for name in rewards.names})
+    scores = {name: np.concatenate([each[name] for each in everyone]) for name in rewards.names}
+    if not np.isfinite(rewards.total(scores)).any():
         raise TrainerError("no sample of the update has a reward; " + "; ".join(rewards.complaints()))
-    found = tempflow.group_advantages(totals, np.concatenate([each[1] for each in everyone])[order],
-                                      scale=options.advantage_scale, epsilon=options.advantage_epsilon,
-                                      not_finite="exclude", group_size=options.group_size)
-    places = np.argsort(order)  # of each gathered sample
-    mine = places[sum(len(each[1]) for each in everyone[:processes.rank]):]
-    first = 0
-    for part in parts:
-        of = mine[first:first + len(part.rollout.identities)]
-        part.advantages, part.excluded = found.values[of], ~np.isfinite(totals[of])
-        first += len(of)
-    statistics = found.statistics
-    means = {name: float(np.nanmean(s)) if np.isfinite(s).any() else float("nan") for name, s in scores.items()}
-    return {"reward": statistics.reward_mean, "reward_std": statistics.reward_std, **means,
+    found = tempflow.joint_advantages([part.rollout for part in parts], [rewards.total(part.scores) for part in parts],
+                                      of=options.group, group=processes.group, scale=options.advantage_scale,
+                                      epsilon=options.advantage_epsilon, not_finite="exclude", group_size=options.group_size)
+    for part, advantages in zip(parts, found):
+        part.advantages = advantages
+    statistics = found[0].statistics
+    return {"reward": statistics.reward_mean, "reward_std": statistics.reward_std, **means(scores),
             "samples": statistics.samples, "excluded": statistics.excluded, "groups": statistics.groups,
             "dead_groups": statistics.dead_groups}
+
+
+def means(scores: dict) -> dict:
+    """The mean of each reward over the samples that have one; nan if none has."""
+    return {name: float(np.nanmean(s)) if np.isfinite(s).any() else float("nan") for name, s in scores.items()}

@@ -5,44 +5,41 @@
 from pathlib import Path
 
 import numpy as np
-import torch
 
 import tempflow
+from credit import means
 from report import save_grid
 
 KEY = (0, 2**32 - 1)  # (seed, update) of the noise, in all runs
 
 
-@torch.no_grad()
-def sample(trainer, prompts) -> torch.Tensor:
+def sample(trainer, prompts):
     """Samples of the average policy."""
-    ids = torch.tensor([[p.id, 0, 0, 0] for p in prompts], dtype=torch.int64).reshape(-1, 4)
-    finished = [torch.empty(0, *trainer.model.shape)]
-    size = trainer.options.model_batch or max(len(prompts), 1)
     with trainer.policy.averaged():
-        for first in range(0, len(prompts), size):
-            some = ids[first:first + size]
-            x = tempflow.noise(some, trainer.model.shape, KEY)
-            for transition in trainer.evaluation_chain.table:
-                sigma = transition[3].float().expand(len(some))
-                x = tempflow.ode_step(x, trainer.velocity(x, sigma, some[:, 0]), transition)
-            finished.append(x)
-    return torch.cat(finished)
+        return tempflow.sample(trainer.velocity, trainer.evaluation_chain, [p.id for p in prompts], KEY,
+                               shape=trainer.model.shape, max_batch=trainer.options.model_batch,
+                               device=trainer.model.latents_on)
 
 
 def evaluate(trainer, update: int) -> dict:
-    """Mean rewards, to log, and a grid of the images. Processes share the prompts."""
-    processes, rewards = trainer.processes, trainer.rewards
-    mine = trainer.evaluated[processes.rank::processes.count]
-    trainer.model.prepare(trainer.evaluated)
+    """Mean rewards, to log, and a grid of the images. Processes share the prompts; some are sampled twice where they do not
+    divide, so that all run the model equally often."""
+    processes, rewards, prompts = trainer.processes, trainer.rewards, trainer.evaluated
+    mine = [prompts[(processes.rank + first) % len(prompts)] for first in range(0, len(prompts), processes.count)]
+    trainer.model.prepare(prompts)
     waits, images = trainer.score(sample(trainer, mine), mine, keep_images=True)
-    gathered = processes.gather((trainer.wait(waits), images))
-    scores = {name: np.concatenate([each[0][name] for each in gathered]) for name in rewards.names}
-    found = {"reward": rewards.total(scores)} | scores
-    means = {name: float(np.nanmean(s)) if np.isfinite(s).any() else float("nan") for name, s in found.items()}
+    scores = trainer.wait(waits)
+    everyone = processes.gather((scores, np.concatenate(images)))
+    scores = {name: _in_order([each[0][name] for each in everyone], len(prompts)) for name in rewards.names}
+    found = means({"reward": rewards.total(scores)} | scores)
     if processes.main:
-        grid = np.concatenate([batch for each in gathered for batch in each[1]])
+        grid = _in_order([each[1] for each in everyone], len(prompts))
         save_grid(grid, Path(trainer.options.output) / "images" / f"update-{update:06}.png")
-        told = ", ".join(f"{name} {mean:.4g}" for name, mean in means.items())
+        told = ", ".join(f"{name} {mean:.4g}" for name, mean in found.items())
         print(f"evaluation after {update} updates: {told}", flush=True)
-    return {f"evaluation_{name}": mean for name, mean in means.items()}
+    return {f"evaluation_{name}": mean for name, mean in found.items()}
+
+
+def _in_order(shares: list, count: int):
+    """What the processes have of the prompts, prompt by prompt, without repeats."""
+    return np.concatenate(np.stack(shares, 1))[:count]

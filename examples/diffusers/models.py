@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """SD3.5, FLUX.1 and Qwen-Image as velocity models: model(x, sigma, prompts) -> v, and samples to images.
 
-Latents stay on the CPU, where tempflow's operators are; what a forward pass needs goes to the model's device and back.
+Latents are on the model's device, if tempflow has operators for it, or else on the CPU; then they go to the model and back.
 """
 
 import torch
+
+import tempflow
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 SPATIAL_FACTOR = 8  # pixels of a latent pixel's side
@@ -20,6 +22,7 @@ class FlowModel:
 
     def __init__(self, transformer, decoder, encode, options, device) -> None:
         self.transformer, self.decoder, self.encode, self.device = transformer, decoder, encode, device
+        self.latents_on = device if device.type == "cuda" and tempflow.has_cuda else torch.device("cpu")
         self.guidance, self.precision = options.guidance, PRECISIONS[options.precision]
         self.side = options.resolution // SPATIAL_FACTOR
         self.tokens = (self.side // 2) ** 2
@@ -32,11 +35,12 @@ class FlowModel:
         with torch.no_grad():
             conditions = self.encode([self.negative_prompt] + [p.text for p in prompts])
         self.conditions = {name: tensor.to(self.device) for name, tensor in conditions.items()}
-        self.row_of = torch.zeros(max(p.id for p in prompts) + 1, dtype=torch.int64)
-        self.row_of[[p.id for p in prompts]] = torch.arange(1, len(prompts) + 1)
+        row_of = torch.zeros(max(p.id for p in prompts) + 1, dtype=torch.int64)
+        row_of[[p.id for p in prompts]] = torch.arange(1, len(prompts) + 1)
+        self.row_of = row_of.to(self.device)
 
     def __call__(self, x, sigma, prompts):
-        rows = self.row_of[prompts].to(self.device)
+        rows = self.row_of[prompts.to(self.device)]
         latents, sigma = x.to(self.device), sigma.to(self.device)
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
             if self.doubled:  # both halves of the guidance in one pass

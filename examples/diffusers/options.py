@@ -31,50 +31,54 @@ class Options:
     prompts: str = _option(str, "", "training prompts: a text file with one a line, or a .jsonl with \"prompt\" and "
                            "metadata (GenEval); --tiny has some of its own")
     evaluation_prompts: str = _option(str, "", "prompts to evaluate on; without, the first of the training prompts")
-    reward: list = _option(list, ("jpeg",), "NAME, NAME:WEIGHT or several with commas, added up: brightness, jpeg, "
-                           "clip=FOLDER, pickscore=FOLDER; http://HOST:PORT/PATH (asks a server); program=COMMAND (JSON "
-                           "lines over pipes); WEIGHT*REWARD works for all. Can be given many times")
+    reward: list = _option(list, ("jpeg",), "NAME, NAME:WEIGHT or several with commas, added up: brightness, jpeg; "
+                           "clip, pickscore, aesthetic, hpsv3, imagereward or ocr=PATH of weights, with packages of their "
+                           "own; http://HOST:PORT/PATH (asks a server); program=COMMAND (JSON lines over pipes); "
+                           "WEIGHT*REWARD works for all. Can be given many times")
     reward_timeout: float = _option(float, 60.0, "seconds that a server or a program has for a request")
     reward_retries: int = _option(int, 2, "times to ask again; then the samples are left out of the update")
     reward_batch: int = _option(int, 16, "images in a request")
+    reward_device: str = _option(str, "", "of rewards that are models; empty: that of the model")
 
     resolution: int = _option(int, None, "pixels of an image's side")
-    steps: int = _option(int, 10, "sampling steps of a rollout, T")
-    trained_steps: int = _option(int, 9, "leading steps that explore and train; the density of the last is all but singular")
+    steps: int = _option(int, None, "sampling steps of a rollout, T")
+    trained_steps: int = _option(int, None, "leading steps that explore and train; the density of the last is all but singular")
     noise_level: float = _option(float, None, "a of the SDE: how far a step explores")
     guidance: float = _option(float, None, "guidance scale; 1 or less: none")
-    prompts_per_update: int = _option(int, 48, "distinct prompts of an update")
-    seeds_per_prompt: int = _option(int, 4, "initial noises per prompt, over all processes")
-    explorations: int = _option(int, 6, "branches per step and noise, K; groups have seeds x K samples, also with flow-grpo")
+    prompts_per_update: int = _option(int, None, "distinct prompts of an update")
+    seeds_per_prompt: int = _option(int, None, "initial noises per prompt, over all processes")
+    explorations: int = _option(int, None, "branches per step and noise, K; groups have seeds x K samples, also with flow-grpo")
     group: str = _option(str, "prompt", "samples that are compared: those of a prompt and step, or of one noise too "
                          "(tempflow-grpo)", ("prompt", "seed"))
 
-    clip: float = _option(float, 1e-4, "clip range of the ratio (small, as log-probs are means over a latent's elements)")
-    advantage_clip: float = _option(float, 5.0, "largest advantage")
-    advantage_epsilon: float = _option(float, 1e-4, "added to a group's standard deviation")
-    advantage_scale: str = _option(str, "group_std", "what advantages are divided by", ("group_std", "global_std", "none"))
+    clip: float = _option(float, None, "clip range of the ratio (small, as log-probs are means over a latent's elements)")
+    advantage_clip: float = _option(float, None, "largest advantage")
+    advantage_epsilon: float = _option(float, None, "added to a group's standard deviation")
+    advantage_scale: str = _option(str, None, "what advantages are divided by", ("group_std", "global_std", "none"))
     kl_beta: float = _option(float, None, "weight of the KL to the model without LoRA; 0 saves its forward pass")
     rescore: bool = _option(bool, True, "score the rollout again as training does, so that ratios start at exactly 1; the "
                             "drift is what sampling was off by, to compare with the clip range")
 
-    learning_rate: float = _option(float, 3e-4, "of AdamW")
-    adam_beta1: float = _option(float, 0.9, "of AdamW")
-    adam_beta2: float = _option(float, 0.999, "of AdamW")
-    adam_epsilon: float = _option(float, 1e-8, "of AdamW")
+    learning_rate: float = _option(float, None, "of AdamW")
+    adam_beta1: float = _option(float, None, "of AdamW")
+    adam_beta2: float = _option(float, None, "of AdamW")
+    adam_epsilon: float = _option(float, None, "of AdamW")
     adam_8bit: bool = _option(bool, False, "bitsandbytes' AdamW with states of 8 bits")
-    weight_decay: float = _option(float, 1e-4, "of AdamW")
-    max_gradient_norm: float = _option(float, 1.0, "gradients are shortened to it")
+    weight_decay: float = _option(float, None, "of AdamW")
+    max_gradient_norm: float = _option(float, None, "gradients are shortened to it")
     updates_per_rollout: int = _option(int, 1, "optimiser steps per rollout, each on its share of the initial noises")
     lora_rank: int = _option(int, None, "of the adapters")
     lora_alpha: int = _option(int, None, "adapters count alpha / rank")
     ema: bool = _option(bool, None, "average LoRA over updates, for evaluation and for the LoRA to use")
-    ema_decay: float = _option(float, 0.9, "weight of the past, at most")
-    ema_interval: int = _option(int, 8, "optimiser steps between averages")
+    ema_decay: float = _option(float, None, "weight of the past, at most")
+    ema_interval: int = _option(int, None, "optimiser steps between averages")
 
     precision: str = _option(str, None, "autocast of the transformer (fp16 with a loss scale); LoRA and latents stay fp32",
                              ("fp32", "bf16", "fp16"))
     device: str = _option(str, "", "of the model: cpu, cuda, cuda:1; empty: a GPU if there is one, by the local rank. "
                           "Latents and tempflow's operators stay on the CPU")
+    shard: bool = _option(bool, False, "share the frozen weights out among the processes (FSDP); also where accelerate's "
+                          "configuration has FSDP. LoRA stays whole")
     threads: int = _option(int, 0, "CPU threads; 0: torch's choice")
     gradient_checkpointing: bool = _option(bool, None, "compute activations again in the backward pass: less memory, "
                                            "more time")
@@ -88,6 +92,9 @@ class Options:
     evaluation_images: int = _option(int, 16, "prompts of an evaluation, an image each, always of the same noise")
     checkpoint_every: int = _option(int, 50, "updates between checkpoints; there is one at the end too. 0: only that")
     keep_checkpoints: int = _option(int, 3, "newest checkpoints to keep; 0: all")
+    tensorboard: str = _option(str, "auto", "log to OUTPUT/tensorboard too; auto: where tensorboard is installed",
+                               ("auto", "on", "off"))
+    wandb: str = _option(str, "", "a project of Weights & Biases, to log to too")
     process_timeout: float = _option(float, 1800.0, "seconds that a process waits for the others (torchrun)")
 
     @property

@@ -16,7 +16,7 @@ from presets import LORA_TARGETS
 class Policy:
     """What trains. `weights` and `averages` (None without EMA) are LoRA's tensors by name, in fp32."""
 
-    def __init__(self, transformer, options) -> None:
+    def __init__(self, transformer, options, device) -> None:
         self.transformer, self.options = transformer, options
         transformer.requires_grad_(False)
         transformer.add_adapter(LoraConfig(r=options.lora_rank, lora_alpha=options.lora_alpha, init_lora_weights="gaussian",
@@ -26,12 +26,11 @@ class Policy:
             transformer.enable_gradient_checkpointing()
         self.weights = {name: p for name, p in transformer.named_parameters() if p.requires_grad}
         for parameter in self.weights.values():
-            parameter.data = parameter.data.float()
+            parameter.data = parameter.data.to(device, torch.float32)
         self.averages = {name: p.detach().clone() for name, p in self.weights.items()} if options.ema else None
         self.optimizer = self._adamw()
         self.steps = 0
-        device = next(iter(self.weights.values())).device.type
-        self.scaler = torch.amp.GradScaler(device, enabled=options.precision == "fp16")
+        self.scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
 
     def _adamw(self):
         o = self.options
@@ -49,7 +48,7 @@ class Policy:
 
     def step(self, processes) -> float:
         """One step of the optimiser on the gradients of all processes; their norm."""
-        processes.sum_gradients(list(self.weights.values()))
+        tempflow.sum_gradients(self.weights.values(), group=processes.group)
         self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.weights.values(), self.options.max_gradient_norm)
         self.scaler.step(self.optimizer)
@@ -64,6 +63,8 @@ class Policy:
 
     def _average(self, decay: float) -> None:
         averages, weights = self.averages.values(), [p.detach() for p in self.weights.values()]
+        if tempflow.has_cuda:
+            return tempflow.ema_update(averages, weights, decay)
         on_cpu = [a.cpu() for a in averages]  # itself, where it is there
         tempflow.ema_update(on_cpu, [w.cpu() for w in weights], decay)
         for average, result in zip(averages, on_cpu):

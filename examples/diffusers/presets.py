@@ -1,10 +1,24 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
 # SPDX-License-Identifier: Apache-2.0
-"""Published numbers, by model: those of the library's presets (include/tempflow/training/presets.hpp).
+"""Numbers of a run by model: those that the library has published ones for (tempflow.preset), and the trainer's own."""
 
-TempFlow-GRPO: config/dgx.py (geneval_sd3_pr, flux_pr, pickscore_qwenimage_pr) and scripts/train_*_pr.py, the paper's
-appendix, and the authors' answers on the noise levels.
-"""
+import math
+
+import tempflow
+
+_NAMES = {"sd3": "sd3_5_medium", "flux": "flux_1_dev", "qwen": "qwen_image"}
+
+# Options and the fields of a preset that they are.
+_FIELDS = {name: name for name in (
+    "trained_steps", "evaluation_steps", "guidance", "noise_level", "explorations", "seeds_per_prompt", "clip",
+    "advantage_clip", "advantage_epsilon", "advantage_scale", "kl_beta", "learning_rate", "adam_beta1", "adam_beta2",
+    "adam_epsilon", "weight_decay", "max_gradient_norm", "lora_rank", "lora_alpha", "ema_decay", "ema_interval")}
+_FIELDS |= {"steps": "rollout_steps", "prompts_per_update": "groups", "ema": "use_ema"}
+
+# Not in the presets. TempFlow-GRPO, scripts/train_*_pr.py and config/dgx.py.
+_OWN = {"sd3": {"precision": "fp16", "gradient_checkpointing": False},
+        "flux": {"precision": "bf16", "gradient_checkpointing": True},
+        "qwen": {"precision": "bf16", "gradient_checkpointing": True}}
 
 _ATTENTION = ("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0",
               "attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out")
@@ -15,14 +29,14 @@ LORA_TARGETS = {
     "qwen": (*_ATTENTION, "img_mlp.net.0.proj", "img_mlp.net.2", "txt_mlp.net.0.proj", "txt_mlp.net.2"),
 }
 
-PRESETS = {
-    "sd3": {"resolution": 512, "evaluation_steps": 40, "guidance": 4.5, "noise_level": 0.7, "kl_beta": 0.004,
-            "lora_rank": 32, "lora_alpha": 64, "ema": True, "precision": "fp16", "gradient_checkpointing": False},
-    "flux": {"resolution": 1024, "evaluation_steps": 50, "guidance": 3.5, "noise_level": 0.9, "kl_beta": 0.004,
-             "lora_rank": 32, "lora_alpha": 64, "ema": True, "precision": "bf16", "gradient_checkpointing": True},
-    "qwen": {"resolution": 512, "evaluation_steps": 50, "guidance": 4.0, "noise_level": 1.2, "kl_beta": 0.0,
-             "lora_rank": 64, "lora_alpha": 128, "ema": False, "precision": "bf16", "gradient_checkpointing": True},
-}
+
+def _preset(model: str) -> dict:
+    published = tempflow.preset(_NAMES[model])
+    side = 16 * math.isqrt(published.image_tokens)  # a token is 2 x 2 latent pixels, each 8 x 8 pixels
+    return {name: getattr(published, field) for name, field in _FIELDS.items()} | {"resolution": side} | _OWN[model]
+
+
+PRESETS = {model: _preset(model) for model in _NAMES}
 
 # What --tiny changes, so that a run takes seconds.
 TINY = {"resolution": 64, "steps": 6, "trained_steps": 5, "evaluation_steps": 10, "prompts_per_update": 2, "updates": 10,

@@ -1,14 +1,19 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a run leaves to read: a CSV log, a line for each update, grids of images, and where the time went."""
+"""What a run leaves to read: its numbers as a CSV file, for TensorBoard and Weights & Biases, grids of images, and where
+the time went."""
 
 import csv
+import dataclasses
+import importlib
 import os
 import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+
+from errors import TrainerError
 
 
 class Stopwatch:
@@ -61,6 +66,51 @@ class Log:
             if new:
                 writer.writeheader()
             writer.writerow({name: f"{v:.8g}" if isinstance(v, float) else v for name, v in row.items()})
+
+
+def _imported(module: str):
+    """A module, or the error that it is not there."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        return error
+
+
+def check_log(options) -> None:
+    """Raises TrainerError for a log that was asked for and whose package cannot be imported."""
+    for asked, package, module in ((options.tensorboard == "on", "tensorboard", "torch.utils.tensorboard"),
+                                   (options.wandb, "wandb", "wandb")):
+        if asked and isinstance(error := _imported(module), ImportError):
+            raise TrainerError(f"{package} cannot be imported ({error}): pip install {package}, or leave --{package} out")
+
+
+class RunLog:
+    """log.csv, and what else the options ask for. Close it at the end."""
+
+    def __init__(self, options, from_update: int) -> None:
+        folder = Path(options.output)
+        self.csv, self.tensorboard, self.wandb = Log(folder / "log.csv", from_update), None, None
+        tensorboard = None if options.tensorboard == "off" else _imported("torch.utils.tensorboard")
+        if hasattr(tensorboard, "SummaryWriter"):
+            self.tensorboard = tensorboard.SummaryWriter(folder / "tensorboard", purge_step=from_update or None)
+        if options.wandb:
+            self.wandb = _imported("wandb").init(project=options.wandb, name=folder.name, dir=folder,
+                                                 config=dataclasses.asdict(options))
+
+    def write(self, row: dict) -> None:
+        self.csv.write(row)
+        numbers = {name: number for name, number in row.items() if name != "update" and number != ""}
+        if self.tensorboard:
+            for name, number in numbers.items():
+                self.tensorboard.add_scalar(name, number, row["update"])
+        if self.wandb:
+            self.wandb.log(numbers, step=row["update"])
+
+    def close(self) -> None:
+        if self.tensorboard:
+            self.tensorboard.close()
+        if self.wandb:
+            self.wandb.finish()
 
 
 def duration(seconds: float) -> str:

@@ -10,10 +10,11 @@ import io
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
+import model_rewards
+from distributed import device_of
 from errors import TrainerError
 from remote_rewards import ProgramReward, RewardError, ServerReward
 
@@ -34,42 +35,18 @@ def jpeg(images, prompts) -> list[float]:
     return sizes
 
 
-def _clip_like(name: str, folder: str, divisor: float):
-    """A CLIP model's similarity of image and text, over a divisor."""
-    if not Path(folder or " ").is_dir():
-        raise TrainerError(f"reward {name}: no folder {folder or 'given'}; write {name}=FOLDER, of weights for transformers")
-    try:
-        import torch
-        from transformers import AutoModel, AutoProcessor
-        model = AutoModel.from_pretrained(folder, local_files_only=True).eval()
-        processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
-    except (ImportError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise TrainerError(f"reward {name}: cannot load {folder} with transformers: {reason}") from None
-
-    @torch.no_grad()
-    def score(images, prompts) -> list[float]:
-        inputs = processor(text=[p.text for p in prompts], images=list(images), return_tensors="pt", padding=True,
-                           truncation=True)
-        return (model(**inputs).logits_per_image.diagonal() / divisor).tolist()
-
-    return score
-
-
 def _scorer(kind: str, argument: str, options):
     simple = {"brightness": brightness, "jpeg": jpeg}
     if kind in simple and not argument:
         return simple[kind]
-    if kind == "clip":
-        return _clip_like(kind, argument, 100.0)
-    if kind == "pickscore":  # divisor as in Flow-GRPO
-        return _clip_like(kind, argument, 26.0)
+    if kind in model_rewards.MODELS:
+        return model_rewards.load(kind, argument, device_of(options.reward_device or options.device))
     if kind == "http":
         return ServerReward(argument, options.reward_timeout)
     if kind == "program":
         return ProgramReward(argument, options.reward_timeout)
-    raise TrainerError(f"no reward {kind}; there are brightness, jpeg, clip=FOLDER, pickscore=FOLDER, http://... and "
-                       "program=COMMAND")
+    models = ", ".join(f"{name}=PATH" for name in model_rewards.MODELS)
+    raise TrainerError(f"no reward {kind}; there are brightness, jpeg, {models}, http://... and program=COMMAND")
 
 
 def _number(text: str) -> float | None:

@@ -4,19 +4,27 @@
 
     python train.py --tiny --output runs/tiny                                 # a minute on a CPU
     python train.py --model flux --model-path FLUX.1-dev --prompts train.txt --reward jpeg --output runs/flux
-    torchrun --nproc-per-node 4 train.py ...                                  # seeds of each prompt shared among processes
+    torchrun --nproc-per-node 4 train.py ...      # seeds of each prompt shared among processes; launch/ has more
 
 `python train.py --help` explains every option; README.md the rest.
 """
 
 import dataclasses
+import os
 import sys
 from contextlib import closing
 from pathlib import Path
 
-from errors import TrainerError
+import torch
+
+import sharding
+import tempflow
 from command_line import read_options
+from distributed import Processes
+from errors import TrainerError
 from prompts import load_prompts
+from report import check_log
+from rewards import Rewards
 
 
 def prepare_output(options) -> None:
@@ -40,15 +48,14 @@ def train(options) -> None:
     if options.model_path:
         from weights import check_folder
         check_folder(options.model, options.model_path)
+    sharding.is_wanted(options)
+    check_log(options)
     if options.resume:
         import checkpoint
         place = checkpoint.find(options)
-    from rewards import Rewards
+    if options.threads:
+        torch.set_num_threads(options.threads)
     with closing(Rewards(options, prompts)) as rewards:
-        import torch  # what a user gets wrong was found by now, in less time than this takes
-        from distributed import Processes
-        if options.threads:
-            torch.set_num_threads(options.threads)
         with closing(Processes(options)) as processes:
             run(options, processes, rewards, prompts, evaluated, place if options.resume else None)
 
@@ -67,26 +74,30 @@ def run(options, processes, rewards, prompts, evaluated, place: Path | None) -> 
 
 def build(options, processes, rewards, prompts, evaluated):
     """The model, its adapters, and the trainer of them."""
-    import torch
-    from models import MODELS
+    from models import MODELS  # diffusers and peft take seconds: what a user gets wrong was found by now
     from policy import Policy
     from trainer import Trainer
+    sharded = sharding.is_wanted(options)
     torch.manual_seed(options.seed)
     if options.tiny:
         import tiny
         transformer, decoder, encode = tiny.build(options.model)
-        transformer, decoder = transformer.to(processes.device), decoder.to(processes.device)
+        transformer, decoder = transformer if sharded else transformer.to(processes.device), decoder.to(processes.device)
     else:
         import weights
-        transformer, decoder, encode = weights.load(options.model, options.model_path, options.precision, processes.device)
+        transformer, decoder, encode = weights.load(options.model, options.model_path, options.precision, processes.device,
+                                                    ("transformer",) if sharded else ())
     torch.manual_seed(options.seed)
-    policy = Policy(transformer, options)
+    policy = Policy(transformer, options, processes.device)
+    if sharded:
+        sharding.shard(transformer, processes.device)
     model = MODELS[options.model](transformer, decoder, encode, options, processes.device)
     if processes.main:
         trained = sum(p.numel() for p in policy.weights.values())
         total = sum(p.numel() for p in transformer.parameters())
         print(f"{options.method} on {options.model}{' (tiny)' if options.tiny else ''}: {total:,} parameters, {trained:,} "
-              f"of them LoRA's; groups of {options.group_size}, {options.prompts_per_update} prompts an update", flush=True)
+              f"of them LoRA's; groups of {options.group_size}, {options.prompts_per_update} prompts an update"
+              f"{f'; weights shared out among {processes.count} processes' if sharded else ''}", flush=True)
     return Trainer(options, model, policy, rewards, prompts, evaluated, processes)
 
 
@@ -101,13 +112,11 @@ def main(arguments: list[str]) -> int:
         print("train.py: interrupted; --resume goes on from the newest checkpoint", file=sys.stderr)
         return 130
     except ValueError as error:
-        import tempflow
         if not isinstance(error, tempflow.TempflowError):
             raise
         print(f"train.py: {error}", file=sys.stderr)
         return 2
     except RuntimeError as error:
-        import os
         if int(os.environ.get("WORLD_SIZE", 1)) == 1:
             raise
         reason = " ".join(str(error).split())[:200]

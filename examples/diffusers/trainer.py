@@ -13,7 +13,7 @@ import tempflow
 from credit import Part, credit
 from evaluation import evaluate
 from prompts import prompts_of_update
-from report import Log, Stopwatch, duration
+from report import RunLog, Stopwatch, duration
 
 
 class Trainer:
@@ -45,15 +45,21 @@ class Trainer:
 
     def run(self, first_update: int = 0) -> None:
         """Updates from the first one on. Writes log.csv, images and checkpoints."""
-        options, main = self.options, self.processes.main
-        log = Log(Path(options.output) / "log.csv", first_update) if main else None
-        last, began, row = options.updates, time.perf_counter(), {}
+        log = RunLog(self.options, first_update) if self.processes.main else None
+        try:
+            self._run(first_update, log)
+        finally:
+            if log:
+                log.close()
+
+    def _run(self, first_update: int, log: RunLog | None) -> None:
+        options, last, began, row = self.options, self.options.updates, time.perf_counter(), {}
         for update in range(first_update, last + 1):
             evaluated = {f"evaluation_{name}": "" for name in ["reward", *self.rewards.names]}
             if options.evaluate_every and (update % options.evaluate_every == 0 or update == last):
                 evaluated = evaluate(self, update)
             if update == last:
-                if main and any(v != "" for v in evaluated.values()):
+                if log and any(v != "" for v in evaluated.values()):
                     log.write(dict.fromkeys(row, "") | {"update": update} | evaluated)
                 break
             row = self.update(update) | evaluated
@@ -61,7 +67,7 @@ class Trainer:
             left = (time.perf_counter() - began) / (done - first_update) * (last - done)
             for complaint in self.rewards.complaints():  # of this process
                 print(f"  {complaint}", flush=True)
-            if main:
+            if log:
                 log.write(row)
                 self._say(row, left)
                 if done == last or (options.checkpoint_every and done % options.checkpoint_every == 0):
@@ -72,8 +78,12 @@ class Trainer:
         drift = f"  drift {row['drift']:.1g}" if self.options.rescore else ""
         kl = f"  kl {row['kl']:.3g}" if self.options.kl_beta else ""
         lost = f"  {row['excluded']} samples without reward" if row["excluded"] else ""
+        steps = [name.removeprefix("drift_step_") for name in row if name.startswith("drift_step_") and row["drift"]]
         print(f"update {row['update'] + 1}/{self.options.updates}  reward {row['reward']:.4g} ({parts}){drift}{kl}  "
               f"clipped {row['clipped']:.0%}{lost}  {row['seconds']:.1f} s, {duration(left)} left", flush=True)
+        if steps:
+            told = (f"{step}: {row[f'drift_step_{step}']:.0e} ({row[f'drift_mean_step_{step}']:.0e})" for step in steps)
+            print("  drift by step, max (mean): " + ", ".join(told), flush=True)
 
     def update(self, update: int) -> dict:
         """Learns from one rollout; what to log."""
@@ -83,8 +93,9 @@ class Trainer:
             self.model.prepare(chosen)
         parts = self.collect(chosen, update)
         row = {"update": update} | self.judge(parts)
-        row["drift"] = self.rescore(parts) if self.options.rescore else ""
-        row |= self.learn(parts, update)
+        shares = [self._batches(parts, share, update) for share in range(self.options.updates_per_rollout)]
+        row |= self.rescore(shares) if self.options.rescore else {}
+        row |= self.learn(parts, shares)
         row["seconds"], row["overhead"] = self.watch.total, self.watch.overhead
         return row | {f"seconds_{name}": seconds for name, seconds in sorted(self.watch.seconds.items())}
 
@@ -94,7 +105,7 @@ class Trainer:
         for first in range(0, len(chosen), options.rollout_prompts):
             some = {p.id: p for p in chosen[first:first + options.rollout_prompts]}
             rollout = tempflow.roll_out(self.velocity, self.plan, list(some), (options.seed, update), shape=self.model.shape,
-                                        max_batch=options.model_batch)
+                                        max_batch=options.model_batch, device=self.model.latents_on)
             begun.append((rollout, self.score(rollout.samples, [some[s.prompt] for s in rollout.identities])[0]))
             rollout.samples = rollout.samples[:0]  # scored, they have served
         return [Part(rollout, self.wait(waits)) for rollout, waits in begun]
@@ -119,31 +130,42 @@ class Trainer:
     def judge(self, parts: list[Part]) -> dict:
         return credit(parts, self.rewards, self.options, self.processes)
 
-    def rescore(self, parts: list[Part]) -> float:
-        """Makes ratios start at 1; how far sampling was off, over all processes."""
-        drifts = [tempflow.rescore(self.velocity, part.rollout, size=self.options.train_batch) for part in parts]
-        return max(self.processes.gather(max(drifts)))
+    def rescore(self, shares: list[tempflow.JointMinibatches]) -> dict:
+        """Makes ratios start at 1; how far sampling was off, over all processes, and at each step that is trained."""
+        drifts = [tempflow.rescore(self.velocity, batches) for batches in shares]
+        everyone = self.processes.gather([(drift.changes, drift.steps) for drift in drifts])
+        drift = tempflow.Drift(*(torch.cat(columns) for columns in zip(*(pair for each in everyone for pair in each))))
+        trained, by_step = shares[0].parts[0].rollout.table[:, 2].unique().tolist(), drift.by_step()
+        nothing = tempflow.Drift(drift.changes[:0], drift.steps[:0])  # of a step without rows that teach
+        found = {step: by_step.get(step, nothing) for step in trained}
+        return {"drift": drift.max_abs, "drift_mean": drift.mean_abs,
+                **{f"drift_step_{step}": of.max_abs for step, of in found.items()},
+                **{f"drift_mean_step_{step}": of.mean_abs for step, of in found.items()}}
 
-    def learn(self, parts: list[Part], update: int) -> dict:
+    def _batches(self, parts: list[Part], share: int, update: int) -> tempflow.JointMinibatches:
+        """Of the update's rollouts, the initial noises of one of its optimiser steps."""
+        options, cut = self.options, []
+        for part in parts:
+            others = [i for i, s in enumerate(part.rollout.identities) if s.seed % options.updates_per_rollout != share]
+            cut.append(tempflow.minibatches(part.rollout, part.advantages, self.weights, leave_out=others,
+                                            size=options.train_batch, shuffle=(options.seed, update),
+                                            skip_zeros=not options.kl_beta))
+        return tempflow.joint_minibatches(cut, group=self.processes.group)
+
+    def learn(self, parts: list[Part], shares: list[tempflow.JointMinibatches]) -> dict:
         """The optimiser's steps; statistics of all of them."""
         options, numbers, norms, states = self.options, [], [], 0
-        for share in range(options.updates_per_rollout):
-            left_out = [[i for i, s in enumerate(part.rollout.identities)
-                         if part.excluded[i] or s.seed % options.updates_per_rollout != share] for part in parts]
-            counted = sum(self.processes.gather(sum(_rows(part.rollout, left) for part, left in zip(parts, left_out))))
+        for batches in shares:
             rows = [torch.empty(0, 9, dtype=torch.float64)]
-            for part, left in zip(parts, left_out):
-                for batch in tempflow.minibatches(part.rollout, part.advantages, self.weights, leave_out=left,
-                                                  size=options.train_batch, shuffle=(options.seed, update),
-                                                  skip_zeros=not options.kl_beta):
-                    batch.mean_over = counted  # rows of all processes: gradients add up to the mean over them
-                    rows.append(self._backward(batch))
-                    states += batch.x.shape[0]
-            rows = torch.cat(self.processes.gather(torch.cat(rows)))
-            if rows.shape[0]:  # else every group's rewards are equal
-                with self.watch.of("optimizer"):
-                    norms.append(self.policy.step(self.processes))
-                numbers.append(tempflow.statistics_of(rows, kl_beta=options.kl_beta, mean_over=counted))
+            for batch in batches:  # none, where every group's rewards are equal
+                rows.append(self._backward(batch))
+                states += batch.x.shape[0] if len(batch.rows) else 0
+                if batch.completes_update:
+                    with self.watch.of("optimizer"):
+                        norms.append(self.policy.step(self.processes))
+            rows = torch.cat(self.processes.gather(torch.cat([each.cpu() for each in rows])))
+            if rows.shape[0]:
+                numbers.append(tempflow.statistics_of(rows, kl_beta=options.kl_beta, mean_over=batches.rows))
         found = {name: _mean(getattr(n, name) for n in numbers) for name in ("loss", "kl", "ratio_min", "ratio_max")}
         stored = sum(part.rollout.table[:, 0].unique().numel() for part in parts)
         states, stored = (sum(numbers) for numbers in zip(*self.processes.gather((states, stored))))
@@ -168,10 +190,3 @@ class Trainer:
 def _mean(numbers) -> float:
     numbers = list(numbers)
     return float(np.mean(numbers)) if numbers else 0.0
-
-
-def _rows(rollout, left_out: list[int]) -> int:
-    """Rows of a rollout whose samples are not left out."""
-    kept = torch.ones(len(rollout.identities), dtype=torch.bool)
-    kept[left_out] = False
-    return int(kept[rollout.table[:, 3]].sum())

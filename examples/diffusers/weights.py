@@ -51,8 +51,9 @@ def _encoder(model: str, pipeline, device):
     return encode
 
 
-def load(model: str, path: str, precision: str, device):
-    """(transformer, decoder, encode): frozen, the transformer and text encoders in the precision, the VAE in fp32."""
+def load(model: str, path: str, precision: str, device, keep_on_cpu: tuple = ()):
+    """(transformer, decoder, encode): frozen, the transformer and text encoders in the precision, the VAE in fp32; on the
+    device, but for the components to keep on the CPU."""
     import diffusers
     diffusers.utils.logging.disable_progress_bar()
     try:
@@ -61,7 +62,9 @@ def load(model: str, path: str, precision: str, device):
     except (OSError, ValueError) as error:
         raise TrainerError(f"model path {path}: {' '.join(str(error).split())}") from None
     pipeline.set_progress_bar_config(disable=True)
-    pipeline.to(device)
+    for name, module in pipeline.components.items():
+        if isinstance(module, torch.nn.Module) and name not in keep_on_cpu:
+            module.to(device)
     pipeline.vae.requires_grad_(False)
     for name, module in pipeline.components.items():
         if name.startswith("text_encoder") and module is not None:

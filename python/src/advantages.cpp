@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Operators beside the loss: group advantages, timestep weights, EMA.
+// Operators beside the loss, on the host: group advantages, timestep weights, the decay of an average.
 
 #include <torch/csrc/stable/library.h>
 
@@ -9,7 +9,8 @@
 
 #include "chains.hpp"
 #include "convention.hpp"
-#include "torch_backend.hpp"
+#include "tempflow/tempflow.hpp"
+#include "tensors.hpp"
 
 namespace tempflow::python {
 namespace {
@@ -74,44 +75,13 @@ double ema_decay(double decay, std::int64_t interval, std::int64_t n) {
       [&] { return ema_schedule{.decay = decay, .interval = interval}.at(n).value_or(not_a_number); });
 }
 
-void ema_update(const Tensor& average, const Tensor& weights, double decay) {
-  typed([&] {
-    constexpr auto operation = "ema_update";
-    check_type(operation, "weights", weights, average.scalar_type());
-    if (!average.is_contiguous() || average.numel() != weights.numel()) {
-      throw shape_error(detail::message(operation, ": average has shape ", shape_of(average),
-                                        average.is_contiguous() ? "" : ", not contiguous", ", weights ",
-                                        shape_of(weights)));
-    }
-    const Tensor from = weights.is_contiguous() ? weights : torch::stable::contiguous(weights);
-    with_types(operation, average.scalar_type(), average.scalar_type(), [&](auto t, auto) {
-      using T = decltype(t);
-      const auto count = static_cast<std::size_t>(average.numel());
-      tempflow::ema_update(on_torch(), std::span(static_cast<T*>(average.mutable_data_ptr()), count),
-                           std::span(static_cast<const T*>(from.const_data_ptr()), count), decay);
-    });
-    return 0;
-  });
-}
-
 }  // namespace
 }  // namespace tempflow::python
-
-STABLE_TORCH_LIBRARY_FRAGMENT(tempflow, m) {
-  m.def(
-      "group_advantages(Tensor rewards, Tensor groups, str scale, str std, float epsilon, str epsilon_rule, "
-      "str not_finite, int group_size) -> (Tensor, Tensor, Tensor)");
-  m.def("teaching_nothing(Tensor advantages, Tensor groups) -> Tensor");
-  m.def("timestep_weights(Tensor chain, int[] trained_steps, bool over_all_steps) -> Tensor");
-  m.def("ema_decay(float decay, int interval, int n) -> float");
-  m.def("ema_update(Tensor(a!) average, Tensor weights, float decay) -> ()");
-}
 
 STABLE_TORCH_LIBRARY_IMPL(tempflow, CPU, m) {
   m.impl("group_advantages", TORCH_BOX(&tempflow::python::group_advantages));
   m.impl("teaching_nothing", TORCH_BOX(&tempflow::python::teaching_nothing));
   m.impl("timestep_weights", TORCH_BOX(&tempflow::python::timestep_weights));
-  m.impl("ema_update", TORCH_BOX(&tempflow::python::ema_update));
 }
 
 STABLE_TORCH_LIBRARY_IMPL(tempflow, CompositeExplicitAutograd, m) {

@@ -20,7 +20,14 @@ inline chain chain_of(std::string_view operation, const Tensor& tensor) {
         detail::message(operation, ": chain has shape ", shape_of(tensor), ", expected (steps, 7)"));
   }
   std::vector<double> sigmas;
-  for (const transition& step : steps) sigmas.push_back(step.sigma);
+  for (const transition& step : steps) {
+    if (!sigmas.empty() && step.sigma != (&step)[-1].sigma_next) {
+      throw schedule_error(detail::message(operation, ": step ", sigmas.size(),
+                                           " of the chain begins at sigma ", step.sigma,
+                                           ", the one before ends at ", (&step)[-1].sigma_next));
+    }
+    sigmas.push_back(step.sigma);
+  }
   sigmas.push_back(steps.back().sigma_next);
   return {std::move(sigmas), std::vector<transition>(steps.begin(), steps.end()), ode{}};
 }

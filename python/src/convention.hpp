@@ -4,6 +4,7 @@
 
 // Arguments that several operators share.
 
+#include <optional>
 #include <span>
 #include <type_traits>
 
@@ -29,5 +30,24 @@ static_assert(sizeof(index_t) == sizeof(std::int64_t) && std::is_signed_v<index_
 inline std::span<const index_t> as_indices(std::span<const std::int64_t> values) {
   return {reinterpret_cast<const index_t*>(values.data()), values.size()};
 }
+
+/// Where the rows of each of S states begin and end, S + 1 numbers; or nothing, where each has one row.
+class offset_table {
+ public:
+  offset_table(std::string_view operation, const std::optional<Tensor>& tensor) {
+    if (!tensor) return;
+    numbers_.emplace(operation, "offsets", *tensor);
+    if (numbers_->values().empty()) {
+      throw shape_error(detail::message(operation, ": offsets has 0 entries, expected one more than states"));
+    }
+  }
+
+  operator std::span<const index_t>() const {
+    return numbers_ ? as_indices(numbers_->values()) : std::span<const index_t>();
+  }
+
+ private:
+  std::optional<table<std::int64_t>> numbers_;
+};
 
 }  // namespace tempflow::python

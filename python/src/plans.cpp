@@ -192,8 +192,11 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> minibatch_tab
                               .advantages = of_rows ? advantage_of::rows : advantage_of::samples,
                               .skip_zeros = skip_zeros,
                               .leave_out = {.advantages = left_out}};
-    if (shuffle && shuffle->size() == 2)
-      options.shuffle = key_of("minibatches", (*shuffle)[0], (*shuffle)[1]);
+    if (shuffle && shuffle->size() != 2) {
+      throw shape_error(detail::message("minibatches: shuffle has ", shuffle->size(),
+                                        " numbers, expected the two of a key"));
+    }
+    if (shuffle) options.shuffle = key_of("minibatches", (*shuffle)[0], (*shuffle)[1]);
     const detail::training_order order(rollout, table<double>("minibatches", "advantages", advantages),
                                        table<double>("minibatches", "weights", weights), options);
     indices pieces, states, offsets{0}, rows;
@@ -231,39 +234,6 @@ Tensor cost(const Tensor& chain, const Tensor& nodes, std::int64_t prompts, std:
 
 }  // namespace
 }  // namespace tempflow::python
-
-STABLE_TORCH_LIBRARY_FRAGMENT(tempflow, m) {
-  m.def(
-      "branch_forest(Tensor chain, int seeds_per_prompt, int explorations, int[] branch_steps, int[] "
-      "completion_steps, "
-      "str completion_solver, bool finish_trunk, bool antithetic, bool shared_noise, int first_seed, bool "
-      "redraw) -> "
-      "(Tensor, Tensor)");
-  m.def(
-      "flow_forest(Tensor chain, int samples_per_prompt, int[] trained_steps, bool shared_noise, bool "
-      "antithetic, "
-      "int first_seed, bool redraw) -> (Tensor, Tensor)");
-  m.def(
-      "tree_forest(Tensor chain, int trees_per_prompt, int children, int[] split_steps, int[] trained_steps, "
-      "bool antithetic, int first_seed, bool redraw) -> (Tensor, Tensor)");
-  m.def("draw_ids(Tensor chain, Tensor nodes, int[] prompts, int node) -> Tensor");
-  m.def(
-      "rollout_tables(Tensor chain, Tensor nodes, int[] prompts, bool antithetic, bool redraw) -> (Tensor, "
-      "Tensor)");
-  m.def("groups(Tensor chain, Tensor nodes, int[] prompts, str of) -> Tensor");
-  m.def(
-      "fused_rewards(Tensor chain, Tensor nodes, int[] prompts, Tensor log_probs, Tensor rewards, str "
-      "fusion, "
-      "bool exclude_not_finite) -> Tensor");
-  m.def(
-      "minibatch_tables(Tensor chain, Tensor nodes, int[] prompts, bool redraw, Tensor advantages, Tensor "
-      "weights, "
-      "int size, int updates, int[]? shuffle, bool of_rows, bool skip_zeros, int[] left_out) -> "
-      "(Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
-  m.def(
-      "cost(Tensor chain, Tensor nodes, int prompts, int dimension, int element_size, int max_batch) -> "
-      "Tensor");
-}
 
 STABLE_TORCH_LIBRARY_IMPL(tempflow, CPU, m) {
   m.impl("branch_forest", TORCH_BOX(&tempflow::python::branch_forest));

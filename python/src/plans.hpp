@@ -54,7 +54,8 @@ inline forest forest_of(std::string_view operation, const Tensor& chain, const T
                                    .branch_offset = node[3] > 65536 ? -1 : node[7] - first * node[3]});
         break;
       }
-      default: throw value_error(detail::message(operation, ": node ", made, " has move ", node[0]));
+      default:
+        throw value_error(detail::message(operation, ": node ", at / node_numbers, " has move ", node[0]));
     }
     if (node[10] != 0) plan.finish(made);
   }

@@ -85,8 +85,6 @@ std::string preset_of(std::string name) {
 }  // namespace
 }  // namespace tempflow::python
 
-STABLE_TORCH_LIBRARY_FRAGMENT(tempflow, m) { m.def("preset(str name) -> str"); }
-
 STABLE_TORCH_LIBRARY_IMPL(tempflow, CompositeExplicitAutograd, m) {
   m.impl("preset", TORCH_BOX(&tempflow::python::preset_of));
 }

@@ -50,7 +50,13 @@ std::vector<double> grid_of(std::string_view model, index_t steps, std::optional
 
 Tensor sigmas(std::string model, std::int64_t steps, std::optional<std::int64_t> image_tokens,
               std::optional<double> shift) {
-  return typed([&] { return table_of(grid_of(model, steps, image_tokens, shift)); });
+  return typed([&] {
+    constexpr index_t most = 65533;  // whose chain a plan can be of: noise names its step in 16 bits
+    if (steps > most) {
+      throw schedule_error(detail::message("sigmas: steps = ", steps, ", must be at most ", most));
+    }
+    return table_of(grid_of(model, steps, image_tokens, shift));
+  });
 }
 
 template <class Rule>
@@ -92,12 +98,6 @@ Tensor trainable_steps(const Tensor& steps) {
 
 }  // namespace
 }  // namespace tempflow::python
-
-STABLE_TORCH_LIBRARY_FRAGMENT(tempflow, m) {
-  m.def("sigmas(str model, int steps, int? image_tokens, float? shift) -> Tensor");
-  m.def("make_chain(Tensor sigmas, str dynamics, float? noise_level, int[]? stochastic_steps) -> Tensor");
-  m.def("trainable_steps(Tensor chain) -> Tensor");
-}
 
 STABLE_TORCH_LIBRARY_IMPL(tempflow, CompositeExplicitAutograd, m) {
   m.impl("sigmas", TORCH_BOX(&tempflow::python::sigmas));

@@ -8,7 +8,10 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
+#include <algorithm>
 #include <cstdint>
+#include <initializer_list>
+#include <new>
 #include <optional>
 #include <span>
 #include <stdexcept>
@@ -46,8 +49,14 @@ auto typed(const F& run) {
     throw named("GroupError", e);
   } catch (const memory_error& e) {
     throw named("MemoryError", e);
-  } catch (const error& e) {
+  } catch (const value_error& e) {
     throw named("InvalidValueError", e);
+  } catch (const error& e) {
+    throw named("TempflowError", e);
+  } catch (const std::bad_alloc& e) {
+    throw named("MemoryError", e);
+  } catch (const std::length_error& e) {
+    throw named("MemoryError", e);
   }
 }
 
@@ -58,7 +67,9 @@ inline std::string_view name_of(ScalarType type) {
     case ScalarType::BFloat16: return "bfloat16";
     case ScalarType::Half: return "float16";
     case ScalarType::Long: return "int64";
-    default: return "another dtype";
+    case ScalarType::Int: return "int32";
+    case ScalarType::Bool: return "bool";
+    default: return torch::headeronly::toString(type);
   }
 }
 
@@ -103,6 +114,24 @@ class row_tensor {
     stride_ = rows_ > 1 && columns_ > 0 ? tensor_.stride(0) : columns_;
   }
 
+  /// One whose rows have the extents of x's: as many elements in another order would be taken for them.
+  row_tensor(std::string_view operation, std::string_view name, const Tensor& tensor, const row_tensor& x)
+      : row_tensor(operation, name, tensor) {
+    const auto extents = tensor.sizes(), expected = x.tensor_.sizes();
+    if (!std::equal(extents.begin() + 1, extents.end(), expected.begin() + 1, expected.end())) {
+      throw shape_error(detail::message(operation, ": ", name, " has shape ", shape_of(tensor),
+                                        ", whose rows are not like those of x, ", shape_of(x.tensor_)));
+    }
+  }
+
+  /// Throws shape_error for a tensor that cannot be written to as it is.
+  void check_packed(std::string_view operation, std::string_view name) const {
+    if (!packed_ || stride_ != columns_) {
+      throw shape_error(
+          detail::message(operation, ": ", name, " has shape ", shape_of(tensor_), " and is not contiguous"));
+    }
+  }
+
   index_t rows() const { return rows_; }
   index_t columns() const { return columns_; }
   ScalarType type() const { return tensor_.scalar_type(); }
@@ -118,11 +147,12 @@ class row_tensor {
   bool packed_ = true;
 };
 
-/// A tensor that an operator has made, to write to.
+/// A packed tensor to write to.
 template <class T>
 batch_view<T> output_view(const Tensor& tensor) {
-  const index_t rows = tensor.size(0), columns = rows > 0 ? tensor.numel() / rows : 0;
-  return {static_cast<T*>(tensor.mutable_data_ptr()), rows, columns};
+  index_t columns = 1;
+  for (const std::int64_t extent : tensor.sizes().slice(1)) columns *= extent;
+  return {static_cast<T*>(tensor.mutable_data_ptr()), tensor.size(0), columns};
 }
 
 /// The shape of a tensor with another number of rows.
@@ -133,36 +163,54 @@ inline std::vector<std::int64_t> with_rows(const Tensor& like, index_t rows) {
   return shape;
 }
 
-/// A table on the host: a tensor of R numbers, or R x columns of them.
+/// Where the numbers of a table may lie.
+enum class table_memory { host, any };
+
+/// A table: a tensor of R numbers, or R x columns of them. On the host it is copied, so that a device may read it later; on a
+/// device it stays there.
 template <class T>
 class table {
  public:
-  table(std::string_view operation, std::string_view name, const Tensor& tensor, index_t columns = 1)
-      : tensor_(tensor) {
+  table(std::string_view operation, std::string_view name, const Tensor& tensor, index_t columns = 1,
+        table_memory memory = table_memory::host)
+      : on_device_(tensor) {
     check_type(operation, name, tensor, scalar_type_of<T>());
-    if (!tensor.is_cpu() ||
-        (columns == 1 ? tensor.dim() != 1 : tensor.dim() != 2 || tensor.size(1) != columns)) {
+    if (columns == 1 ? tensor.dim() != 1 : tensor.dim() != 2 || tensor.size(1) != columns) {
       throw shape_error(detail::message(operation, ": ", name, " has shape ", shape_of(tensor),
                                         ", expected (rows",
-                                        columns == 1 ? "" : detail::message(", ", columns), ") on the CPU"));
+                                        columns == 1 ? "" : detail::message(", ", columns), ")"));
     }
-    if (!tensor.is_contiguous()) tensor_ = torch::stable::contiguous(tensor);
-    values_ = {static_cast<const T*>(tensor_.const_data_ptr()), static_cast<std::size_t>(tensor_.numel())};
+    if (!tensor.is_cpu() && (memory == table_memory::host || !tensor.is_cuda())) {
+      throw memory_error(detail::message(operation, ": ", name, " lies on a device, expected on the CPU"));
+    }
+    if (!tensor.is_contiguous()) on_device_ = torch::stable::contiguous(tensor);
+    const auto* const first = static_cast<const T*>(on_device_.const_data_ptr());
+    values_ = {first, static_cast<std::size_t>(tensor.numel())};
+    if (!tensor.is_cpu()) return;
+    copy_.assign(first, first + values_.size());
+    values_ = copy_;
   }
 
+  table(const table&) = delete;
+  table& operator=(const table&) = delete;
+
+  bool on_host() const { return on_device_.is_cpu(); }
   std::span<const T> values() const { return values_; }
   operator std::span<const T>() const { return values_; }
 
  private:
-  Tensor tensor_;
+  Tensor on_device_;
+  std::vector<T> copy_;
   std::span<const T> values_;
 };
 
-/// Transitions: (7) for all rows, or (R, 7). Rows are those of the class transition.
+/// Transitions: (7) on the host for all rows, or (R, 7). Rows are those of the class transition.
 class transition_table {
  public:
   transition_table(std::string_view operation, std::string_view name, const Tensor& tensor)
-      : numbers_(operation, name, tensor, tensor.dim() == 1 ? 1 : columns), same_(tensor.dim() == 1) {
+      : numbers_(operation, name, tensor, tensor.dim() == 1 ? 1 : columns,
+                 tensor.dim() == 1 ? table_memory::host : table_memory::any),
+        same_(tensor.dim() == 1) {
     if (same_ && numbers_.values().size() != columns) {
       throw shape_error(detail::message(operation, ": ", name, " has shape ", shape_of(tensor),
                                         ", expected (7) or (rows, 7)"));
@@ -224,6 +272,15 @@ E choice(std::string_view operation, std::string_view argument, std::string_view
     known += detail::message(known.empty() ? "" : ", ", key);
   }
   throw value_error(detail::message(operation, ": ", argument, " = '", name, "', must be one of ", known));
+}
+
+/// Numbers where another tensor lies: results per row.
+inline Tensor numbers_like(const Tensor& like, std::initializer_list<std::int64_t> shape) {
+  return torch::stable::new_empty(like, std::vector<std::int64_t>(shape), ScalarType::Double);
+}
+
+inline std::span<double> values_of(const Tensor& numbers) {
+  return {static_cast<double*>(numbers.mutable_data_ptr()), static_cast<std::size_t>(numbers.numel())};
 }
 
 /// A tensor of numbers on the host.

@@ -12,19 +12,23 @@
         loss.backward()
         if batch.completes_update: optimizer.step(); optimizer.zero_grad()
 
-`python -m tempflow.check` says what is installed, and tests it. Operators run on the CPU: the kernels for GPUs are part
-of the C++ library, not of this package yet.
+`python -m tempflow.check` says what is installed, and tests it. Operators run on the CPU, and where the package was built
+with a CUDA compiler on CUDA tensors too, in the current stream.
 """
 
 from importlib.metadata import PackageNotFoundError, version
 
+from ._operators import has_cuda
 from .drop_in import clipped_loss, sde_step_with_logprob
 from .errors import BackendMemoryError, GroupError, InvalidValueError, ScheduleError, ShapeError, TempflowError
 from .guidance import guided
+from .joint import JointMinibatches, joint_advantages, joint_minibatches, sum_gradients
 from .loss import (Advantages, GroupStatistics, PolicyStatistics, ema_decay, ema_update, group_advantages, policy_loss,
                    policy_loss_rows, statistics_of, teaching_nothing)
-from .rollout import (Batch, Cost, Identity, Minibatches, Plan, Rollout, branch_plan, flow_plan, minibatches, rescore,
-                      roll_out, tree_plan)
+from .rescoring import Drift, rescore
+from .rollout import (Batch, Cost, Identity, Minibatches, Plan, Rollout, branch_plan, flow_plan, minibatches, roll_out,
+                      tree_plan)
+from .sampling import sample
 from .schedule import Chain, make_chain, preset, sigmas, timestep_weights
 from .steps import branch_step, log_prob, noise, ode_step, step
 
@@ -34,10 +38,11 @@ except PackageNotFoundError:  # a source tree
     __version__ = "0"
 
 __all__ = [
-    "Advantages", "BackendMemoryError", "Batch", "Chain", "Cost", "GroupError", "GroupStatistics", "Identity",
-    "InvalidValueError", "Minibatches", "Plan", "PolicyStatistics", "Rollout", "ScheduleError", "ShapeError",
-    "TempflowError", "branch_plan", "branch_step", "clipped_loss", "ema_decay", "ema_update", "flow_plan",
-    "group_advantages", "guided", "log_prob", "make_chain", "minibatches", "noise", "ode_step", "policy_loss",
-    "policy_loss_rows", "preset", "rescore", "roll_out", "sde_step_with_logprob", "sigmas", "statistics_of", "step",
+    "Advantages", "BackendMemoryError", "Batch", "Chain", "Cost", "Drift", "GroupError", "GroupStatistics",
+    "Identity", "InvalidValueError", "JointMinibatches", "Minibatches", "Plan", "PolicyStatistics", "Rollout",
+    "ScheduleError", "ShapeError", "TempflowError", "branch_plan", "branch_step", "clipped_loss", "ema_decay",
+    "ema_update", "flow_plan", "group_advantages", "guided", "has_cuda", "joint_advantages", "joint_minibatches", "log_prob",
+    "make_chain", "minibatches", "noise", "ode_step", "policy_loss", "policy_loss_rows", "preset", "rescore",
+    "roll_out", "sample", "sde_step_with_logprob", "sigmas", "statistics_of", "step", "sum_gradients",
     "teaching_nothing", "timestep_weights", "tree_plan",
 ]

@@ -6,14 +6,40 @@ tracing, and the derivative of the loss."""
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 
-_library = next(Path(__file__).parent.glob("tempflow_operators.*"), None)
-if _library is None:
+from .errors import BackendMemoryError, InvalidValueError, ShapeError
+
+
+def _load(name: str) -> bool:
+    library = next(Path(__file__).parent.glob(f"{name}.*"), None)
+    if library is not None:
+        torch.ops.load_library(str(library))
+    return library is not None
+
+
+if not _load("tempflow_operators"):
     raise ImportError(f"tempflow: no compiled operators in {Path(__file__).parent}; install the package: pip install ./python")
-torch.ops.load_library(str(_library))
+#: Whether operators take CUDA tensors: the package was built with a CUDA compiler, and torch has a GPU.
+has_cuda = torch.cuda.is_available() and _load("tempflow_operators_cuda")
 ops = torch.ops.tempflow
 
 _NUMBERS_OF_A_ROW = 9  # policy_row
+_NUMBERS_OF_A_SUMMARY = 13  # policy_statistics; the second is the loss
+
+
+def _check(operation, batches, tables=()):
+    """Refuses what the operator refuses: with one meta tensor among its arguments, this is what runs instead of it."""
+    first, x = next(iter(batches.items()))
+    for name, tensor in batches.items():
+        if tensor is not None and tensor.shape[1:] != x.shape[1:]:
+            raise ShapeError(f"{operation}: {name} has shape {tuple(tensor.shape)}, whose rows are not like those of {first}, "
+                             f"{tuple(x.shape)}")
+        if tensor is not None and tensor.device != x.device:
+            raise BackendMemoryError(f"{operation}: {name} is on {tensor.device}, {first} on {x.device}")
+    for tensor in tables:
+        if tensor is not None and tensor.device.type != "cpu" and tensor.device != x.device:
+            raise BackendMemoryError(f"{operation}: a table is on {tensor.device}, {first} on {x.device}")
 
 
 def _like(x, rows):
@@ -21,26 +47,29 @@ def _like(x, rows):
 
 
 def _numbers(x, *shape):
-    return x.new_empty(shape, dtype=torch.float64, device="cpu")
+    return x.new_empty(shape, dtype=torch.float64)
 
 
-@torch.library.register_fake("tempflow::noise")
-def _(ids, seed, update, shape, dtype, antithetic):
-    return ids.new_empty((ids.shape[0], *shape), dtype=dtype)
+@torch.library.register_fake("tempflow::fill_noise")
+def _(out, ids, seed, update, antithetic):
+    _check("noise", {"out": out}, (ids,))
 
 
 @torch.library.register_fake("tempflow::step")
 def _(x, v, transitions, ids, seed, update, antithetic, scored, reduction, terms):
+    _check("step", {"x": x, "v": v}, (transitions, ids))
     return _like(x, x.shape[0]), _numbers(x, x.shape[0] if scored else 0)
 
 
 @torch.library.register_fake("tempflow::ode_step")
 def _(x, v, transitions):
+    _check("ode_step", {"x": x, "v": v}, (transitions,))
     return _like(x, x.shape[0])
 
 
 @torch.library.register_fake("tempflow::branch_step")
 def _(x, v, trunk_transitions, branch_transitions, ids, explorations, seed, update, antithetic, reduction, terms):
+    _check("branch_step", {"x": x, "v": v}, (trunk_transitions, branch_transitions, ids))
     rows = x.shape[0]
     return (_like(x, 0 if trunk_transitions is None else rows), _like(x, rows * explorations),
             _numbers(x, rows * explorations))
@@ -48,6 +77,7 @@ def _(x, v, trunk_transitions, branch_transitions, ids, explorations, seed, upda
 
 @torch.library.register_fake("tempflow::log_prob")
 def _(x, v, y, offsets, transitions, reduction, terms):
+    _check("log_prob", {"x": x, "v": v, "y": y}, (offsets, transitions))
     return _numbers(x, y.shape[0])
 
 
@@ -57,34 +87,52 @@ def _gradient(v):
 
 
 @torch.library.register_fake("tempflow::policy_loss")
-def _(v, x, y, v_ref, offsets, transitions, old_log_probs, *others):
-    return _numbers(v), _gradient(v), _numbers(v, old_log_probs.shape[0], _NUMBERS_OF_A_ROW)
+def _(v, x, y, v_ref, offsets, transitions, old_log_probs, advantages, weights, ids, *others):
+    _check("policy_loss", {"x": x, "v": v, "y": y, "v_ref": v_ref},
+           (offsets, transitions, old_log_probs, advantages, weights, ids))
+    return _numbers(v, _NUMBERS_OF_A_SUMMARY)[1], _gradient(v), _numbers(v, old_log_probs.shape[0], _NUMBERS_OF_A_ROW)
 
 
 @torch.library.register_fake("tempflow::log_prob_gradient")
 def _(v, x, y, offsets, transitions, factors, reduction, terms):
+    _check("log_prob_gradient", {"x": x, "v": v, "y": y}, (offsets, transitions, factors))
     return _gradient(v), _numbers(v, y.shape[0], _NUMBERS_OF_A_ROW)
 
 
 @torch.library.register_fake("tempflow::clipped_surrogate")
-def _(log_probs, *others):
+def _(log_probs, old_log_probs, advantages, weights, *others):
+    _check("clipped_surrogate", {"log_probs": log_probs, "old_log_probs": old_log_probs, "advantages": advantages,
+                                 "weights": weights})
     return torch.empty_like(log_probs), torch.empty_like(log_probs)
 
 
 @torch.library.register_fake("tempflow::policy_statistics")
 def _(rows, kl_beta, mean_over):
-    return _numbers(rows, 13)
+    return _numbers(rows, _NUMBERS_OF_A_SUMMARY)
 
 
 @torch.library.register_fake("tempflow::group_advantages")
 def _(rewards, groups, *options):
+    _check("group_advantages", {"rewards": rewards, "groups": groups})
     excluded = torch.library.get_ctx().new_dynamic_size()
     return torch.empty_like(rewards), groups.new_empty(excluded), _numbers(rewards, 11)
 
 
 @torch.library.register_fake("tempflow::ema_update")
 def _(average, weights, decay):
-    return None
+    _check("ema_update", {"average": average, "weights": weights})
+
+
+def _once(backward):
+    """A gradient is a constant to autograd, and its own derivative would be left out. (torch's once_differentiable looks at the
+    upstream gradient alone, which is a constant too in loss.backward().)"""
+
+    def call(ctx, *upstream):
+        if torch.is_grad_enabled():
+            raise InvalidValueError("tempflow: create_graph=True; policy_loss, log_prob and clipped_loss are differentiable once")
+        return backward(ctx, *upstream)
+
+    return call
 
 
 def _save_gradient(ctx, inputs, output):
@@ -94,29 +142,73 @@ def _save_gradient(ctx, inputs, output):
     ctx.dtype = inputs[0].dtype
 
 
+def _is_one(upstream) -> bool:
+    """Whether there is nothing to scale, which saves a pass; not asked of a GPU, which would wait."""
+    if type(upstream) is not torch.Tensor or torch.compiler.is_compiling() or upstream.is_cuda:
+        return False
+    try:
+        return upstream.item() == 1
+    except RuntimeError:  # one of many (is_grads_batched)
+        return False
+
+
+def _scaled(gradient, upstream, dtype):
+    """gradient upstream, in float32 at least: in 16 bits the factor would be rounded."""
+    factor = upstream.to(torch.promote_types(gradient.dtype, torch.float32)).reshape([1] * gradient.dim())
+    if not torch.compiler.is_compiling():
+        try:
+            return torch.mul(gradient, factor, out=torch.empty_like(gradient, dtype=dtype))  # one pass
+        except RuntimeError:  # one of many
+            pass
+    return (gradient * factor).to(dtype)
+
+
+@_once
 def _hand_gradient(ctx, upstream, *_):
     if upstream is None:
         return (None,) * 22
     (gradient,) = ctx.saved_tensors
-    traced = type(upstream) is not torch.Tensor or torch.compiler.is_compiling()  # it has no value yet
-    if traced or upstream.item() != 1:
-        gradient = gradient * upstream.to(gradient.dtype)
-    return (gradient.to(ctx.dtype),) + (None,) * 21
+    gradient = gradient.to(ctx.dtype) if _is_one(upstream) else _scaled(gradient, upstream, ctx.dtype)
+    return (gradient,) + (None,) * 21
 
 
 torch.library.register_autograd("tempflow::policy_loss", _hand_gradient, setup_context=_save_gradient)
 
 
+class _PolicyLoss(torch.autograd.Function):
+    """What is registered, but not by way of torch.library, which takes a third of a millisecond for as many arguments."""
+
+    @staticmethod
+    def forward(ctx, *inputs):
+        output = ops.policy_loss(*inputs)
+        _save_gradient(ctx, inputs, output)
+        return output
+
+    backward = staticmethod(_hand_gradient)
+
+
+def policy_loss(*inputs):
+    """ops.policy_loss."""
+    return ops.policy_loss(*inputs) if torch.compiler.is_compiling() else _PolicyLoss.apply(*inputs)
+
+
 def _save_row_factors(ctx, inputs, output):
-    x, v, y, offsets, transitions, ctx.reduction, ctx.terms = inputs
-    ctx.save_for_backward(x, v, y, transitions)
-    ctx.offsets = offsets
+    *tensors, ctx.reduction, ctx.terms = inputs
+    ctx.save_for_backward(*tensors)
 
 
+@_once
 def _gradient_of_log_prob(ctx, upstream):
-    x, v, y, transitions = ctx.saved_tensors
-    gradient, _ = ops.log_prob_gradient(v.detach(), x, y, ctx.offsets, transitions, upstream.to(torch.float64).contiguous(),
-                                        ctx.reduction, ctx.terms)
+    x, v, y, offsets, transitions = ctx.saved_tensors
+    factors = upstream.to(torch.float64).contiguous()
+    known = factors.isfinite()
+    gradient, rows = ops.log_prob_gradient(v.detach(), x, y, offsets, transitions, factors.where(known, 0.0), ctx.reduction,
+                                           ctx.terms)
+    # The operator leaves out rows that are not finite; autograd has to show them, to a loss scaler for one.
+    lost = ~(known & rows[:, 0].isfinite())
+    if offsets is not None:
+        lost = F.pad(lost.cumsum(0), (1, 0))[offsets.to(lost.device)].diff() > 0
+    gradient = gradient.masked_fill(lost.reshape(-1, *[1] * (v.dim() - 1)), float("nan"))
     return None, gradient.to(v.dtype), None, None, None, None, None
 
 
@@ -129,6 +221,7 @@ def _save_slopes(ctx, inputs, output):
     ctx.set_materialize_grads(False)
 
 
+@_once
 def _slopes(ctx, upstream, _):
     return (None if upstream is None else upstream * ctx.saved_tensors[0],) + (None,) * 6
 

@@ -2,27 +2,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is installed, and whether it works: python -m tempflow.check"""
 
+import math
 import platform
 import sys
 
 import torch
 
 import tempflow
-from tempflow._operators import ops
+from tempflow._operators import has_cuda, ops
 
 
-def self_test() -> list[str]:
+def self_test(device: str = "cpu") -> list[str]:
     """What does not hold of what the package promises; nothing, if all does."""
     chain = tempflow.make_chain(tempflow.sigmas("sd3", 4))
     ids = torch.tensor([[prompt, 0, 1, 0] for prompt in range(3)])
-    x, v = (tempflow.noise(ids, (4, 5), (key, 0)) for key in (1, 2))
+    x, v = (tempflow.noise(ids, (4, 5), (key, 0), device=device) for key in (1, 2))
     y, drawn = tempflow.step(x, v, chain[1], ids, (3, 0))
     problems = []
     if not torch.equal(drawn, tempflow.log_prob(x, v, y, chain[1])):
         problems.append("log_prob does not give the bits of step")
-    alpha, beta, std = chain[1][:3]
+    if device != "cpu" and not torch.equal(y.cpu(), tempflow.step(x.cpu(), v.cpu(), chain[1], ids, (3, 0))[0]):
+        problems.append("states have other bits than on the CPU")
+    alpha, beta, std = chain[1][:3].tolist()
     z = (y.double() - alpha * x.double() - beta * v.double()) / std
-    expected = -(z**2).flatten(1).mean(1) / 2 - std.log() - torch.log(torch.tensor(2 * torch.pi, dtype=torch.float64)) / 2
+    expected = -(z**2).flatten(1).mean(1) / 2 - math.log(std) - math.log(2 * math.pi) / 2
     if not torch.allclose(drawn, expected, atol=1e-5):
         problems.append(f"log-probs {drawn.tolist()}, by the formula {expected.tolist()}")
     velocity = v.clone().requires_grad_()
@@ -40,8 +43,12 @@ def self_test() -> list[str]:
 def main() -> None:
     print(f"tempflow {tempflow.__version__}, torch {torch.__version__}, Python {platform.python_version()}, {platform.machine()}")
     print(f"instruction set {ops.instruction_set()}, {torch.get_num_threads()} threads of torch's")
-    print("CUDA kernels: none in this package" + ("; torch has a GPU" if torch.cuda.is_available() else ""))
-    problems = self_test()
+    if has_cuda:
+        print(f"CUDA kernels: on {torch.cuda.get_device_name()}")
+    else:
+        print("CUDA kernels: " + ("none in this package, which was built without a CUDA compiler" if torch.cuda.is_available()
+                                  else "not loaded, torch has no GPU"))
+    problems = self_test() + ([f"on the GPU: {problem}" for problem in self_test("cuda")] if has_cuda else [])
     print("self-test: " + ("passed" if not problems else "FAILED"))
     for problem in problems:
         print(f"  {problem}")

@@ -3,6 +3,9 @@
 """Errors of the library, by type. Each is a ValueError, and its message names the values and shapes."""
 
 import functools
+from typing import Callable, NoReturn, TypeVar
+
+Function = TypeVar("Function", bound=Callable)
 
 
 class TempflowError(ValueError):
@@ -26,14 +29,14 @@ class GroupError(TempflowError):
 
 
 class BackendMemoryError(TempflowError):
-    """Memory that a backend does not reach."""
+    """Memory that a backend does not reach, or too little of it."""
 
 
 _TYPES = {"ShapeError": ShapeError, "InvalidValueError": InvalidValueError, "ScheduleError": ScheduleError,
-          "GroupError": GroupError, "MemoryError": BackendMemoryError}
+          "GroupError": GroupError, "MemoryError": BackendMemoryError, "TempflowError": TempflowError}
 
 
-def raise_typed(error: RuntimeError):
+def raise_typed(error: RuntimeError) -> NoReturn:
     """Raises an operator's error with the type that the operator has put before its message."""
     prefix, _, message = str(error).partition(": ")
     library, _, name = prefix.partition(".")
@@ -42,7 +45,7 @@ def raise_typed(error: RuntimeError):
     raise error
 
 
-def typed(function):
+def typed(function: Function) -> Function:
     """Gives errors of the operators that a function calls their types."""
 
     @functools.wraps(function)

@@ -11,16 +11,21 @@ autocast, hooks, FSDP and torch.compile; the bits are those of the C++ engine.
 """
 
 from collections import namedtuple
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
+from torch import Tensor
 
 from . import steps as _steps
 from ._operators import ops
 from .errors import InvalidValueError, ShapeError, typed
-from .loss import Advantages, _numbers
+from .loss import Advantages, Numbers, _numbers
 from .schedule import Chain
+from .steps import Key, _whole
+
+Model = Callable[[Tensor, Tensor, Tensor], Tensor]  # (x, sigma, prompts) -> v
 
 _NODE = ("move", "parent", "knot", "children", "states", "first_seed", "seeds", "first_branch", "solver", "trained",
          "finished", "kept", "drawn", "remembers", "looks_back")
@@ -58,9 +63,10 @@ class Plan:
 
 
 @typed
-def branch_plan(chain: Chain, *, seeds_per_prompt: int = 4, explorations: int = 6, branch_steps=(), completion_steps=(0,),
-                completion_solver: str = "one_step", finish_trunk: bool = False, antithetic: bool = False,
-                shared_noise: bool = False, first_seed: int = 0, redraw: bool = False) -> Plan:
+def branch_plan(chain: Chain, *, seeds_per_prompt: int = 4, explorations: int = 6, branch_steps: Sequence[int] = (),
+                completion_steps: Sequence[int] = (0,), completion_solver: str = "one_step",
+                finish_trunk: bool = False, antithetic: bool = False, shared_noise: bool = False, first_seed: int = 0,
+                redraw: bool = False) -> Plan:
     """TempFlow-GRPO: an ODE trunk per seed, K explorations at each branching step, each completed by the ODE.
 
     branch_steps: ascending; empty: the chain's trainable steps. completion_steps: ODE steps that finish a branch, at most,
@@ -72,7 +78,7 @@ def branch_plan(chain: Chain, *, seeds_per_prompt: int = 4, explorations: int = 
 
 
 @typed
-def flow_plan(chain: Chain, *, samples_per_prompt: int = 24, trained_steps=(), shared_noise: bool = False,
+def flow_plan(chain: Chain, *, samples_per_prompt: int = 24, trained_steps: Sequence[int] = (), shared_noise: bool = False,
               antithetic: bool = False, first_seed: int = 0, redraw: bool = False) -> Plan:
     """Flow-GRPO: every stochastic step draws noise, one reward credits all of them. On a chain with a window of stochastic
     steps MixGRPO's; with shared noise DanceGRPO's."""
@@ -82,7 +88,8 @@ def flow_plan(chain: Chain, *, samples_per_prompt: int = 24, trained_steps=(), s
 
 
 @typed
-def tree_plan(chain: Chain, *, trees_per_prompt: int = 1, children: int = 2, split_steps=(0, 3, 6, 9), trained_steps=(),
+def tree_plan(chain: Chain, *, trees_per_prompt: int = 1, children: int = 2, split_steps: Sequence[int] = (0, 3, 6, 9),
+              trained_steps: Sequence[int] = (),
               antithetic: bool = False, first_seed: int = 0, redraw: bool = False) -> Plan:
     """BranchGRPO: trees whose states part at chosen steps. Source: arXiv 2509.06040, section 3."""
     nodes, moves = ops.tree_forest(chain.table, trees_per_prompt, children, list(split_steps), list(trained_steps),
@@ -95,7 +102,7 @@ class Rollout:
     """What a rollout leaves behind.
 
     samples (N, *shape): what a reward scores, in the order of identities. trunk_samples: finished without a draw.
-    states (M, *shape): each state to train on, once. log_probs (R) float64. table (R, 10) int64: state, successor, step,
+    states (M, *shape): each state to train on, once. log_probs (R) float64, on the CPU. table (R, 10) int64: state, successor, step,
     sample, samples, parent, and the identity of the draw: prompt, seed, step, branch.
     """
 
@@ -126,17 +133,21 @@ class Rollout:
 
 
 def _evaluate(model, x, sigma: float, prompts: torch.Tensor, max_batch: int) -> torch.Tensor:
-    """The model's velocities for rows of one noise level, max_batch of them in a call."""
-    parts = []
+    """The model's velocities for rows of one noise level, max_batch of them in a call. Models may work in place, and return
+    the same memory in each call."""
+    velocities = None
     for first in range(0, x.shape[0], max_batch or x.shape[0]):
-        rows = x[first:first + (max_batch or x.shape[0])]
+        rows = x[first:first + (max_batch or x.shape[0])].clone()
         ids = prompts[first:first + rows.shape[0]]
         v = model(rows, torch.full((rows.shape[0],), sigma, dtype=torch.float32, device=x.device), ids.to(x.device))
         if not isinstance(v, torch.Tensor) or v.shape != rows.shape:
             got = tuple(v.shape) if isinstance(v, torch.Tensor) else type(v).__name__
             raise ShapeError(f"roll_out: the model returned {got} for states {tuple(rows.shape)}, expected the same shape")
-        parts.append(v)
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+        if rows.shape == x.shape:
+            return v
+        velocities = v.new_empty(x.shape) if velocities is None else velocities
+        velocities[first:first + rows.shape[0]] = v
+    return velocities
 
 
 class _Walk:
@@ -151,7 +162,7 @@ class _Walk:
                 self.successors[node.parent].append(index)
         self.states, self.predictions = {}, {}  # by node, while a later step wants them
         self.kept, self.log_probs = {}, {}
-        self.prompt_ids = torch.tensor(prompts)
+        self.prompt_ids = torch.tensor(prompts, device="cpu")
 
     def ids(self, node: int) -> torch.Tensor:
         return ops.draw_ids(self.plan.chain.table, self.plan.nodes_table, self.prompts, node)
@@ -159,7 +170,7 @@ class _Walk:
     def start(self, shape, dtype, device) -> None:
         for index, node in enumerate(self.plan.nodes):
             if node.move == START:
-                self.arrive(index, _steps.noise(self.ids(index), shape, self.key, dtype=dtype).to(device))
+                self.arrive(index, _steps.noise(self.ids(index), shape, self.key, dtype=dtype, device=device))
 
     def arrive(self, index: int, states: torch.Tensor) -> None:
         node = self.plan.nodes[index]
@@ -179,7 +190,7 @@ class _Walk:
         sigma = float(self.plan.chain.sigmas[knot])
         v = _evaluate(self.model, x, sigma, prompts, self.max_batch).detach()
         if self.check and not torch.isfinite(v).all():
-            row = int(torch.nonzero(~torch.isfinite(v.flatten(1)).all(1))[0])
+            row = int(torch.nonzero(~torch.isfinite(v.reshape(len(v), -1)).all(1))[0])
             raise InvalidValueError(f"roll_out: the model's velocity is not finite at step {knot} (sigma = {sigma}), first for "
                                     f"prompt {int(prompts[row])}; check_velocities=False lets it pass")
         first = 0
@@ -214,12 +225,13 @@ class _Walk:
 
 
 def _transition(alpha: float, beta: float) -> torch.Tensor:
-    return torch.tensor([alpha, beta, 0, 0, 0, 0, 0], dtype=torch.float64)
+    return torch.tensor([alpha, beta, 0, 0, 0, 0, 0], dtype=torch.float64, device="cpu")
 
 
 @torch.no_grad()
 @typed
-def roll_out(model, plan: Plan, prompts, key, *, shape, dtype: torch.dtype = torch.float32, device="cpu", max_batch: int = 0,
+def roll_out(model: Model, plan: Plan, prompts: Iterable[int], key: Key, *, shape: Sequence[int],
+             dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu", max_batch: int = 0,
              check_velocities: bool = True) -> Rollout:
     """Rolls out a plan for each prompt.
 
@@ -230,7 +242,9 @@ def roll_out(model, plan: Plan, prompts, key, *, shape, dtype: torch.dtype = tor
 
     Raises ShapeError for a velocity of another shape, InvalidValueError for one that is not finite.
     """
-    prompts = [int(p) for p in prompts]
+    if max_batch < 0:
+        raise InvalidValueError(f"roll_out: max_batch = {max_batch}, must not be negative")
+    prompts = _whole("roll_out", "prompts", prompts)
     table, samples = ops.rollout_tables(plan.chain.table, plan.nodes_table, prompts, plan.antithetic, plan.redraw)
     walk = _Walk(plan, prompts, tuple(key), max_batch, check_velocities, model)
     walk.start(tuple(shape), dtype, device)
@@ -240,7 +254,7 @@ def roll_out(model, plan: Plan, prompts, key, *, shape, dtype: torch.dtype = tor
     log_probs = [walk.log_probs[i] for i, node in enumerate(plan.nodes) if node.trained]
     return Rollout(plan, prompts, tuple(key), walk.gather(lambda n: n.finished and n.drawn, like),
                    walk.gather(lambda n: n.finished and not n.drawn, like), walk.gather(lambda n: n.kept, like),
-                   torch.cat(log_probs) if log_probs else torch.empty(0, dtype=torch.float64), table,
+                   torch.cat(log_probs).cpu() if log_probs else torch.empty(0, dtype=torch.float64, device="cpu"), table,
                    [Identity(*numbers) for numbers in samples.tolist()])
 
 
@@ -262,19 +276,21 @@ class Batch:
     without_zeros: bool
     drawn: tuple | None
     rows: torch.Tensor  # (R) of the rollout
+    rollout: Rollout
     reduction: str = "mean"
     terms: str = "all"
 
 
 class Minibatches:
     """The batches of a rollout, gathered one at a time; len() of them. What no batch has, counted: skipped_states and
-    skipped_rows teach nothing, left_out_states and left_out_rows were not to be trained on."""
+    skipped_rows teach nothing, left_out_states and left_out_rows were not to be trained on. rows: what means count."""
 
-    def __init__(self, rollout: Rollout, tables) -> None:
-        self.rollout = rollout
+    def __init__(self, rollout: Rollout, tables, updates: int) -> None:
+        self.rollout, self.updates = rollout, updates
         pieces, self._states, self._offsets, self._rows, self._advantages, self._weights, left = tables
         self._pieces = pieces.tolist()
         self.skipped_states, self.skipped_rows, self.left_out_states, self.left_out_rows = left.tolist()
+        self.rows = rollout.table.shape[0] - self.left_out_rows
 
     def __len__(self) -> int:
         return len(self._pieces)
@@ -284,8 +300,8 @@ class Minibatches:
             if self.rollout.plan.redraw and self.rollout.spent:
                 raise InvalidValueError("minibatches: a second pass over a rollout that stores no successors: what is drawn again "
                                         "is on policy before the first optimiser step alone")
+            self.rollout.spent = self.rollout.spent or bool(piece[3])  # a caller may leave after this batch
             yield self._gather(*piece)
-            self.rollout.spent = self.rollout.spent or bool(piece[3])
 
     def _gather(self, first: int, count: int, mean_over: int, last: int) -> Batch:
         rollout, plan = self.rollout, self.rollout.plan
@@ -303,12 +319,13 @@ class Minibatches:
                      weights=self._weights[of], mean_over=mean_over, completes_update=bool(last),
                      without_zeros=self.skipped_rows > 0,
                      drawn=(table[:, 6:].contiguous(), rollout.key, plan.antithetic) if plan.redraw else None, rows=rows,
-                     reduction=rollout.reduction, terms=rollout.terms)
+                     rollout=rollout, reduction=rollout.reduction, terms=rollout.terms)
 
 
 @typed
-def minibatches(rollout: Rollout, advantages, weights, *, size: int = 64, updates: int = 1, shuffle=None,
-                of_rows: bool = False, skip_zeros: bool = False, leave_out=()) -> Minibatches:
+def minibatches(rollout: Rollout, advantages: Advantages | Numbers, weights: Numbers, *, size: int = 64, updates: int = 1,
+                shuffle: Key | None = None, of_rows: bool = False, skip_zeros: bool = False,
+                leave_out: Iterable[int] = ()) -> Minibatches:
     """Cuts a rollout into batches of at most `size` states, each state with all its rows, once.
 
     advantages: one per sample (or Advantages, without what was excluded), or per row with of_rows. weights: one per step of
@@ -316,31 +333,11 @@ def minibatches(rollout: Rollout, advantages, weights, *, size: int = 64, update
     order. skip_zeros: leaves out rows of advantage or weight 0, which no KL may miss. leave_out: samples (or rows) that are
     not trained on, nor counted in means.
     """
-    left_out = [int(i) for i in leave_out]
+    left_out = _whole("minibatches", "leave_out", leave_out)
     if isinstance(advantages, Advantages):
         advantages, left_out = advantages.values, left_out + advantages.excluded
     plan = rollout.plan
     return Minibatches(rollout, ops.minibatch_tables(
-        plan.chain.table, plan.nodes_table, rollout.prompts, plan.redraw, _numbers(advantages), _numbers(weights), size,
-        updates, None if shuffle is None else list(shuffle), of_rows, skip_zeros, left_out))
-
-
-@torch.no_grad()
-@typed
-def rescore(model, rollout: Rollout, *, size: int = 64) -> float:
-    """Replaces the rollout's log-probs by those of the policy as training evaluates it, and returns the largest change.
-
-    A rollout in another precision, compiled or in other batches than training has other bits: rescore before the first
-    update makes the ratio exactly 1 again. What it returns is the drift, to print beside the clip range.
-    """
-    if rollout.plan.redraw:
-        raise InvalidValueError("rescore: the rollout stores no successors to score again (redraw)")
-    rows = rollout.table.shape[0]
-    ones = torch.ones(rows, dtype=torch.float64)
-    drift = 0.0
-    for batch in minibatches(rollout, ones, torch.ones(len(rollout.plan.chain)), size=size, of_rows=True):
-        v = model(batch.x, batch.sigma, batch.prompts).detach()
-        scored = _steps.log_prob(batch.x, v, batch.y, batch.transitions, offsets=batch.offsets)
-        drift = max(drift, float((scored - rollout.log_probs[batch.rows]).abs().max()))
-        rollout.log_probs[batch.rows] = scored
-    return drift
+        plan.chain.table, plan.nodes_table, rollout.prompts, plan.redraw, _numbers(advantages, "advantages"),
+        _numbers(weights, "weights"), size, updates, None if shuffle is None else list(shuffle), of_rows, skip_zeros,
+        left_out), updates)

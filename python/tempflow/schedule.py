@@ -21,7 +21,7 @@ def sigmas(model: str, steps: int, *, image_tokens: int | None = None, shift: fl
     shift: the static shift, of the others. What is left out has the model's published value.
 
     >>> tempflow.sigmas("sd3", 10)[:3]
-    tensor([1.0000, 0.9600, 0.9131], dtype=torch.float64)
+    tensor([1.0000, 0.9601, 0.9133], dtype=torch.float64)
     """
     return ops.sigmas(model, steps, image_tokens, shift)
 
@@ -81,7 +81,7 @@ def make_chain(sigmas, dynamics: str = "flow_sde", noise_level: float | None = N
 
     >>> chain = tempflow.make_chain(tempflow.sigmas("sd3", 10), noise_level=0.7)
     """
-    knots = torch.as_tensor(sigmas).detach().to("cpu", torch.float64)
+    knots = torch.as_tensor(sigmas, dtype=torch.float64, device="cpu").detach()
     return Chain(ops.make_chain(knots, dynamics, noise_level, stochastic_steps))
 
 

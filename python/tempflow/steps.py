@@ -7,12 +7,20 @@ id draw the same noise in every call, on any thread, in any batch. `ids` is an i
 
 `transitions` is (7), one row of a chain's table for all rows, or (B, 7). Log-probs are float64, in the field's convention:
 the mean over the elements of a row (`reduction="sum"` for the log-density of the whole row).
+
+On a GPU nothing waits: x, v and y are CUDA tensors, ids and transitions lie on the CPU and are checked, log-probs come back
+on the GPU. Noise and states have the CPU's bits.
 """
 
+import operator
+
+from collections.abc import Sequence
+
 import torch
+from torch import Tensor
 
 from ._operators import ops
-from .errors import InvalidValueError, typed
+from .errors import InvalidValueError, ShapeError, typed
 
 Key = tuple[int, int]
 
@@ -23,52 +31,67 @@ def _leaf_free(operation: str, **tensors) -> None:
             raise InvalidValueError(f"{operation}: {name} requires grad and would get none; detach it, or call under torch.no_grad()")
 
 
+def _whole(operation: str, name: str, values) -> list[int]:
+    """Ids and counts: a fraction would be cut off."""
+    try:
+        return [operator.index(value) for value in values]
+    except TypeError:
+        raise InvalidValueError(f"{operation}: {name} = {values}, expected whole numbers") from None
+
+
 @typed
-def noise(ids: torch.Tensor, shape, key: Key, *, dtype: torch.dtype = torch.float32, antithetic: bool = False) -> torch.Tensor:
+def noise(ids: Tensor, shape: Sequence[int], key: Key, *, dtype: torch.dtype = torch.float32,
+          device: torch.device | str = "cpu", antithetic: bool = False) -> Tensor:
     """Standard normals by identity, (B, *shape): a trajectory's start, or a step's noise drawn again."""
-    return ops.noise(ids, key[0], key[1], list(shape), dtype, antithetic)
+    if min(shape, default=0) < 0:
+        raise ShapeError(f"noise: a sample of shape {tuple(shape)}")
+    out = torch.empty((ids.shape[0], *shape), dtype=dtype, device=device)
+    ops.fill_noise(out, ids, key[0], key[1], antithetic)
+    return out
 
 
 @typed
-def step(x, v, transitions, ids, key: Key, *, antithetic: bool = False, with_log_prob: bool = True,
-         reduction: str = "mean", terms: str = "all"):
+def step(x: Tensor, v: Tensor, transitions: Tensor, ids: Tensor, key: Key, *, antithetic: bool = False,
+         with_log_prob: bool = True, reduction: str = "mean", terms: str = "all") -> tuple[Tensor, Tensor | None]:
     """y = alpha x + beta v + std z and its log-prob: (y, log_prob). y like x; log_prob (B) float64.
 
     v has the dtype of x, or is bfloat16 or float16 beside float32 states (autocast). The results need no gradient.
     """
-    _leaf_free("step", x=x, v=v)
+    _leaf_free("step", x=x, v=v, transitions=transitions)
     y, log_prob = ops.step(x, v, transitions, ids, key[0], key[1], antithetic, with_log_prob, reduction, terms)
     return y, log_prob if with_log_prob else None
 
 
 @typed
-def ode_step(x, v, transitions):
+def ode_step(x: Tensor, v: Tensor, transitions: Tensor) -> Tensor:
     """y = alpha x + beta v: the deterministic step."""
-    _leaf_free("ode_step", x=x, v=v)
+    _leaf_free("ode_step", x=x, v=v, transitions=transitions)
     return ops.ode_step(x, v, transitions)
 
 
 @typed
-def branch_step(x, v, branch_transitions, ids, key: Key, explorations: int, *, trunk_transitions=None,
-                antithetic: bool = False, reduction: str = "mean", terms: str = "all"):
+def branch_step(x: Tensor, v: Tensor, branch_transitions: Tensor, ids: Tensor, key: Key, explorations: int, *,
+                trunk_transitions: Tensor | None = None, antithetic: bool = False, reduction: str = "mean",
+                terms: str = "all") -> tuple[Tensor | None, Tensor, Tensor]:
     """TempFlow-GRPO's step: K = explorations stochastic successors of each row, and with `trunk_transitions` the ODE's.
 
     Returns (trunk, branches, log_probs): trunk like x, or None; branches (B K, ...), those of row i from i K on, drawn
     with the row's id and branches branch + 0, ..., branch + K - 1; log_probs (B K) float64. The bits are those of
     `ode_step` and K times `step`.
     """
-    _leaf_free("branch_step", x=x, v=v)
+    _leaf_free("branch_step", x=x, v=v, branch_transitions=branch_transitions, trunk_transitions=trunk_transitions)
     trunk, branches, log_probs = ops.branch_step(x, v, trunk_transitions, branch_transitions, ids, explorations, key[0],
                                                  key[1], antithetic, reduction, terms)
     return (trunk if trunk_transitions is not None else None), branches, log_probs
 
 
 @typed
-def log_prob(x, v, y, transitions, *, offsets=None, reduction: str = "mean", terms: str = "all"):
-    """log p(y | x, v) of each row of y, float64, with the bits that `step` gave. Differentiable in v alone.
+def log_prob(x: Tensor, v: Tensor, y: Tensor, transitions: Tensor, *, offsets: Tensor | None = None, reduction: str = "mean",
+             terms: str = "all") -> Tensor:
+    """log p(y | x, v) of each row of y, float64, with the bits that `step` gave. Differentiable in v alone, and once.
 
     With `offsets` (S + 1, int64) x and v are S states, and rows offsets[s] to offsets[s + 1] of y leave state s: siblings
     share one velocity.
     """
-    _leaf_free("log_prob", x=x, y=y)
+    _leaf_free("log_prob", x=x, y=y, transitions=transitions)
     return ops.log_prob(x, v, y, offsets, transitions, reduction, terms)

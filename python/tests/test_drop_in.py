@@ -71,6 +71,68 @@ def test_two_hundred_cases(velocities, bound):
         assert (leaf.grad.double() - other.grad).abs().max() <= (1e-5 if velocities == torch.float32 else 8e-3) * largest + 1e-12
 
 
+@pytest.mark.parametrize("velocities", [torch.float32, torch.bfloat16])
+def test_the_kl_and_a_drawn_step_have_the_published_gradient(velocities):
+    """loss = policy + beta kl of train_sd3.py, whose kl is made of prev_sample_mean."""
+    generator = torch.Generator().manual_seed(3)
+    scheduler = Scheduler(10)
+    times = scheduler.timesteps[[2, 5, 0]]
+    sample, prior = (torch.randn(3, 4, 5, generator=generator) for _ in range(2))
+    v, v_ref = (torch.randn(3, 4, 5, generator=generator).to(velocities) for _ in range(2))
+    with torch.no_grad():
+        _, _, mean_ref, _ = tempflow.sde_step_with_logprob(scheduler, v_ref, times, sample, prev_sample=prior)
+
+    def loss(log_prob, mean, std):
+        kl = ((mean - mean_ref.to(mean)) ** 2).mean((1, 2), keepdim=True) / (2 * std**2)
+        return log_prob.sum() + 40 * kl.mean()
+    for prev_sample in (prior, None):
+        leaf, other = v.clone().requires_grad_(), v.double().requires_grad_()
+        after, log_prob, mean, std = tempflow.sde_step_with_logprob(scheduler, leaf, times, sample, prev_sample=prev_sample,
+                                                                    noise_seed=4)
+        assert not after.requires_grad
+        loss(log_prob, mean, std).backward()
+        loss(*published_step(scheduler, other, times, sample.double(), 0.7, after.double())).backward()
+        bound = 1e-5 if velocities == torch.float32 else 8e-3
+        assert (leaf.grad.double() - other.grad).abs().max() < bound * other.grad.abs().max()
+    with torch.no_grad():
+        _, scored, _, _ = tempflow.sde_step_with_logprob(scheduler, v, times, sample, prev_sample=after)
+    assert torch.equal(scored, log_prob)
+    with pytest.raises(tempflow.InvalidValueError, match="sample requires grad"):
+        tempflow.sde_step_with_logprob(scheduler, v, times, sample.clone().requires_grad_())
+
+
+def test_without_noise_it_is_the_ode():
+    scheduler = Scheduler(10)
+    sample, v = torch.randn(2, 3, 4), torch.randn(2, 3, 4, requires_grad=True)
+    for at in (0, 4, 9):
+        after, log_prob, mean, std = tempflow.sde_step_with_logprob(scheduler, v, scheduler.timesteps[at].expand(2), sample, 0.0)
+        euler = sample + (scheduler.sigmas[at + 1] - scheduler.sigmas[at]) * v
+        assert torch.allclose(after, euler, atol=1e-6) and torch.allclose(mean, euler, atol=1e-6)
+        assert log_prob.shape == (2,) and log_prob.isnan().all() and (std == 0).all()
+
+
+def test_steps_that_are_not_asked_for_need_not_suit_the_noise_level():
+    scheduler, sample, v = Scheduler(10), torch.randn(2, 3, 4), torch.randn(2, 3, 4)
+    after, _, mean, _ = tempflow.sde_step_with_logprob(scheduler, v, scheduler.timesteps[[4, 2]], sample, 1.5)
+    _, exact, _ = published_step(scheduler, v, scheduler.timesteps[[4, 2]], sample, 1.5, after)
+    assert torch.allclose(mean, exact, atol=1e-5)
+    with pytest.raises(tempflow.ScheduleError, match="step 0"):
+        tempflow.sde_step_with_logprob(scheduler, v, scheduler.timesteps[:1], sample, 1.5)
+
+
+def test_what_it_cannot_take_is_named():
+    scheduler, sample = Scheduler(10), torch.zeros(2, 2, 3)
+    with pytest.raises(tempflow.InvalidValueError, match="2 generators"):
+        tempflow.sde_step_with_logprob(scheduler, sample, scheduler.timesteps[:1], sample, generator=[torch.Generator()] * 2)
+    with pytest.raises(tempflow.ShapeError, match=r"model_output has shape \(2, 3, 2\), sample \(2, 2, 3\)"):
+        tempflow.sde_step_with_logprob(scheduler, sample.mT, scheduler.timesteps[:1], sample)
+    with pytest.raises(tempflow.ShapeError, match="3 timesteps for 2 rows"):
+        tempflow.sde_step_with_logprob(scheduler, sample, scheduler.timesteps[:3], sample)
+    ones = torch.ones(2)
+    with pytest.raises(tempflow.InvalidValueError, match=r"weights\[1\] = -1, must not be negative"):
+        tempflow.clipped_loss(ones, ones, ones, weights=torch.tensor([1.0, -1.0]))
+
+
 def test_a_seed_names_the_noise():
     scheduler, sample = Scheduler(10), torch.zeros(3, 2, 2)
     times = scheduler.timesteps[2].expand(3)

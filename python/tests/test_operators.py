@@ -181,7 +181,7 @@ def arguments(chain):
     loss = (v_grad, x, y, v_ref, None, t, old, numbers, numbers.abs(), None, 0, 0, False, 0.1, 0.1, 5.0, 0.1,
             "transition_variance", "mean", "all", 0, False)
     return {
-        "noise": (ids, 5, 0, list(SHAPE), torch.float32, False),
+        "fill_noise": (torch.empty_like(x), ids, 5, 0, False),
         "step": (x, v, t, ids, *key, False, True, "mean", "all"),
         "ode_step": (x, v, t),
         "branch_step": (x, v, t, t, ids, 3, *key, False, "mean", "all"),
@@ -189,12 +189,12 @@ def arguments(chain):
         "log_prob_gradient": (v, x, y, None, t, numbers, "mean", "all"),
         "policy_loss": loss,
         "policy_statistics": (torch.rand(4, 9).double(), 0.1, 4.0),
-        "clipped_surrogate": (numbers.clone().requires_grad_(), numbers, numbers, numbers, 0.1, 0.1, 5.0),
+        "clipped_surrogate": (numbers.clone().requires_grad_(), numbers, numbers, numbers.abs(), 0.1, 0.1, 5.0),
         "ema_update": (torch.rand(5), torch.rand(5), 0.5),
     }
 
 
-@pytest.mark.parametrize("name", ["noise", "step", "ode_step", "branch_step", "log_prob", "log_prob_gradient",
+@pytest.mark.parametrize("name", ["fill_noise", "step", "ode_step", "branch_step", "log_prob", "log_prob_gradient",
                                   "policy_loss", "policy_statistics", "clipped_surrogate", "ema_update"])
 def test_opcheck(chain, name):
     torch.library.opcheck(getattr(ops, name).default, arguments(chain)[name])

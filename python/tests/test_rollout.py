@@ -28,6 +28,10 @@ def halving_model(x, sigma, prompts):
     return x * torch.where(prompts % 2 == 0, 0.5, 0.25).reshape(-1, *[1] * (x.dim() - 1))
 
 
+def batches_of(rollout, **options):
+    return tempflow.minibatches(rollout, torch.ones(len(rollout.identities)), torch.ones(len(rollout.plan.chain)), **options)
+
+
 @pytest.mark.parametrize("name", PLANS)
 def test_bits_are_those_of_the_cpp_engine(name, tmp_path):
     engine = os.environ.get("TEMPFLOW_ENGINE")
@@ -72,8 +76,61 @@ def test_batches_have_each_state_once_and_are_on_policy():
         states += batch.x.shape[0]
         assert batch.mean_over == rollout.table.shape[0]
     assert sorted(rows) == list(range(rollout.table.shape[0])) and states == 4 * 9
-    assert tempflow.rescore(halving_model, rollout) == 0
-    assert tempflow.rescore(lambda x, s, p: halving_model(x, s, p) * (1 + 1e-3), rollout) > 0
+
+
+def test_rescoring_tells_what_changed_at_each_step():
+    rollout = tempflow.roll_out(halving_model, PLANS["branch"](), [7, 4], (11, 3), shape=SHAPE)
+    assert tempflow.rescore(halving_model, batches_of(rollout)).max_abs == 0
+
+    def off_at_steps_3_and_6(x, sigma, prompts):
+        at = GRID.float()
+        return halving_model(x, sigma, prompts) * (1 + 1e-3 * (sigma[0] == at[3]) + 2e-3 * (sigma[0] == at[6]))
+
+    old = rollout.log_probs.clone()
+    drift = tempflow.rescore(off_at_steps_3_and_6, batches_of(rollout, size=4))  # of a step each: 4 states at each
+    assert torch.equal(drift.changes, rollout.log_probs - old) and torch.equal(drift.steps, rollout.table[:, 2])
+    by_step = drift.by_step()
+    assert list(by_step) == list(range(9)) and {s for s, d in by_step.items() if d.max_abs > 0} == {3, 6}
+    assert all(len(d.changes) == 12 and d.max_abs > d.mean_abs for s, d in by_step.items() if s in (3, 6))
+    assert drift.max_abs == max(by_step[3].max_abs, by_step[6].max_abs) and drift.mean_abs == pytest.approx(
+        (by_step[3].mean_abs + by_step[6].mean_abs) / 9)
+    kept = rollout.log_probs.clone()
+    with pytest.raises(tempflow.InvalidValueError, match="log-prob of row 3 is nan"):  # of state 1
+        tempflow.rescore(lambda x, s, p: x * torch.where(x == rollout.states[1], float("nan"), 0.5), batches_of(rollout))
+    assert torch.equal(rollout.log_probs, kept)
+
+
+class BatchDependent(torch.nn.Module):
+    """A row's velocity depends on what is in its batch and on the grad mode, as kernels do."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, x, sigma, prompts):
+        return x * (self.scale + 1e-3 * x.mean() + 1e-3 * torch.is_grad_enabled())
+
+
+@pytest.mark.parametrize("inference", [False, True])
+def test_rescored_batches_are_on_policy_whatever_the_model_depends_on(inference):
+    model = BatchDependent()
+    with torch.inference_mode(inference):
+        rollout = tempflow.roll_out(model, PLANS["branch"](), [7, 4], (11, 3), shape=SHAPE)
+    rollout.reduction, rollout.terms = "sum", "without_constants"
+    advantages = torch.linspace(-1, 1, len(rollout.identities))
+    batches = tempflow.minibatches(rollout, advantages, torch.ones(10), size=7, shuffle=(1, 2), leave_out=[0, 5])
+    before = rollout.log_probs.clone()
+    drift = tempflow.rescore(model, batches)
+    trained = torch.cat([batch.rows for batch in batches]).sort().values
+    assert len(trained) == len(before) - 2 and torch.equal(drift.steps, rollout.table[trained, 2])
+    assert torch.equal(drift.changes, (rollout.log_probs - before)[trained]) and (drift.changes != 0).all()
+    for batch in batches:
+        loss, statistics = tempflow.policy_loss(model(batch.x, batch.sigma, batch.prompts), batch)
+        loss.backward()
+        assert statistics.max_abs_log_ratio == 0
+    assert model.scale.grad != 0
+    with pytest.raises(tempflow.ShapeError, match="v has shape"):
+        tempflow.rescore(lambda x, s, p: x.mT, batches)
 
 
 def test_a_redrawn_rollout_trains_alike():
@@ -92,6 +149,37 @@ def test_a_redrawn_rollout_trains_alike():
         tempflow.policy_loss(v, batch)[0].backward()
         gradients.append(v.grad)
     assert torch.allclose(*gradients, rtol=1e-2, atol=1e-5)
+
+
+def test_a_redrawn_rollout_is_spent_by_a_loop_that_is_left():
+    plan = tempflow.branch_plan(tempflow.make_chain(GRID), seeds_per_prompt=2, explorations=2, redraw=True)
+    rollout = tempflow.roll_out(halving_model, plan, [3], (1, 1), shape=SHAPE)
+    batches = batches_of(rollout, size=5)
+    for batch in batches:  # looking at the first is not training
+        break
+    for batch in batches:
+        if batch.completes_update:
+            break
+    with pytest.raises(tempflow.InvalidValueError, match="second pass"):
+        next(iter(batches))
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_models_may_work_in_place_and_return_the_same_memory(name):
+    plan, outputs = PLANS[name](), {}
+
+    def rough_model(x, sigma, prompts):
+        v = halving_model(x, sigma, prompts)
+        x.zero_()
+        return outputs.setdefault(x.shape, torch.empty_like(v)).copy_(v)
+    for prompts in ([7, 4], [2]):
+        expected = tempflow.roll_out(halving_model, plan, prompts, (11, 3), shape=SHAPE)
+        for max_batch in (0, 1, 3):
+            found = tempflow.roll_out(rough_model, plan, prompts, (11, 3), shape=SHAPE, max_batch=max_batch)
+            assert torch.equal(found.samples, expected.samples) and torch.equal(found.states, expected.states)
+            assert torch.equal(found.log_probs, expected.log_probs)
+    with pytest.raises(tempflow.InvalidValueError, match="max_batch = -1"):
+        tempflow.roll_out(halving_model, plan, [1], (0, 0), shape=SHAPE, max_batch=-1)
 
 
 def test_batches_leave_out_and_refuse():
@@ -122,6 +210,8 @@ def test_what_a_model_does_wrong_is_named():
         tempflow.roll_out(lambda x, s, p: x[..., 0], plan, [1, 2], (0, 0), shape=SHAPE)
     with pytest.raises(tempflow.InvalidValueError, match="not finite at step 0.*prompt 1"):
         tempflow.roll_out(lambda x, s, p: x * float("nan"), plan, [1, 2], (0, 0), shape=SHAPE)
+    with pytest.raises(tempflow.InvalidValueError, match="not finite at step 0.*prompt 1"):
+        tempflow.roll_out(lambda x, s, p: x * float("nan"), plan, [1, 2], (0, 0), shape=())
     with pytest.raises(tempflow.GroupError):
         tempflow.roll_out(halving_model, plan, [1, 1], (0, 0), shape=SHAPE)
 

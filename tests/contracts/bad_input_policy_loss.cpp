@@ -97,6 +97,12 @@ TEST_CASE("old log-probs, advantages and weights that are not finite are errors 
                              {"policy_loss: weights[0] = inf"});
 }
 
+TEST_CASE("a negative weight, which would have the clip bound the other side, is an error that names it",
+          "[bad_input]") {
+  rejects_after<value_error>([](auto& a) { a.drawn.weights[2] = -0.5; },
+                             {"policy_loss: weights[2] = -0.5, must not be negative"});
+}
+
 TEST_CASE("transitions without a density are errors of policy_loss that name the row", "[bad_input]") {
   rejects_after<schedule_error>([](auto& a) { a.drawn.steps[2].std = 0; },
                                 {"policy_loss", "row 2", "std = 0"});

@@ -309,8 +309,8 @@ struct two_resolutions {
                       large = roll_out(large_model, 7, tempflow::flow_plan{.samples_per_prompt = 6});
   std::vector<double> small_advantages = support::numbers(1).take(9),
                       large_advantages = support::numbers(2).take(12),
-                      small_weights = support::numbers(3).take(5),
-                      large_weights = support::numbers(4).take(7);
+                      small_weights = {0.5, 1.25, 0.75, 2, 1},
+                      large_weights = {1, 0.25, 1.5, 0.6, 3, 0.9, 1.1};
 
   tempflow::minibatch_range<float> of_small(const minibatch_options& options) {
     return minibatches(small, small_advantages, small_weights, options);

@@ -7,6 +7,7 @@ import string
 import diffusers
 import torch
 import transformers
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 _LETTERS = list(string.ascii_lowercase)
 
@@ -24,6 +25,17 @@ def _clip(model_class):
                                          vocab_size=len(words), projection_dim=16, max_position_embeddings=77,
                                          eos_token_id=1, bos_token_id=0, pad_token_id=1)
     return model_class(config), tokenizer
+
+
+def save_small_clip(folder) -> None:
+    """A whole CLIP model of random weights, with its processor."""
+    encoder, tokenizer = _clip(transformers.CLIPTextModel)
+    vision = transformers.CLIPVisionConfig(hidden_size=16, intermediate_size=16, num_attention_heads=2, num_hidden_layers=2,
+                                           image_size=32, patch_size=8, projection_dim=16)
+    config = transformers.CLIPConfig(text_config=encoder.config.to_dict(), vision_config=vision.to_dict(), projection_dim=16)
+    pixels = CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    transformers.CLIPModel(config).save_pretrained(folder)
+    transformers.CLIPProcessor(image_processor=pixels, tokenizer=tokenizer).save_pretrained(folder)
 
 
 def _t5():

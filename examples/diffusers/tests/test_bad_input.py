@@ -23,7 +23,9 @@ def refused(message: str, *arguments, tiny: bool = True) -> None:
     (["--prompts-per-update", "5"], "prompts_per_update is 5, of 4 prompts"),
     (["--reward", "beauty"], "no reward beauty"),
     (["--reward", "jpeg:much"], "the weight much is not a number"),
-    (["--reward", "pickscore=/no/such"], "no folder /no/such"),
+    (["--reward", "pickscore=/no/such"], "no /no/such; write pickscore=PATH"),
+    (["--reward", "ocr"], "no path given; write ocr=PATH"),
+    (["--shard"], "there is one process"),
     (["--reward", "http://127.0.0.1:9/", "--reward-retries", "0"], "does not answer"),
     (["--reward", "program=/no/such/program"], "cannot run /no/such/program"),
     (["--resume"], "no checkpoint in"),
@@ -34,6 +36,20 @@ def refused(message: str, *arguments, tiny: bool = True) -> None:
 def test_options(arguments, message, tmp_path):
     refused(message, "--output", tmp_path / "run", *arguments)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("configured, message", [
+    ({"FSDP_VERSION": "1"}, "the trainer shards by version 2"),
+    ({"FSDP_VERSION": "2", "FSDP_OFFLOAD_PARAMS": "true"}, "keeps shards on the device")])
+def test_configurations_of_accelerate(configured, message, monkeypatch, tmp_path):
+    for name, value in ({"ACCELERATE_USE_FSDP": "true"} | configured).items():
+        monkeypatch.setenv(name, value)
+    refused(message, "--output", tmp_path / "run")
+
+
+def test_a_status_of_the_command(tmp_path):
+    done = run("--reward", "beauty", "--output", tmp_path / "run", launcher=[])
+    assert done.returncode == 2 and done.stdout == "" and done.stderr.startswith("train.py: no reward beauty")
 
 
 @pytest.mark.parametrize("name, content, message", [

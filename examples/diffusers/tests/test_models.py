@@ -54,13 +54,10 @@ def by_pipeline(name, options, model, noise):
 
 def test_sampling_is_the_pipelines(built):
     name, options, model = built
-    ids = torch.tensor([[4, 0, 0, 0], [9, 0, 0, 0]])
-    noise = tempflow.noise(ids, model.shape, (1, 2))
     tokens = {} if name == "sd3" else {"image_tokens": model.tokens}
-    x = noise
-    with torch.no_grad():
-        for transition in tempflow.make_chain(tempflow.sigmas(model.sigmas_of, STEPS, **tokens), "ode").table:
-            x = tempflow.ode_step(x, model(x, transition[3].float().expand(2), ids[:, 0]), transition)
+    chain = tempflow.make_chain(tempflow.sigmas(model.sigmas_of, STEPS, **tokens), "ode")
+    x, noise = (tempflow.sample(velocity, chain, [4, 9], (1, 2), shape=model.shape)
+                for velocity in (model, lambda x, sigma, prompts: x * 0))
     expected = by_pipeline(name, options, model, noise.clone())
     assert (x - noise).abs().max() > 0.1
     torch.testing.assert_close(x, expected, rtol=1e-3, atol=1e-3)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TRAINER, log_of
+from conftest import TRAINER, log_of, succeed
 from safetensors.torch import load_file
 
 TWO = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -30,7 +30,7 @@ def _advantages(folder: Path, launcher, *arguments) -> dict:
     return told
 
 
-@pytest.mark.parametrize("method", ["tempflow-grpo", "flow-grpo"])
+@pytest.mark.parametrize("method", ["tempflow-grpo", pytest.param("flow-grpo", marks=pytest.mark.slow)])
 def test_two_processes_have_the_advantages_of_one(method, tmp_path):
     one = _advantages(tmp_path / "one", [], "--method", method)
     two = _advantages(tmp_path / "two", TWO, "--method", method)
@@ -47,6 +47,26 @@ def test_two_processes_have_the_advantages_of_one(method, tmp_path):
     assert steps.mean() < 3e-3 * 0.05  # of AdamW's first step, whose signs hang on roundings where gradients are all but 0
 
 
+SHARDS = ["-m", "accelerate.commands.launch", "--config_file", str(TRAINER / "launch" / "fsdp_flux.yaml"), "--num_processes",
+          "2", "--main_process_port", "0"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["sd3", "flux", "qwen"])
+def test_weights_that_are_shared_out_train_to_the_same_bits(model, tmp_path):
+    arguments = ["--model", model, "--updates", 2, "--evaluate-every", 2, "--evaluation-images", 3, "--gradient-checkpointing"]
+    said = succeed(*arguments, "--output", tmp_path / "shards", launcher=SHARDS)
+    assert "weights shared out among 2 processes" in said
+    assert "shared out" not in succeed(*arguments, "--output", tmp_path / "whole", launcher=TWO)
+    whole, shards = (load_file(tmp_path / name / "checkpoints" / "update-000002" / "pytorch_lora_weights.safetensors")
+                     for name in ("whole", "shards"))
+    assert whole.keys() == shards.keys() and all(torch.equal(t, shards[name]) for name, t in whole.items())
+    for row, other in zip(*(log_of(tmp_path / name) for name in ("whole", "shards"))):
+        for name in ("reward", "gradient_norm", "drift", "evaluation_reward"):
+            assert row[name] == other[name]
+
+
+@pytest.mark.slow
 def test_a_killed_process_ends_the_job_in_seconds(tmp_path):
     command = [sys.executable, *TWO, str(TRAINER / "train.py"), "--tiny", "--threads", "1", "--updates", "9999",
                "--evaluate-every", "0", "--checkpoint-every", "1", "--output", str(tmp_path)]

@@ -9,10 +9,15 @@ import time
 
 import numpy as np
 import pytest
+import torch
+import transformers
 from conftest import TRAINER
 from command_line import read_options
+from errors import TrainerError
+from model_rewards import legibility, quoted
 from prompts import Prompt, prompts_of_update, read_prompts
 from rewards import Rewards, brightness, jpeg, parse_rewards
+from small_pipelines import save_small_clip
 
 PROMPTS = [Prompt(0, "red"), Prompt(1, "noise", {"tag": "color"})]
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
@@ -38,6 +43,47 @@ def test_in_process_rewards():
     rewards = rewards_of("brightness:2,jpeg")
     scores = rewards.submit(IMAGES, PROMPTS)()
     assert rewards.total(scores) == pytest.approx([2 / 3 + plain, 2 * IMAGES[1].mean() / 255 + noisy])
+
+
+@pytest.mark.parametrize("name, package, module", [
+    ("aesthetic", "simple-aesthetics-predictor", "aesthetics_predictor"), ("hpsv3", "hpsv3", "hpsv3"),
+    ("imagereward", "image-reward", "ImageReward"), ("ocr", "easyocr", "easyocr")])
+def test_a_model_whose_package_is_missing_is_a_line(name, package, module, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
+    with pytest.raises(TrainerError) as caught:
+        rewards_of(f"{name}={tmp_path}")
+    assert f"reward {name} needs the package {package}" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["clip", "aesthetic", "hpsv3", "imagereward", "ocr"])
+def test_weights_of_something_else_are_a_line(name, tmp_path):
+    with pytest.raises(TrainerError, match=f"reward {name}") as caught:
+        rewards_of(f"{name}={tmp_path}")
+    assert "\n" not in str(caught.value)
+
+
+def test_clip_and_pickscore_are_similarities_of_image_and_text(tmp_path):
+    save_small_clip(tmp_path)
+    rewards = rewards_of(f"clip={tmp_path}", f"pickscore={tmp_path}")
+    found = rewards.submit(IMAGES, PROMPTS)()
+    model, processor = (kind.from_pretrained(tmp_path) for kind in (transformers.CLIPModel, transformers.CLIPProcessor))
+    for image, prompt, clip, pickscore in zip(IMAGES, PROMPTS, found["clip"], found["pickscore"], strict=True):
+        with torch.no_grad():
+            out = model(**processor(text=[prompt.text], images=[image], return_tensors="pt"))
+            cosine = torch.nn.functional.cosine_similarity(out.image_embeds, out.text_embeds)
+            expected = float(cosine * model.logit_scale.exp())
+        assert (clip, pickscore) == (pytest.approx(expected / 100, rel=1e-4), pytest.approx(expected / 26, rel=1e-4))
+
+
+@pytest.mark.parametrize("text, read, expected", [
+    ("New Yolk", "NEW  yolk", 1), ("open", "the shop is open now", 1), ("open", "opem", 0.75), ("open", "oen", 0.75),
+    ("open", "", 0), ("open", "something else", 0), ("kitten", "sitting", 0.5)])
+def test_legibility(text, read, expected):
+    assert legibility(text, read) == pytest.approx(expected)
+
+
+def test_the_text_that_a_prompt_wants():
+    assert quoted('a sign that says "Open \'til 9" and "no"') == "Open 'til 9" and quoted("no sign") is None
 
 
 def test_a_program_and_a_server_give_their_function():

@@ -23,6 +23,12 @@ struct torch_loss {
 
 namespace detail {
 
+/// Where a backend's batches lie.
+template <class B>
+constexpr at::DeviceType torch_device_type() {
+  return device_memory_backend<B> ? at::kCUDA : at::kCPU;
+}
+
 /// A number whose derivative with respect to v is known.
 struct known_gradient : torch::autograd::Function<known_gradient> {
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor&,
@@ -54,7 +60,8 @@ struct known_gradient : torch::autograd::Function<known_gradient> {
 /// v: (S, ...), the policy's velocity at batch.x, in any storage type; where samples are not packed it is copied. v_ref: the
 /// same, or undefined. Differentiable in v alone. An upstream gradient other than 1 (a loss scale, a share of an
 /// accumulated batch) scales the gradient in place, after which a retained graph cannot be run backward again. For
-/// fp16 velocities the gradient is fp32 until then. Throws as batch_view_of and policy_loss.
+/// fp16 velocities the gradient is fp32 until then. On a CUDA backend it waits for the statistics. Throws as batch_view_of
+/// and policy_loss.
 template <class B, storage_scalar T, policy_objective Objective>
 torch_loss policy_loss(const B& backend, const policy_batch<T>& batch, const at::Tensor& v,
                        const at::Tensor& v_ref, const Objective& objective) {
@@ -65,13 +72,14 @@ torch_loss policy_loss(const B& backend, const policy_batch<T>& batch, const at:
                                         c10::toString(detail::torch_dtype<T>())));
     } else {
       using G = gradient_t<V>;
+      constexpr at::DeviceType reached_by = detail::torch_device_type<B>();
       const at::Tensor values = v.detach().contiguous();
       const at::Tensor reference = v_ref.defined() ? v_ref.detach().contiguous() : at::Tensor();
       const at::Tensor gradient = at::empty(values.sizes(), values.options().dtype(detail::torch_dtype<G>()));
-      const policy_statistics statistics =
-          policy_loss(backend, batch, batch_view_of<const V>(values),
-                      reference.defined() ? batch_view_of<const V>(reference) : batch_view<const V>(),
-                      objective, batch_view_of<G>(gradient));
+      const policy_statistics statistics = policy_loss(
+          backend, batch, batch_view_of<const V>(values, reached_by),
+          reference.defined() ? batch_view_of<const V>(reference, reached_by) : batch_view<const V>(),
+          objective, batch_view_of<G>(gradient, reached_by));
       return {detail::known_gradient::apply(v, gradient, statistics.loss), statistics};
     }
   });

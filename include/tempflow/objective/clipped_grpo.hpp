@@ -4,7 +4,7 @@
 
 // The clipped GRPO objective, with r = exp(log-ratio) and A the advantage clamped to +-advantage_clip:
 //
-//   L = w max(-A r, -A clip(r, 1 - low, 1 + high))
+//   L = w max(-A r, -A clip(r, 1 - low, 1 + high)),   w >= 0
 //   dL/dlog r = -w A r   where the first branch is active, else 0
 //
 // On the edge of the clip range both branches agree and the whole gradient flows; autograd of PyTorch 2.15 gives

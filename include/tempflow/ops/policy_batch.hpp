@@ -32,7 +32,7 @@ struct policy_batch {
   per_row<transition> transitions;        ///< one for all states, or S
   std::span<const double> old_log_probs;  ///< R, of y under the rollout's policy
   std::span<const double> advantages;     ///< R
-  per_row<double> weights = 1.0;          ///< timestep weights: one for all rows, or R
+  per_row<double> weights = 1.0;          ///< timestep weights, none negative: one for all rows, or R
   log_prob_convention convention = {};    ///< of old_log_probs, and hence of the new ones
   index_t mean_over = 0;       ///< N; 0 takes R. Gradients accumulated over batches need their total.
   double gradient_scale = 1;   ///< multiplies dL/dv alone: loss scaling for 16-bit gradients

@@ -89,7 +89,7 @@ TEMPFLOW_HIDDEN void policy_loss_rows(const char* operation, const operation_arg
   check_transitions(arguments, operation, batch.transitions, states, true);
   check_finite(arguments, operation, "old_log_probs", batch.old_log_probs, count);
   check_finite(arguments, operation, "advantages", batch.advantages, count);
-  check_finite(arguments, operation, "weights", batch.weights, count);
+  check_weights(arguments, operation, batch.weights, count);
   if (objective.kl_beta != 0 && states > 0 && !is_given(v_ref)) {
     throw shape_error(message(operation, ": kl_beta = ", double{objective.kl_beta},
                               " needs v_ref, the reference policy's velocity (", states, " x ", elements,

@@ -111,6 +111,19 @@ void check_finite(const operation_arguments<B>& arguments, std::string_view oper
   }
 }
 
+/// A negative weight would have the clip bound the other side.
+template <class B>
+void check_weights(const operation_arguments<B>& arguments, std::string_view operation,
+                   const per_row<double>& weights, index_t rows) {
+  check_finite(arguments, operation, "weights", weights, rows);
+  if (!arguments.host_reads(weights.data())) return;
+  for (index_t i = 0; i < rows; ++i) {
+    if (weights[i] < 0) {
+      throw value_error(message(operation, ": weights[", i, "] = ", weights[i], ", must not be negative"));
+    }
+  }
+}
+
 /// True when a row of one batch shares memory with a row of the other; rows of two slices may interleave.
 template <class A, class B>
 bool overlap(const batch_view<A>& a, const batch_view<B>& b) {

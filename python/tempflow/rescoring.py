@@ -1,0 +1,65 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
+# SPDX-License-Identifier: Apache-2.0
+"""Old log-probs as training computes them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+
+from . import steps as _steps
+from .errors import InvalidValueError, typed
+from .rollout import Batch, Model
+
+
+@dataclass(frozen=True, eq=False)
+class Drift:
+    """By how much rescoring changed log-probs: compare it with the clip range. rescore_drift, row by row."""
+
+    changes: torch.Tensor  # (R) float64, new - old
+    steps: torch.Tensor  # (R) of the chain
+
+    @property
+    def max_abs(self) -> float:
+        return float(self.changes.abs().max()) if len(self.changes) else 0.0
+
+    @property
+    def mean_abs(self) -> float:
+        return float(self.changes.abs().mean()) if len(self.changes) else 0.0
+
+    def by_step(self) -> dict[int, "Drift"]:
+        """The drift of each step of the chain that has rows, ascending."""
+        return {step: Drift(self.changes[self.steps == step], self.steps[self.steps == step])
+                for step in self.steps.unique().tolist()}
+
+
+@typed
+def rescore(model: Model, batches: Iterable[Batch]) -> Drift:
+    """Replaces a rollout's log-probs by those of the policy as training evaluates it: on the batches that will be trained on
+    (Minibatches, or JointMinibatches, in step with other processes), which have the new ones from then on. Before the first
+    update every ratio is then exactly 1. Returns what that changed, of the batches' rows in the rollout's order.
+
+    A rollout in another precision, compiled or in other batches than training has other bits. The model runs in the grad mode
+    of the caller, since its kernels may depend on that: call this as you train.
+
+    Raises InvalidValueError for a log-prob that is not finite, naming its row, and for a rollout that stores no successors;
+    log-probs are then what they were.
+    """
+    found = {}  # of each rollout: its log-probs, and which of them are new
+    for batch in batches:
+        if batch.y is None:
+            raise InvalidValueError("rescore: the rollout stores no successors to score again (redraw)")
+        v = model(batch.x, batch.sigma, batch.prompts).detach()
+        now = _steps.log_prob(batch.x, v, batch.y, batch.transitions, offsets=batch.offsets, reduction=batch.reduction,
+                              terms=batch.terms).cpu()
+        for row, log_prob in zip(batch.rows[~now.isfinite()].tolist(), now[~now.isfinite()].tolist()):
+            raise InvalidValueError(f"rescore: log-prob of row {row} is {log_prob}")
+        old = batch.rollout.log_probs
+        log_probs, new = found.setdefault(batch.rollout, (old.clone(), torch.zeros_like(old, dtype=torch.bool)))
+        log_probs[batch.rows], new[batch.rows] = now, True
+    changes = [(log_probs - rollout.log_probs)[new] for rollout, (log_probs, new) in found.items()]
+    steps = [rollout.table[new, 2] for rollout, (_, new) in found.items()]
+    for rollout, (log_probs, _) in found.items():
+        rollout.log_probs = log_probs
+    return Drift(torch.cat([torch.empty(0, dtype=torch.float64, device="cpu"), *changes]),
+                 torch.cat([torch.empty(0, dtype=torch.int64, device="cpu"), *steps]))
