@@ -75,8 +75,7 @@ class Options:
 
     precision: str = _option(str, None, "autocast of the transformer (fp16 with a loss scale); LoRA and latents stay fp32",
                              ("fp32", "bf16", "fp16"))
-    device: str = _option(str, "", "of the model: cpu, cuda, cuda:1; empty: a GPU if there is one, by the local rank. "
-                          "Latents and tempflow's operators stay on the CPU")
+    device: str = _option(str, "", "of the model: cpu, cuda, cuda:1; empty: a GPU if there is one, by the local rank")
     shard: bool = _option(bool, False, "share the frozen weights out among the processes (FSDP); also where accelerate's "
                           "configuration has FSDP. LoRA stays whole")
     threads: int = _option(int, 0, "CPU threads; 0: torch's choice")

@@ -107,7 +107,7 @@ class Trainer:
             rollout = tempflow.roll_out(self.velocity, self.plan, list(some), (options.seed, update), shape=self.model.shape,
                                         max_batch=options.model_batch, device=self.model.latents_on)
             begun.append((rollout, self.score(rollout.samples, [some[s.prompt] for s in rollout.identities])[0]))
-            rollout.samples = rollout.samples[:0]  # scored, they have served
+            rollout.samples = rollout.samples[:0].clone()  # scored, they have served
         return [Part(rollout, self.wait(waits)) for rollout, waits in begun]
 
     def score(self, samples, prompts, keep_images: bool = False):

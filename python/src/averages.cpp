@@ -24,6 +24,7 @@ void ema_update(const Tensor& average, const Tensor& weights, double decay) {
                                         shape_of(weights)));
     }
     const Tensor from = weights.is_contiguous() ? weights : torch::stable::contiguous(weights);
+    check_device(operation, "weights", weights, average);
     const backend_on backend(average, 1, 1);
     with_type(operation, "average", average.scalar_type(), [&](auto t) {
       using T = decltype(t);

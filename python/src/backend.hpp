@@ -42,7 +42,7 @@ class backend_on {
 
   static cuda_device stream_of(const Tensor& tensor) {
     if (!tensor.is_cuda())
-      throw memory_error("one of x and v lies on the CPU, another tensor on a CUDA device");
+      throw memory_error("tempflow: the batches lie on the CPU, a table on a CUDA device");
     void* stream = nullptr;
     STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(tensor.get_device_index(), &stream));
     // Torch's default stream is the legacy one, whose name here is not 0.

@@ -80,6 +80,11 @@ std::tuple<Tensor, Tensor, Tensor> policy_loss(const Tensor& v, const Tensor& x,
                                  .advantage_clip = advantage_clip,
                                  .kl_beta = kl_beta,
                                  .kl_over = choice(operation, "kl_over", kl_over, denominators)};
+    for (const auto& [name, numbers] :
+         {std::pair("transitions", &transitions), std::pair("old_log_probs", &old_log_probs),
+          std::pair("advantages", &advantages), std::pair("weights", &weights)}) {
+      if (numbers->is_cuda()) check_device(operation, name, *numbers, x);
+    }
     const auto count = static_cast<std::int64_t>(old.values().size());
     const Tensor rows = numbers_like(v, {count, row_numbers}), summary = numbers_like(v, {summary_numbers});
     const backend_on backend(v, (std::max)(count, velocity.rows()), velocity.columns());

@@ -96,6 +96,18 @@ inline void check_type(std::string_view operation, std::string_view name, const 
   }
 }
 
+/// Throws memory_error unless a tensor is on the device of another: a device's stream orders its own memory alone.
+inline void check_device(std::string_view operation, std::string_view name, const Tensor& tensor,
+                         const Tensor& x) {
+  const auto text = [](const Tensor& t) {
+    return t.is_cuda() ? detail::message("cuda:", t.get_device_index()) : std::string("the CPU");
+  };
+  if (tensor.is_cuda() != x.is_cuda() || tensor.get_device_index() != x.get_device_index()) {
+    throw memory_error(
+        detail::message(operation, ": ", name, " is on ", text(tensor), ", the first batch on ", text(x)));
+  }
+}
+
 /// A tensor (B, ...) as a batch of B rows: the other extents together are a row's elements. Rows that are packed are
 /// looked at where they lie, however far apart; others are copied.
 class row_tensor {
@@ -122,6 +134,7 @@ class row_tensor {
       throw shape_error(detail::message(operation, ": ", name, " has shape ", shape_of(tensor),
                                         ", whose rows are not like those of x, ", shape_of(x.tensor_)));
     }
+    check_device(operation, name, tensor, x.tensor_);
   }
 
   /// Throws shape_error for a tensor that cannot be written to as it is.

@@ -20,8 +20,9 @@ def _load(name: str) -> bool:
 
 if not _load("tempflow_operators"):
     raise ImportError(f"tempflow: no compiled operators in {Path(__file__).parent}; install the package: pip install ./python")
-#: Whether operators take CUDA tensors: the package was built with a CUDA compiler, and torch has a GPU.
-has_cuda = torch.cuda.is_available() and _load("tempflow_operators_cuda")
+#: Whether operators take CUDA tensors: the package was built with a CUDA compiler, and so was torch. (No GPU is asked for, which
+#: would spoil a fork, and fix CUDA_VISIBLE_DEVICES.)
+has_cuda = torch.version.cuda is not None and _load("tempflow_operators_cuda")
 ops = torch.ops.tempflow
 
 _NUMBERS_OF_A_ROW = 9  # policy_row

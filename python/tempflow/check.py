@@ -43,12 +43,10 @@ def self_test(device: str = "cpu") -> list[str]:
 def main() -> None:
     print(f"tempflow {tempflow.__version__}, torch {torch.__version__}, Python {platform.python_version()}, {platform.machine()}")
     print(f"instruction set {ops.instruction_set()}, {torch.get_num_threads()} threads of torch's")
-    if has_cuda:
-        print(f"CUDA kernels: on {torch.cuda.get_device_name()}")
-    else:
-        print("CUDA kernels: " + ("none in this package, which was built without a CUDA compiler" if torch.cuda.is_available()
-                                  else "not loaded, torch has no GPU"))
-    problems = self_test() + ([f"on the GPU: {problem}" for problem in self_test("cuda")] if has_cuda else [])
+    on_gpu = has_cuda and torch.cuda.is_available()
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU here"
+    print(f"CUDA kernels: {'yes' if has_cuda else 'no, the package or torch was built without CUDA'}; {gpu}")
+    problems = self_test() + ([f"on the GPU: {problem}" for problem in self_test("cuda")] if on_gpu else [])
     print("self-test: " + ("passed" if not problems else "FAILED"))
     for problem in problems:
         print(f"  {problem}")

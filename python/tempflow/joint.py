@@ -47,6 +47,8 @@ def joint_advantages(rollouts: list[Rollout], rewards, *, of: str = "prompt", gr
     identities = torch.tensor([s[:4] for rollout in rollouts for s in rollout.identities], dtype=torch.int64,
                               device="cpu").reshape(-1, 4)
     mine = (identities, torch.cat([rollout.groups(of) for rollout in rollouts]), torch.cat([_numbers(r) for r in rewards]))
+    if len(mine[1]) != len(mine[2]):
+        raise InvalidValueError(f"joint_advantages: of = '{of}' is a group per row, and rewards are one per sample")
     everyone, rank = _gather(mine, group)
     identities, groups, rewards = (torch.cat(parts) for parts in zip(*everyone))
     order = torch.arange(len(rewards), device="cpu")
@@ -79,7 +81,6 @@ class JointMinibatches:
         for number in range(self._length):
             batch = next(mine, None) or _empty(self.parts[0].rollout)
             yield replace(batch, mean_over=self.rows, completes_update=number + 1 == self._length)
-        next(mine, None)  # the last part learns that its pass is over
 
 
 def joint_minibatches(parts: list[Minibatches], *, group=None) -> JointMinibatches:

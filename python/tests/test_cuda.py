@@ -9,7 +9,8 @@ from conftest import STORAGE, ids_of
 import tempflow
 from tempflow._operators import has_cuda, ops
 
-pytestmark = pytest.mark.skipif(not has_cuda, reason="no GPU, or a package built without a CUDA compiler")
+pytestmark = pytest.mark.skipif(not (has_cuda and torch.cuda.is_available()),
+                                reason="no GPU, or a package built without a CUDA compiler")
 SHAPE = (4, 30, 31)
 
 
@@ -128,11 +129,14 @@ def test_operators_do_not_wait():
 def test_operators_follow_the_current_stream():
     chain, ids, x, v, _, _, _ = batch()
     expected = tempflow.step(x, v, chain[2], ids, (5, 0))[0]
-    side = torch.cuda.Stream()
+    x_gpu, v_gpu, side = x.cuda(), v.cuda(), torch.cuda.Stream()
+    tempflow.step(x_gpu, v_gpu, chain[2], ids, (5, 0))  # kernels are loaded
+    torch.cuda.synchronize()
     with torch.cuda.stream(side):
-        torch.cuda._sleep(100_000_000)
-        later = x.cuda() * 1  # in the side stream, after the wait
-        y = tempflow.step(later, v.cuda(), chain[2], ids, (5, 0))[0]
+        torch.cuda._sleep(400_000_000)
+        later = x_gpu * 1  # in the side stream, after the wait
+        y = tempflow.step(later, v_gpu, chain[2], ids, (5, 0))[0]
+        assert not side.query()
     side.synchronize()
     assert torch.equal(y.cpu(), expected)
 
@@ -212,7 +216,7 @@ def test_tensors_of_two_devices_are_refused():
     for x_on, v_on in (("cuda", "cpu"), ("cpu", "cuda")):
         with pytest.raises(tempflow.BackendMemoryError):
             tempflow.step(x.to(x_on), v.to(v_on), chain[2], ids, (5, 0))
-    with pytest.raises(tempflow.BackendMemoryError, match="y lies in host memory"):
+    with pytest.raises(tempflow.BackendMemoryError, match="y is on the CPU, the first batch on cuda:0"):
         tempflow.log_prob(x.cuda(), v.cuda(), y, chain[2])
     with pytest.raises(tempflow.BackendMemoryError, match="ids lies on a device"):
         tempflow.step(x.cuda(), v.cuda(), chain[2], ids.cuda(), (5, 0))
@@ -228,3 +232,5 @@ def test_tensors_on_another_device_than_the_current_one():
     chain, ids, x, v, _, _, _ = batch()
     y, _ = tempflow.step(x.to("cuda:1"), v.to("cuda:1"), chain[2], ids, (5, 0))
     assert y.device.index == 1 and torch.equal(y.cpu(), tempflow.step(x, v, chain[2], ids, (5, 0))[0])
+    with pytest.raises(tempflow.BackendMemoryError, match="v is on cuda:1"):
+        tempflow.step(x.to("cuda:0"), v.to("cuda:1"), chain[2], ids, (5, 0))

@@ -126,3 +126,10 @@ def _process(folder, rank):
 
 if __name__ == "__main__":
     _process(sys.argv[1], int(sys.argv[2]))
+
+
+def test_groups_of_rows_are_refused_for_rewards_of_samples():
+    plan = tempflow.flow_plan(CHAIN, samples_per_prompt=4)
+    rollout = tempflow.roll_out(Model(), plan, PROMPTS[:1], (1, 2), shape=SHAPE)
+    with pytest.raises(tempflow.InvalidValueError, match="of = 'depth' is a group per row"):
+        tempflow.joint_advantages([rollout], [torch.ones(4)], of="depth")

@@ -40,7 +40,8 @@ struct torch_cuda_memory {
 /// A CUDA backend whose workspace, buffers and rollouts are torch's memory.
 using torch_cuda_backend = cuda_backend_with<torch_cuda_memory>;
 
-/// The backend of a stream of torch's. It keeps its workspace from call to call: make it once per stream.
+/// The backend of a stream of torch's, which should be current while it is used: other tensors are made in the current one. It
+/// keeps its workspace from call to call: make it once per stream.
 inline torch_cuda_backend torch_backend_on(c10::cuda::CUDAStream stream) {
   const cudaStream_t name = stream.stream() == nullptr ? cudaStreamLegacy : stream.stream();
   return torch_cuda_backend(cuda_device(name, stream.device_index()), torch_cuda_memory());
@@ -57,7 +58,8 @@ inline torch_cuda_backend torch_backend_on(const at::Tensor& tensor) {
 }
 
 /// A buffer in torch's memory as a tensor (B, shape...), handed over: `tensor_of(std::move(samples), {16, 64, 64})`. It is
-/// freed in the order of the backend's stream; use it there, or have that stream wait before the tensor goes.
+/// freed in the order of the backend's stream; use it there, or have that stream wait before the tensor goes (record_stream does
+/// nothing for it).
 /// Throws shape_error unless the extents of `shape` multiply to the columns.
 template <storage_scalar T>
 at::Tensor tensor_of(device_buffer<T, torch_cuda_backend::device_type>&& buffer, at::IntArrayRef shape) {
@@ -71,7 +73,7 @@ at::Tensor tensor_of(device_buffer<T, torch_cuda_backend::device_type>&& buffer,
   const at::Device where(at::kCUDA, static_cast<c10::DeviceIndex>(kept->backend().device().id()));
   return at::from_blob(
       batch.data(), sizes, strides, [owner = kept](void*) mutable { owner.reset(); },
-      at::TensorOptions(detail::torch_dtype<T>()).device(where));
+      at::TensorOptions(detail::torch_dtype<T>()).device(where), where);
 }
 
 }  // namespace tempflow
