@@ -18,6 +18,7 @@ class FlowModel:
 
     sigmas_of = ""
     negative_prompt = ""
+    preserves_norm = False  # of guidance
     packed = True  # states are (tokens, channels x 4), 2 x 2 latent pixels a token
 
     def __init__(self, transformer, decoder, encode, options, device) -> None:
@@ -55,7 +56,7 @@ class FlowModel:
         return self.guidance > 1
 
     def guide(self, negative, positive):
-        return negative + self.guidance * (positive - negative)
+        return tempflow.guided(positive, negative, self.guidance, preserve_norm=self.preserves_norm)
 
     def unpacked(self, samples):
         side = self.side // 2
@@ -107,16 +108,13 @@ class QwenImage(FlowModel):
     """Packed latents, sigma in [0, 1], masked text, guidance that keeps the norm of each token's velocity."""
 
     sigmas_of = "qwen_image"
+    preserves_norm = True
     negative_prompt = " "
 
     def forward(self, x, sigma, conditions):
         shapes = [[(1, self.side // 2, self.side // 2)]] * x.shape[0]
         return self.transformer(x, timestep=sigma, encoder_hidden_states=conditions["embeddings"],
                                 encoder_hidden_states_mask=conditions["mask"], img_shapes=shapes, return_dict=False)[0]
-
-    def guide(self, negative, positive):
-        guided = super().guide(negative, positive)
-        return guided * (positive.norm(dim=-1, keepdim=True) / guided.norm(dim=-1, keepdim=True))
 
     def decode(self, latents):
         config = self.decoder.config

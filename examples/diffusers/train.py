@@ -117,7 +117,7 @@ def main(arguments: list[str]) -> int:
         print(f"train.py: {error}", file=sys.stderr)
         return 2
     except RuntimeError as error:
-        if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        if int(os.environ.get("WORLD_SIZE", 1)) == 1 or isinstance(error, torch.OutOfMemoryError) or "CUDA error" in str(error):
             raise
         reason = " ".join(str(error).split())[:200]
         print(f"train.py: process {os.environ['RANK']} stops, as another has ended or not answered: {reason}",

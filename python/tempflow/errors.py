@@ -42,6 +42,8 @@ def raise_typed(error: RuntimeError) -> NoReturn:
     library, _, name = prefix.partition(".")
     if library == "tempflow" and name in _TYPES:
         raise _TYPES[name](message.split("\nException raised from")[0]) from None
+    if "Expected a value of type" in str(error):  # a fraction for a count
+        raise InvalidValueError(str(error).split("\n")[0]) from None
     raise error
 
 

@@ -51,6 +51,9 @@ def joint_advantages(rollouts: list[Rollout], rewards, *, of: str = "prompt", gr
         raise InvalidValueError(f"joint_advantages: of = '{of}' is a group per row, and rewards are one per sample")
     everyone, rank = _gather(mine, group)
     identities, groups, rewards = (torch.cat(parts) for parts in zip(*everyone))
+    if len(identities.unique(dim=0)) != len(identities):
+        raise InvalidValueError("joint_advantages: some samples are there twice; processes that share a prompt have seeds of their own "
+                                "(first_seed)")
     order = torch.arange(len(rewards), device="cpu")
     for column in (3, 2, 1, 0):  # the last sort is by prompt
         order = order[identities[order, column].argsort(stable=True)]

@@ -133,3 +133,14 @@ def test_groups_of_rows_are_refused_for_rewards_of_samples():
     rollout = tempflow.roll_out(Model(), plan, PROMPTS[:1], (1, 2), shape=SHAPE)
     with pytest.raises(tempflow.InvalidValueError, match="of = 'depth' is a group per row"):
         tempflow.joint_advantages([rollout], [torch.ones(4)], of="depth")
+
+
+def test_samples_that_are_there_twice_are_refused():
+    rollout = tempflow.roll_out(Model(), tempflow.flow_plan(CHAIN, samples_per_prompt=4), PROMPTS[:1], (1, 2), shape=SHAPE)
+    with pytest.raises(tempflow.InvalidValueError, match="there twice"):
+        tempflow.joint_advantages([rollout, rollout], [torch.rand(4)] * 2)
+
+
+def test_fractions_for_counts_have_a_type():
+    with pytest.raises(tempflow.InvalidValueError, match="seeds_per_prompt"):
+        tempflow.branch_plan(CHAIN, seeds_per_prompt=1.5)

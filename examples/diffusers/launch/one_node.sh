@@ -8,7 +8,7 @@
 #   PROCESSES=2 launch/one_node.sh --tiny --output runs/tiny           on CPUs
 set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
-processes=${PROCESSES:-$(nvidia-smi --list-gpus | wc -l)}
+processes=${PROCESSES:-$(python -c 'import torch; print(torch.cuda.device_count() or 1)')}
 if [ -n "${FSDP:-}" ]; then
   exec accelerate launch --config_file "$FSDP" --num_processes "$processes" "$here/train.py" "$@"
 fi

@@ -12,7 +12,7 @@ set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
 : "${NODES:?how many machines}" "${NODE:?which of them this is, from 0 on}" "${MAIN:?the address of node 0}"
 port=${PORT:-29500}
-processes=${PROCESSES:-$(nvidia-smi --list-gpus | wc -l)}
+processes=${PROCESSES:-$(python -c 'import torch; print(torch.cuda.device_count() or 1)')}
 if [ -n "${FSDP:-}" ]; then
   exec accelerate launch --config_file "$FSDP" --num_machines "$NODES" --machine_rank "$NODE" --main_process_ip "$MAIN" \
     --main_process_port "$port" --num_processes "$((NODES * processes))" "$here/train.py" "$@"
