@@ -103,29 +103,31 @@ def test_what_cannot_be_joined_is_named():
     assert len(tempflow.joint_minibatches([dead])) == 0 and tempflow.joint_minibatches([dead]).rows == 16
 
 
-def test_two_processes_have_the_update_of_one(tmp_path):
-    processes = [subprocess.Popen([sys.executable, __file__, str(tmp_path), str(rank)]) for rank in range(2)]
-    assert [p.wait(timeout=120) for p in processes] == [0, 0]
-    expected = gradient([PROMPTS], [0, 1, 2])
-    found = [torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in range(2)]
-    assert found[0][0] | found[1][0] == expected[0] and len(found[0][0]) == 48 and len(found[1][0]) == 24
-    for _, rows, states, of_all, statistics in found:
-        assert rows == expected[1] and statistics == expected[4]
+SHARES = {2: [[0, 1], [2]], 4: [[0], [1], [2], [3]]}  # of the seeds, by the number of processes
+
+
+@pytest.mark.parametrize("count", SHARES)
+def test_several_processes_have_the_update_of_one(tmp_path, count):
+    processes = [subprocess.Popen([sys.executable, __file__, str(tmp_path), str(rank), str(count)]) for rank in range(count)]
+    assert [p.wait(timeout=120) for p in processes] == [0] * count
+    expected = gradient([PROMPTS], sum(SHARES[count], []))
+    found = [torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in range(count)]
+    together = {}
+    for share, (advantages, rows, states, of_all, statistics) in zip(SHARES[count], found):
+        assert len(advantages) == 24 * len(share) and not together.keys() & advantages.keys()
+        together |= advantages
+        assert rows == expected[1] and statistics == expected[4] and len(states) == len(found[0][2])  # in step
         assert torch.allclose(of_all, expected[3], rtol=1e-5)
-    assert len(found[0][2]) == len(found[1][2])  # in step
-    assert sum(found[0][2]) + sum(found[1][2]) == sum(expected[2])
+    assert together == expected[0]
+    assert sum(sum(states) for _, _, states, _, _ in found) == sum(expected[2])
 
 
-def _process(folder, rank):
-    dist.init_process_group("gloo", store=dist.FileStore(f"{folder}/store", 2), rank=rank, world_size=2,
+def _process(folder, rank, count):
+    dist.init_process_group("gloo", store=dist.FileStore(f"{folder}/store", count), rank=rank, world_size=count,
                             timeout=timedelta(seconds=60))
-    result = gradient([PROMPTS], [[0, 1], [2]][rank], group=dist.group.WORLD)
+    result = gradient([PROMPTS], SHARES[count][rank], group=dist.group.WORLD)
     torch.save(result, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
-
-
-if __name__ == "__main__":
-    _process(sys.argv[1], int(sys.argv[2]))
 
 
 def test_groups_of_rows_are_refused_for_rewards_of_samples():
@@ -144,3 +146,7 @@ def test_samples_that_are_there_twice_are_refused():
 def test_fractions_for_counts_have_a_type():
     with pytest.raises(tempflow.InvalidValueError, match="seeds_per_prompt"):
         tempflow.branch_plan(CHAIN, seeds_per_prompt=1.5)
+
+
+if __name__ == "__main__":
+    _process(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
