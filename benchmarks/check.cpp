@@ -104,6 +104,22 @@ operation reference(const task& t, kernel what) {
   return is->find(what, t.type)->make(t);
 }
 
+/// Each element against the reference's, relative to what it is made of.
+std::string check_guidance(const task& t, const buffers& b, const void* out) {
+  std::vector<std::byte> expected(static_cast<std::size_t>(t.elements()) * size_of(t.type));
+  buffers other = b;
+  other.out = expected.data();
+  results none;
+  reference(t, t.what)(other, none);
+  for (index e = 0; e < t.elements(); ++e) {
+    const double want = element(t.type, expected.data(), e);
+    auto wrong =
+        off("guided", element(t.type, out, e), want, gradient_tolerance(t.type) * (1 + std::abs(want)));
+    if (!wrong.empty()) return wrong;
+  }
+  return {};
+}
+
 /// Exploration k of each row, copied together.
 std::vector<std::byte> exploration(const task& t, const void* branches, index k) {
   const std::size_t bytes = static_cast<std::size_t>(t.columns) * size_of(t.type);
@@ -215,6 +231,8 @@ std::string problem::check(const operation& run) {
     case kernel::policy_loss:
     case kernel::policy_loss_on_policy: return check_gradient(b, r);
     case kernel::siblings: return check_siblings(b, r);
+    case kernel::guidance:
+    case kernel::guidance_with_norms: return check_guidance(task_, b, r.out);
     case kernel::branch_step:
       for (index k = 0; k < explorations; ++k) {
         auto wrong = check_draw(b, exploration(task_, r.branches, k).data(), r, k, explorations);

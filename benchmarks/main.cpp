@@ -114,6 +114,13 @@ void add_all(const peer& p) {
   for (const storage type : {storage::f32, storage::bf16}) {
     for (const size& s : {tiny, size{4, 65536}, size{4, 262144}}) each(kernel::siblings, type, s, false);
   }
+  for (const kernel what : {kernel::guidance, kernel::guidance_with_norms}) {
+    for (const storage type : {storage::f32, storage::bf16}) {
+      each(what, type, tiny, false);
+      each(what, type, usual[0], false);
+      if (!serial) each(what, type, usual[0], true);
+    }
+  }
   each(kernel::normals, storage::f32, tiny, false, true);
   each(kernel::normals, storage::f32, {1, 1 << 20}, false, true);
   each(kernel::group_advantages, storage::f64, {1, 1152}, false, true);

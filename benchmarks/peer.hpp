@@ -20,7 +20,8 @@ namespace bench {
 using index = std::int64_t;
 
 /// policy_loss_on_policy is policy_loss at log-ratios of exactly 0, as in the first update after a rollout; siblings
-/// is that of `explorations` transitions which leave each row's state.
+/// is that of `explorations` transitions which leave each row's state. guidance is of x, the conditional prediction, and
+/// v, with the norms of tokens or without.
 enum class kernel {
   step,
   branch_step,
@@ -29,14 +30,16 @@ enum class kernel {
   policy_loss_on_policy,
   siblings,
   normals,
-  group_advantages
+  group_advantages,
+  guidance,
+  guidance_with_norms
 };
 enum class storage { f32, bf16, f16, f64 };
 
 constexpr std::string_view name_of(kernel k) {
-  constexpr std::string_view names[] = {"step",        "branch_step",           "log_prob",
-                                        "policy_loss", "policy_loss_on_policy", "siblings",
-                                        "normals",     "group_advantages"};
+  constexpr std::string_view names[] = {
+      "step",     "branch_step", "log_prob",         "policy_loss", "policy_loss_on_policy",
+      "siblings", "normals",     "group_advantages", "guidance",    "guidance_with_norms"};
   return names[static_cast<int>(k)];
 }
 
@@ -49,6 +52,9 @@ constexpr std::size_t size_of(storage s) { return s == storage::f32 ? 4 : s == s
 
 /// K of branch_step and siblings.
 constexpr index explorations = 6;
+
+/// w of guidance.
+constexpr double guidance_scale = 4;
 
 /// The transition of all rows: y = alpha x + beta v + std z. In a grid of sigmas beta = -dt factor.
 struct transition {
@@ -70,6 +76,12 @@ struct task {
   std::function<void(index, const std::function<void(index)>&)> for_each_row;
 
   index elements() const { return rows * columns; }
+
+  /// Of a token whose norm is preserved; 0 for linear guidance.
+  index channels() const {
+    if (what != kernel::guidance_with_norms) return 0;
+    return columns % 64 == 0 ? 64 : columns;
+  }
 };
 
 /// Packed batches of rows x columns elements: what is read, and what an operation may write to.

@@ -12,7 +12,7 @@ from typing import Iterator
 
 TARGETS = Path(__file__).with_name("targets.csv")
 PEERS = ["eigen", "xtensor", "torch_eager", "torch_expert"]  # that should be there
-OTHERS = ["std", "separate_steps", "separate_rows", "reference", "roof"]  # columns come in this order
+OTHERS = ["std", "separate_steps", "separate_rows", "two_calls", "masked", "reference", "roof"]  # columns come in this order
 US = "tempflow"
 QUIET = 0.1  # processors that other programs may use
 

@@ -54,7 +54,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--kernel", action="append", metavar="NAME",
                         help="only this kernel (may be given again): step, branch_step, log_prob, policy_loss, "
                              "policy_loss_on_policy, siblings, "
-                             "normals, group_advantages")
+                             "normals, group_advantages, guidance, guidance_with_norms")
     parser.add_argument("--filter", default="", metavar="REGEX", help="only benchmarks whose name it is found in")
     parser.add_argument("--no-cold", action="store_true", help="leave the cold ones out")
     parser.add_argument("--repetitions", type=int, metavar="N", help="of each benchmark (9; 3 with --quick)")

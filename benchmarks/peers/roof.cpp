@@ -192,6 +192,8 @@ peer self() {
     p.offers.push_back({kernel::step, type, roof<2, true>});
     p.offers.push_back({kernel::log_prob, type, roof<3, false>});
     p.offers.push_back({kernel::policy_loss, type, roof<4, true>});
+    p.offers.push_back({kernel::guidance, type, roof<2, true>});
+    p.offers.push_back({kernel::guidance_with_norms, type, roof<2, true>});
   }
   return p;
 }

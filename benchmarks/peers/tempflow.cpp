@@ -116,6 +116,41 @@ operation policy_loss(const task& t) {
   };
 }
 
+/// policy_loss in two calls, with the host's part between them.
+template <class Place, class T>
+operation two_calls(const task& t) {
+  const auto count = static_cast<std::size_t>(t.rows);
+  return [&t, objective = objective_of(t), backend = place_of<Place>(t),
+          rows = std::vector<tf::policy_row>(count), sums = std::vector<tf::row_sums>(count),
+          factors = std::vector<tf::row_factors>(count)](const buffers& b, results& r) mutable {
+    const tf::policy_batch<T> batch{.x = read<T>(t, b.x),
+                                    .y = read<T>(t, b.y),
+                                    .transitions = transition_of(t),
+                                    .old_log_probs = t.old_log_probs,
+                                    .advantages = t.advantages,
+                                    .gradient_scale = t.gradient_scale};
+    const auto v_ref = t.kl_beta == 0 ? tf::batch_view<const T>() : read<T>(t, b.v_ref);
+    tf::policy_sums(backend, batch, read<T>(t, b.v), v_ref, {}, sums);
+    tf::policy_scores(batch, objective, std::span<const tf::row_sums>(sums), std::span(rows),
+                      std::span(factors));
+    tf::policy_gradient(backend, batch, read<T>(t, b.v), v_ref, {}, factors, write<T>(t, b.out), rows);
+    r.loss = tf::summarize(rows, t.kl_beta, static_cast<double>(t.rows)).loss;
+    std::transform(rows.begin(), rows.end(), r.log_probs.begin(),
+                   [](const auto& row) { return row.log_prob; });
+  };
+}
+
+/// log_prob with a mask that counts all elements.
+template <class Place, class T>
+operation masked_log_prob(const task& t) {
+  return [&t, backend = place_of<Place>(t),
+          mask = std::vector<std::uint8_t>(static_cast<std::size_t>(t.columns), 1)](const buffers& b,
+                                                                                    results& r) {
+    tf::log_prob(backend, read<T>(t, b.x), read<T>(t, b.v), read<T>(t, b.y), transition_of(t), r.log_probs,
+                 {}, {mask.data(), 1, t.columns});
+  };
+}
+
 template <class Place, class T>
 operation siblings(const task& t) {
   std::vector<tf::index_t> offsets;
@@ -178,6 +213,14 @@ operation separate_rows(const task& t) {
 }
 
 template <class Place, class T>
+operation guidance(const task& t) {
+  return [&t, backend = place_of<Place>(t)](const buffers& b, results&) {
+    tf::guide(backend, read<T>(t, b.x), read<T>(t, b.v), {.scale = guidance_scale, .channels = t.channels()},
+              write<T>(t, b.out));
+  };
+}
+
+template <class Place, class T>
 operation normals(const task& t) {
   return [&t, backend = place_of<Place>(t), ids = noise_ids(t)](const buffers& b, results&) {
     tf::fill_noise(backend, {key, ids}, write<T>(t, b.out));
@@ -198,6 +241,8 @@ void add_offers(std::vector<offer>& offers, storage type) {
   offers.push_back({kernel::step, type, step<Place, T>});
   offers.push_back({kernel::log_prob, type, log_prob<Place, T>});
   offers.push_back({kernel::policy_loss, type, policy_loss<Place, T>});
+  offers.push_back({kernel::guidance, type, guidance<Place, T>});
+  offers.push_back({kernel::guidance_with_norms, type, guidance<Place, T>});
 }
 
 template <class Place>
@@ -235,8 +280,26 @@ peer row_by_row() {
            {kernel::siblings, storage::bf16, separate_rows<tf::cpu_backend, tf::bfloat16>}}};
 }
 
+peer general() {
+  return {"two_calls",
+          "policy_sums, policy_scores and policy_gradient instead of policy_loss",
+          {{kernel::policy_loss, storage::f32, two_calls<tf::cpu_backend, float>},
+           {kernel::policy_loss, storage::bf16, two_calls<tf::cpu_backend, tf::bfloat16>}}};
+}
+
+peer masked() {
+  return {"masked",
+          "log_prob with a mask",
+          {{kernel::log_prob, storage::f32, masked_log_prob<tf::cpu_backend, float>},
+           {kernel::log_prob, storage::bf16, masked_log_prob<tf::cpu_backend, tf::bfloat16>}}};
+}
+
 const registration added[] = {
-    registration(library()), registration(unfused()), registration(row_by_row()),
+    registration(library()),
+    registration(unfused()),
+    registration(row_by_row()),
+    registration(general()),
+    registration(masked()),
     registration({"reference", "tempflow's reference_backend: naive, serial, in double",
                   offers<tf::reference_backend>()})};
 

@@ -148,6 +148,22 @@ operation eager_loss(const task& t) {
 operation eager_policy_loss(const task& t) { return eager_loss<1>(t); }
 operation eager_siblings(const task& t) { return eager_loss<explorations>(t); }
 
+operation eager_guidance(const task& t) {
+  return [&t, v = at::Tensor()](const buffers& b, results& r) mutable {
+    const at::NoGradGuard no_grad;
+    const eager_input in(t, b);
+    auto mixed = in.v + guidance_scale * (in.x - in.v);
+    if (t.channels() > 0) {
+      const auto norms = [&](const at::Tensor& of) {
+        return of.reshape({t.rows, -1, t.channels()}).norm(2, {-1}, true);
+      };
+      mixed = (mixed.reshape({t.rows, -1, t.channels()}) * (norms(in.x) / norms(mixed))).reshape_as(mixed);
+    }
+    v = mixed.to(dtype_of(t.type));
+    r.out = v.data_ptr();
+  };
+}
+
 operation eager_normals(const task& t) {
   return [&t, z = at::Tensor()](const buffers&, results& r) mutable {
     z = at::randn({t.rows, t.columns}, dtype_of(t.type));
@@ -271,6 +287,8 @@ peer eager(const std::string& version) {
     p.offers.push_back({kernel::step, type, with_threads<eager_step>});
     p.offers.push_back({kernel::log_prob, type, with_threads<eager_log_prob>});
     p.offers.push_back({kernel::policy_loss, type, with_threads<eager_policy_loss>});
+    p.offers.push_back({kernel::guidance, type, with_threads<eager_guidance>});
+    p.offers.push_back({kernel::guidance_with_norms, type, with_threads<eager_guidance>});
   }
   for (const storage type : {storage::f32, storage::bf16}) {
     p.offers.push_back({kernel::branch_step, type, with_threads<eager_branch_step>});

@@ -96,10 +96,12 @@ class Problem:
         v = self.v.detach().requires_grad_()
         if operation == "loss, siblings":
             loss, _ = tempflow.policy_loss_rows(v, self.x, self.branches, self.t, self.old_branches, self.gains,
-                                                offsets=self.offsets, clip=CLIP)
+                                                tempflow.ClippedGRPO(clip=CLIP), offsets=self.offsets)
         else:
-            kl = {"v_ref": self.v_ref, "kl_beta": KL} if operation == "loss with KL" else {}
-            loss, _ = tempflow.policy_loss_rows(v, self.x, self.y, self.t, self.old, self.advantages, clip=CLIP, **kl)
+            with_kl = operation == "loss with KL"
+            loss, _ = tempflow.policy_loss_rows(v, self.x, self.y, self.t, self.old, self.advantages,
+                                                  tempflow.ClippedGRPO(clip=CLIP, kl_beta=KL if with_kl else 0),
+                                                  v_ref=self.v_ref if with_kl else None)
         return torch.autograd.grad(loss, v)[0]
 
     def exact(self, operation: str):

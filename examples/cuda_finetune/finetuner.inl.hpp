@@ -80,14 +80,14 @@ update_report finetuner<Device, Gemm>::update(calls order) {
     const auto latents = tf::to_host(backend_, rollout.samples());
     return reward_(latents.view(), prompts);
   });
-  const auto advantages = tf::group_advantages(
-      rewards, recipe_.siblings ? rollout.seed_groups() : rollout.prompt_groups(), recipe_.credit);
+  const auto advantages = recipe_.advantages(rollout, rewards);
 
   // 3  Descend: forward, loss and its gradient, backward, a minibatch at a time.
   update_report report{
       .policy = {}, .groups = advantages.statistics, .cost = tf::cost_of(recipe_.plan(updates_), classes)};
   report.policy = timed(last_cost_.training_seconds, [&] {
     tf::policy_statistics statistics;
+    const auto& clipped = std::get<tf::clipped_grpo>(recipe_.objective);
     const auto step_weights = recipe_.step_weights(updates_);
     auto batches = tf::minibatches(rollout, advantages, step_weights, recipe_.cut(updates_));
     auto policy = model(weights_, calls::wavefront);
@@ -97,8 +97,7 @@ update_report finetuner<Device, Gemm>::update(calls order) {
       buffer v(backend_, rows, columns), v_ref(backend_, rows, columns), v_gradient(backend_, rows, columns);
       network_.forward(start_.view(), batch.x, batch.sigma, batch.prompt, v_ref.view(), scratch_);
       network_.forward(weights_.view(), batch.x, batch.sigma, batch.prompt, v.view(), tape_);
-      statistics +=
-          tf::policy_loss(backend_, batch, v.view(), v_ref.view(), recipe_.objective, v_gradient.view());
+      statistics += tf::policy_loss(backend_, batch, v.view(), v_ref.view(), clipped, v_gradient.view());
       network_.backward(weights_.view(), v_gradient.view(), tape_, gradient_.view());
       if (!batch.completes_update) continue;
       optimiser_.step(recipe_.optimiser(updates_), gradient_.view(), weights_.view());

@@ -13,6 +13,7 @@
 #include "gpu.hpp"
 #include "measure.hpp"
 #include "pretrain.hpp"
+#include "recipe.hpp"
 #include "report.hpp"
 
 namespace {
@@ -23,6 +24,9 @@ namespace tf = tempflow;
 void run(const options& o, int repetitions) {
   if (repetitions > 0 && o.method != "tempflow-grpo")
     throw std::invalid_argument("--measure compares rollouts of --method tempflow-grpo");
+  if (!std::holds_alternative<tf::clipped_grpo>(recipe(o).objective))
+    throw std::invalid_argument("--method " + o.method +
+                                " runs in fashion_mnist alone: its loss needs more than the ratio");
   const gpu device;  // first: without it the pre-training would be for nothing
   const tf::cuda_backend backend(device.stream());
   const cublas_gemm multiply(device.stream());

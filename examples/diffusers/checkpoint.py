@@ -4,6 +4,7 @@
 
 lora.safetensors   LoRA as it trains, for --resume
 ema.safetensors    its average
+old.safetensors    the policy that samples, of methods where it follows LoRA slowly (nft)
 state.pt           optimiser, loss scale and position
 pytorch_lora_weights.safetensors   what to use (the average, if there is one): pipeline.load_lora_weights(FOLDER)
 """
@@ -18,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from errors import TrainerError
+from methods import METHODS
 
 FOLDER = "checkpoints"
 _IDENTITY = ("model", "method", "lora_rank")  # options that a checkpoint cannot change
@@ -50,6 +52,8 @@ def _write(options, policy, update: int, folder: Path) -> None:
     save_file(_on_cpu(policy.weights), folder / "lora.safetensors", about)
     if policy.averages is not None:
         save_file(_on_cpu(policy.averages), folder / "ema.safetensors", about)
+    for name in _old_file(options):
+        save_file(_on_cpu(policy.old_weights), folder / name, about)
     torch.save({"update": update, "steps": policy.steps, "optimizer": policy.optimizer.state_dict(),
                 "scaler": policy.scaler.state_dict()}, folder / "state.pt")
     with policy.averaged():
@@ -92,8 +96,16 @@ def find(options) -> Path:
         raise TrainerError(_unreadable(place, error)) from None
     for name in _IDENTITY:
         if about.get(name) != getattr(options, name):
-            raise TrainerError(f"resume: {place} has {name} {about.get(name)}, this run {getattr(options, name)}")
+            raise TrainerError(f"resume: {place} has {name} {about.get(name)}, this run {getattr(options, name)}; go on with "
+                               f"--{name.replace('_', '-')} {about.get(name)}, or begin anew in another --output")
+    for name in _old_file(options):
+        if not (place / name).is_file():
+            raise TrainerError(f"resume: {place} has no {name}")
     return place
+
+
+def _old_file(options) -> list[str]:
+    return ["old.safetensors"] if METHODS[options.method].old == "average" else []
 
 
 def _unreadable(place: Path, error: Exception) -> str:
@@ -106,13 +118,16 @@ def load(place: Path, options, policy) -> int:
         state = torch.load(place / "state.pt", weights_only=True)
         weights = load_file(place / "lora.safetensors")
         averages = load_file(place / "ema.safetensors") if policy.averages is not None else None
+        old = [load_file(place / name) for name in _old_file(options)]
     except (OSError, RuntimeError, EOFError, SafetensorError, ValueError) as error:
         raise TrainerError(_unreadable(place, error)) from None
-    for tensors in (weights, averages):
+    for tensors in (weights, averages, *old):
         _check_shapes(place, tensors, policy.weights)
     policy.put(weights)
     if averages is not None:
         policy.averages = {name: averages[name].to(p.device) for name, p in policy.weights.items()}
+    for tensors in old:
+        policy.old_weights, policy.is_old = {name: tensors[name].to(p.device) for name, p in policy.weights.items()}, False
     policy.optimizer.load_state_dict(state["optimizer"])
     policy.scaler.load_state_dict(state["scaler"])
     policy.steps = state["steps"]

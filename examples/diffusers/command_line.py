@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from errors import TrainerError
+from methods import METHODS, listing
 from options import Options, check
 from presets import PRESETS, TINY
 
@@ -22,19 +23,30 @@ def _default_text(name: str, default) -> str:
     return ",".join(default) if isinstance(default, tuple) else str(default) if default != "" else "none"
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Keeps the lines of the list of methods."""
+
+
 def _parser() -> argparse.ArgumentParser:
     class Parser(argparse.ArgumentParser):
         def error(self, message):
             raise TrainerError(f"{message} (--help lists the options)")
 
-    about = "Trains LoRA adapters of a text-to-image model with TempFlow-GRPO or Flow-GRPO."
-    parser = Parser(prog="train.py", description=about, argument_default=argparse.SUPPRESS,
-                    allow_abbrev=False)
+    class TellMethods(argparse.Action):
+        def __call__(self, parser, namespace, value, option=None):
+            if value == "help":
+                parser.exit(0, f"{listing()}\n")
+            setattr(namespace, self.dest, value)
+
+    about = "Trains LoRA adapters of a text-to-image model with a policy-gradient method of your choice."
+    parser = Parser(prog="train.py", description=about, argument_default=argparse.SUPPRESS, epilog=f"methods:\n{listing()}",
+                    allow_abbrev=False, formatter_class=_Help)
     parser.add_argument("--config", help="a YAML file with any of these options, by name; the command line wins")
     for name, f in _FIELDS.items():
         kind, choices = f.metadata["kind"], f.metadata["choices"]
-        tiny = f"; with --tiny {_default_text(name, TINY[name])}" if name in TINY else ""
-        text = f"{f.metadata['help']} [{_default_text(name, f.default)}{tiny}]".replace("%", "%%")
+        others = [f"with {method} {m.defaults[name]:g}" for method, m in METHODS.items() if name in m.defaults]
+        others += [f"with --tiny {_default_text(name, TINY[name])}"] if name in TINY else []
+        text = f"{f.metadata['help']} [{'; '.join([_default_text(name, f.default), *others])}]".replace("%", "%%")
         extra = {"choices": choices} if choices else {} if kind is bool else {"metavar": kind.__name__.upper()}
         if kind is bool:
             extra["action"] = argparse.BooleanOptionalAction
@@ -44,6 +56,8 @@ def _parser() -> argparse.ArgumentParser:
             extra["type"] = kind
         if name == "resume":
             extra.update(nargs="?", const="latest", metavar="CHECKPOINT")
+        if name == "method":
+            extra.update(action=TellMethods, choices=(*choices, "help"), metavar="METHOD")
         parser.add_argument("--" + name.replace("_", "-"), help=text, **extra)
     return parser
 
@@ -87,8 +101,8 @@ def read_options(arguments: list[str]) -> Options:
     """Options of a command line. Raises TrainerError for what cannot be."""
     given = vars(_parser().parse_args(arguments))
     chosen = (_from_yaml(given.pop("config")) if "config" in given else {}) | given
-    model = chosen.get("model", Options.model)
-    published = {name: _FIELDS[name].metadata["kind"](value) for name, value in PRESETS[model].items()}
+    numbers = PRESETS[chosen.get("model", Options.model)] | METHODS[chosen.get("method", Options.method)].defaults
+    published = {name: _FIELDS[name].metadata["kind"](value) for name, value in numbers.items()}
     options = Options(**(published | (TINY if chosen.get("tiny") else {}) | chosen))
     check(options)
     return options

@@ -24,7 +24,7 @@ class Processes:
     def __init__(self, options) -> None:
         self.rank, self.count = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
         self.device, self.group = device_of(options.device), None
-        samples = options.seeds_per_prompt * (options.explorations if options.method == "flow-grpo" else 1)
+        samples = options.noises_per_prompt
         if samples % self.count:
             raise TrainerError(f"{samples} initial noises per prompt do not divide among {self.count} processes")
         self.share = samples // self.count

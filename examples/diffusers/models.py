@@ -48,7 +48,7 @@ class FlowModel:
                 latents, sigma, rows = torch.cat([latents] * 2), torch.cat([sigma] * 2), torch.cat([rows * 0, rows])
             v = self.forward(latents, sigma, {name: tensor[rows] for name, tensor in self.conditions.items()})
         if self.doubled:
-            v = self.guide(*v.float().chunk(2))
+            v = self.guide(*v.float().to(x.device).chunk(2))
         return v.to(x.device)
 
     @property

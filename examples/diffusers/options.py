@@ -5,6 +5,7 @@
 from dataclasses import dataclass, field
 
 from errors import TrainerError
+from methods import METHODS
 from presets import PRESETS
 
 
@@ -14,12 +15,10 @@ def _option(kind, default, text: str, choices=None):
 
 @dataclass(frozen=True)
 class Options:
-    """Everything that a run depends on. None: the model's preset has the number."""
+    """Everything that a run depends on. None: the model's preset has the number, or the method."""
 
     model: str = _option(str, "sd3", "SD3.5-M, FLUX.1-dev or Qwen-Image", tuple(PRESETS))
-    method: str = _option(str, "tempflow-grpo", "tempflow-grpo branches at each step and credits the step that branched; "
-                          "flow-grpo draws whole trajectories and credits all their steps alike",
-                          ("tempflow-grpo", "flow-grpo"))
+    method: str = _option(str, "tempflow-grpo", "how to explore and learn; `--method help` says what each does", tuple(METHODS))
     output: str = _option(str, "", "folder of logs, images and checkpoints (needed)")
     tiny: bool = _option(bool, False, "the model's own classes with small random weights, random text embeddings and a "
                          "linear decoder: trains in a minute on a CPU")
@@ -47,14 +46,22 @@ class Options:
     guidance: float = _option(float, None, "guidance scale; 1 or less: none")
     prompts_per_update: int = _option(int, None, "distinct prompts of an update")
     seeds_per_prompt: int = _option(int, None, "initial noises per prompt, over all processes")
-    explorations: int = _option(int, None, "branches per step and noise, K; groups have seeds x K samples, also with flow-grpo")
+    explorations: int = _option(int, None, "branches per step and noise, K; groups have seeds x K samples with every method but "
+                                "branch-grpo")
     group: str = _option(str, "prompt", "samples that are compared: those of a prompt and step, or of one noise too "
-                         "(tempflow-grpo)", ("prompt", "seed"))
+                         "(tempflow-grpo, flow-grpo-fast)", ("prompt", "seed"))
+    window: int = _option(int, 4, "steps that draw noise and train, at a time (mix-grpo, mix-grpo-flash, flow-grpo-fast)")
+    window_updates: int = _option(int, 25, "updates until the window moves a step on (mix-grpo, mix-grpo-flash)")
+    splits: int = _option(int, 4, "steps at which a tree parts in two (branch-grpo)")
 
     clip: float = _option(float, None, "clip range of the ratio (small, as log-probs are means over a latent's elements)")
     advantage_clip: float = _option(float, None, "largest advantage")
     advantage_epsilon: float = _option(float, None, "added to a group's standard deviation")
     advantage_scale: str = _option(str, None, "what advantages are divided by", ("group_std", "global_std", "none"))
+    divergence_bound: float = _option(float, 1e-5, "KL to the rollout's policy from which on a row may only come back (dppo)")
+    mixture: float = _option(float, 1.0, "b: how far the good and the bad policy lie from the old one (nft)")
+    matching_weight: str = _option(str, "uniform", "how a flow-matching loss becomes a log-prob (awm)",
+                                   ("uniform", "time", "time_squared", "huber"))
     kl_beta: float = _option(float, None, "weight of the KL to the model without LoRA; 0 saves its forward pass")
     rescore: bool = _option(bool, True, "score the rollout again as training does, so that ratios start at exactly 1; the "
                             "drift is what sampling was off by, to compare with the clip range")
@@ -98,17 +105,26 @@ class Options:
 
     @property
     def group_size(self) -> int:
+        """Samples that are compared; of a tree its leaves."""
+        if METHODS[self.method].groups == "depth":
+            return 2**self.splits
         seeds = 1 if self.group == "seed" else self.seeds_per_prompt
         return seeds * self.explorations
+
+    @property
+    def noises_per_prompt(self) -> int:
+        """Initial noises, or samples that leave one: what processes and an update's optimiser steps share."""
+        return self.seeds_per_prompt * (1 if METHODS[self.method].seeds_explore else self.explorations)
 
 
 _AT_LEAST = {"updates": 1, "steps": 2, "trained_steps": 1, "prompts_per_update": 1, "seeds_per_prompt": 1, "explorations": 1,
              "resolution": 16, "evaluation_steps": 1, "lora_rank": 1, "lora_alpha": 1, "ema_interval": 1, "train_batch": 1,
              "updates_per_rollout": 1, "model_batch": 0, "decode_batch": 1, "rollout_prompts": 1, "reward_batch": 1,
              "reward_retries": 0, "kl_beta": 0, "weight_decay": 0, "seed": 0, "evaluate_every": 0, "checkpoint_every": 0,
-             "evaluation_images": 1, "keep_checkpoints": 0, "threads": 0}
+             "evaluation_images": 1, "keep_checkpoints": 0, "threads": 0, "window": 1, "window_updates": 1, "splits": 1,
+             "divergence_bound": 0}
 _ABOVE_ZERO = ("learning_rate", "clip", "noise_level", "max_gradient_norm", "reward_timeout", "process_timeout",
-               "advantage_clip")
+               "advantage_clip", "mixture")
 
 
 def check(options: Options) -> None:
@@ -123,8 +139,15 @@ def check(options: Options) -> None:
         wrong.append(f"updates_per_rollout is {options.updates_per_rollout}, of {options.seeds_per_prompt} seeds_per_prompt")
     if options.resolution % 16:
         wrong.append(f"resolution is {options.resolution}, expected a multiple of 16")
-    if options.group == "seed" and options.method == "flow-grpo":
-        wrong.append("group seed: flow-grpo has one sample per noise; use group prompt")
+    method = METHODS[options.method]
+    if method.window and options.window > options.trained_steps:
+        wrong.append(f"window is {options.window}, of {options.trained_steps} trained_steps")
+    if method.groups == "depth" and options.splits > options.trained_steps:
+        wrong.append(f"splits is {options.splits}, of {options.trained_steps} trained_steps")
+    if options.group == "seed" and method.groups:
+        wrong.append(f"group seed: {options.method} compares within a tree's {method.groups}; leave group out")
+    elif options.group == "seed" and not method.seeds_explore:
+        wrong.append(f"group seed: {options.method} has one sample per noise; use group prompt")
     elif options.group_size < 2:
         wrong.append("groups have 1 sample, and nothing to compare; raise explorations or seeds_per_prompt")
     if not options.output:

@@ -28,6 +28,7 @@ class Policy:
         for parameter in self.weights.values():
             parameter.data = parameter.data.to(device, torch.float32)
         self.averages = {name: p.detach().clone() for name, p in self.weights.items()} if options.ema else None
+        self.old_weights, self.is_old = None, True  # of the policy that samples, and whether `weights` are still these
         self.optimizer = self._adamw()
         self.steps = 0
         self.scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
@@ -57,12 +58,21 @@ class Policy:
         if self.averages is not None:
             decay = tempflow.ema_decay(self.steps, decay=self.options.ema_decay, interval=self.options.ema_interval)
             if decay is not None:
-                self._average(decay)
+                self._average(self.averages, decay)
         self.steps += 1
+        self.is_old = False
         return float(norm)
 
-    def _average(self, decay: float) -> None:
-        averages, weights = self.averages.values(), [p.detach() for p in self.weights.values()]
+    def remember(self) -> None:
+        """LoRA as it is becomes the old policy."""
+        self.old_weights, self.is_old = {name: p.detach().clone() for name, p in self.weights.items()}, True
+
+    def follow(self) -> None:
+        """The old policy comes after LoRA, as DiffusionNFT's: it keeps min(0.001 n, 0.5) of itself after n optimiser steps."""
+        self._average(self.old_weights, min(0.001 * self.steps, 0.5))
+
+    def _average(self, averaged: dict, decay: float) -> None:
+        averages, weights = averaged.values(), [p.detach() for p in self.weights.values()]
         if tempflow.has_cuda:
             return tempflow.ema_update(averages, weights, decay)
         on_cpu = [a.cpu() for a in averages]  # itself, where it is there
@@ -70,14 +80,21 @@ class Policy:
         for average, result in zip(averages, on_cpu):
             average.copy_(result)
 
-    @contextmanager
     def averaged(self):
         """LoRA's average in the place of LoRA."""
-        if self.averages is None:
+        return self._in_its_place(self.averages)
+
+    def old(self):
+        """The old policy's LoRA in the place of LoRA."""
+        return self._in_its_place(None if self.is_old else self.old_weights)
+
+    @contextmanager
+    def _in_its_place(self, tensors: dict | None):
+        if tensors is None:
             yield
             return
         kept = {name: p.detach().clone() for name, p in self.weights.items()}
-        self.put(self.averages)
+        self.put(tensors)
         try:
             yield
         finally:

@@ -1,12 +1,12 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
 # SPDX-License-Identifier: Apache-2.0
-"""Trains LoRA adapters of SD3.5-M, FLUX.1-dev or Qwen-Image with TempFlow-GRPO or Flow-GRPO, on tempflow.
+"""Trains LoRA adapters of SD3.5-M, FLUX.1-dev or Qwen-Image with TempFlow-GRPO, Flow-GRPO and their kin, on tempflow.
 
     python train.py --tiny --output runs/tiny                                 # a minute on a CPU
     python train.py --model flux --model-path FLUX.1-dev --prompts train.txt --reward jpeg --output runs/flux
     torchrun --nproc-per-node 4 train.py ...      # seeds of each prompt shared among processes; launch/ has more
 
-`python train.py --help` explains every option; README.md the rest.
+`python train.py --help` explains every option, --method help the methods; README.md the rest.
 """
 
 import dataclasses

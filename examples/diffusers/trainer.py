@@ -9,9 +9,13 @@ import numpy as np
 import torch
 
 import checkpoint
+import finished
 import tempflow
 from credit import Part, credit
 from evaluation import evaluate
+from learning import Learner
+from methods import METHODS
+from plans import Course
 from prompts import prompts_of_update
 from report import RunLog, Stopwatch, duration
 
@@ -22,18 +26,9 @@ class Trainer:
     def __init__(self, options, model, policy, rewards, prompts, evaluated, processes) -> None:
         self.options, self.model, self.policy, self.rewards = options, model, policy, rewards
         self.prompts, self.evaluated, self.processes = prompts, evaluated, processes
-        self.watch = Stopwatch()
-        self.chain = tempflow.make_chain(self._sigmas(options.steps), noise_level=options.noise_level)
+        self.watch, self.method = Stopwatch(), METHODS[options.method]
         self.evaluation_chain = tempflow.make_chain(self._sigmas(options.evaluation_steps), "ode")
-        steps = list(range(options.trained_steps))
-        if options.method == "tempflow-grpo":
-            self.plan = tempflow.branch_plan(self.chain, seeds_per_prompt=processes.share, explorations=options.explorations,
-                                             branch_steps=steps, first_seed=processes.first_seed)
-            self.weights = tempflow.timestep_weights(self.chain, steps)
-        else:
-            self.plan = tempflow.flow_plan(self.chain, samples_per_prompt=processes.share, trained_steps=steps,
-                                           first_seed=processes.first_seed)
-            self.weights = torch.ones(options.steps, dtype=torch.float64)
+        self.learner = Learner(self)
 
     def _sigmas(self, steps: int) -> torch.Tensor:
         tokens = {} if self.model.sigmas_of == "sd3" else {"image_tokens": self.model.tokens}
@@ -75,7 +70,7 @@ class Trainer:
 
     def _say(self, row: dict, left: float) -> None:
         parts = ", ".join(f"{name} {row[name]:.4g}" for name in self.rewards.names)
-        drift = f"  drift {row['drift']:.1g}" if self.options.rescore else ""
+        drift = f"  drift {row['drift']:.1g}" if "drift" in row else ""
         kl = f"  kl {row['kl']:.3g}" if self.options.kl_beta else ""
         lost = f"  {row['excluded']} samples without reward" if row["excluded"] else ""
         steps = [name.removeprefix("drift_step_") for name in row if name.startswith("drift_step_") and row["drift"]]
@@ -88,14 +83,19 @@ class Trainer:
     def update(self, update: int) -> dict:
         """Learns from one rollout; what to log."""
         self.watch.begin()
+        self.course = Course(self.method, self.options, self.processes, self._sigmas(self.options.steps), update)
+        if self.method.old == "rollout" or (self.method.old and self.policy.old_weights is None):
+            self.policy.remember()
         chosen = prompts_of_update(self.prompts, self.options.prompts_per_update, self.options.seed, update)
         with self.watch.of("encoder"):
             self.model.prepare(chosen)
         parts = self.collect(chosen, update)
         row = {"update": update} | self.judge(parts)
         shares = [self._batches(parts, share, update) for share in range(self.options.updates_per_rollout)]
-        row |= self.rescore(shares) if self.options.rescore else {}
-        row |= self.learn(parts, shares)
+        row |= self.rescore(shares) if self.options.rescore and not self.method.on_finished else {}
+        row |= self.learner.learn(shares, sum(part.states for part in parts))
+        if self.method.old == "average":
+            self.policy.follow()
         row["seconds"], row["overhead"] = self.watch.total, self.watch.overhead
         return row | {f"seconds_{name}": seconds for name, seconds in sorted(self.watch.seconds.items())}
 
@@ -104,11 +104,18 @@ class Trainer:
         options, begun = self.options, []
         for first in range(0, len(chosen), options.rollout_prompts):
             some = {p.id: p for p in chosen[first:first + options.rollout_prompts]}
-            rollout = tempflow.roll_out(self.velocity, self.plan, list(some), (options.seed, update), shape=self.model.shape,
-                                        max_batch=options.model_batch, device=self.model.latents_on)
+            with self.policy.old():
+                rollout = self._roll_out(list(some), (options.seed, update), shape=self.model.shape,
+                                         max_batch=options.model_batch, device=self.model.latents_on)
             begun.append((rollout, self.score(rollout.samples, [some[s.prompt] for s in rollout.identities])[0]))
-            rollout.samples = rollout.samples[:0].clone()  # scored, they have served
+            if not self.method.on_finished:
+                rollout.samples = rollout.samples[:0].clone()  # scored, they have served
         return [Part(rollout, self.wait(waits)) for rollout, waits in begun]
+
+    def _roll_out(self, prompts: list[int], key, **options):
+        if self.method.on_finished:
+            return finished.sample(self.velocity, self.course, prompts, key, **options)
+        return tempflow.roll_out(self.velocity, self.course.plan, prompts, key, **options)
 
     def score(self, samples, prompts, keep_images: bool = False):
         """Decodes samples and begins to score them; functions that wait for the scores, and the images."""
@@ -128,65 +135,30 @@ class Trainer:
         return {name: np.concatenate([scores[name] for scores in done] or [[]]) for name in self.rewards.names}
 
     def judge(self, parts: list[Part]) -> dict:
-        return credit(parts, self.rewards, self.options, self.processes)
+        return credit(parts, self.rewards, self.options, self.method, self.processes)
 
     def rescore(self, shares: list[tempflow.JointMinibatches]) -> dict:
         """Makes ratios start at 1; how far sampling was off, over all processes, and at each step that is trained."""
         drifts = [tempflow.rescore(self.velocity, batches) for batches in shares]
         everyone = self.processes.gather([(drift.changes, drift.steps) for drift in drifts])
         drift = tempflow.Drift(*(torch.cat(columns) for columns in zip(*(pair for each in everyone for pair in each))))
-        trained, by_step = shares[0].parts[0].rollout.table[:, 2].unique().tolist(), drift.by_step()
-        nothing = tempflow.Drift(drift.changes[:0], drift.steps[:0])  # of a step without rows that teach
-        found = {step: by_step.get(step, nothing) for step in trained}
+        by_step, nothing = drift.by_step(), tempflow.Drift(drift.changes[:0], drift.steps[:0])
+        found = {step: by_step.get(step, nothing) if step in self.course.steps else None  # None: not of this update's window
+                 for step in range(self.options.trained_steps)}
         return {"drift": drift.max_abs, "drift_mean": drift.mean_abs,
-                **{f"drift_step_{step}": of.max_abs for step, of in found.items()},
-                **{f"drift_mean_step_{step}": of.mean_abs for step, of in found.items()}}
+                **{f"drift_step_{step}": "" if of is None else of.max_abs for step, of in found.items()},
+                **{f"drift_mean_step_{step}": "" if of is None else of.mean_abs for step, of in found.items()}}
 
-    def _batches(self, parts: list[Part], share: int, update: int) -> tempflow.JointMinibatches:
+    def _batches(self, parts: list[Part], share: int, update: int):
         """Of the update's rollouts, the initial noises of one of its optimiser steps."""
-        options, cut = self.options, []
-        for part in parts:
-            others = [i for i, s in enumerate(part.rollout.identities) if s.seed % options.updates_per_rollout != share]
-            cut.append(tempflow.minibatches(part.rollout, part.advantages, self.weights, leave_out=others,
-                                            size=options.train_batch, shuffle=(options.seed, update),
-                                            skip_zeros=not options.kl_beta))
+        options, course, cut = self.options, self.course, []
+        skip_zeros = self.method.skips_zeros and not options.kl_beta
+        others = [part.others(share, options.updates_per_rollout, self.method.dealt_by) for part in parts]
+        if self.method.on_finished:
+            return finished.FinishedBatches(parts, course, leave_out=others, size=options.train_batch, skip_zeros=skip_zeros,
+                                            processes=self.processes)
+        for part, left_out in zip(parts, others):
+            cut.append(tempflow.minibatches(part.rollout, part.advantages, course.weights, leave_out=left_out,
+                                            size=options.train_batch, shuffle=(options.seed, update), of_rows=part.of_rows,
+                                            skip_zeros=skip_zeros))
         return tempflow.joint_minibatches(cut, group=self.processes.group)
-
-    def learn(self, parts: list[Part], shares: list[tempflow.JointMinibatches]) -> dict:
-        """The optimiser's steps; statistics of all of them."""
-        options, numbers, norms, states = self.options, [], [], 0
-        for batches in shares:
-            rows = [torch.empty(0, 9, dtype=torch.float64)]
-            for batch in batches:  # none, where every group's rewards are equal
-                rows.append(self._backward(batch))
-                states += batch.x.shape[0] if len(batch.rows) else 0
-                if batch.completes_update:
-                    with self.watch.of("optimizer"):
-                        norms.append(self.policy.step(self.processes))
-            rows = torch.cat(self.processes.gather(torch.cat([each.cpu() for each in rows])))
-            if rows.shape[0]:
-                numbers.append(tempflow.statistics_of(rows, kl_beta=options.kl_beta, mean_over=batches.rows))
-        found = {name: _mean(getattr(n, name) for n in numbers) for name in ("loss", "kl", "ratio_min", "ratio_max")}
-        stored = sum(part.rollout.table[:, 0].unique().numel() for part in parts)
-        states, stored = (sum(numbers) for numbers in zip(*self.processes.gather((states, stored))))
-        return found | {"non_finite_rows": sum(n.non_finite_rows for n in numbers),
-                        "clipped": _mean(n.fraction_below + n.fraction_above for n in numbers), "states_trained": states,
-                        "states_skipped": stored - states, "gradient_norm": _mean(norms)}
-
-    def _backward(self, batch) -> torch.Tensor:
-        """Adds a batch's gradient; its rows' numbers."""
-        v_ref = None
-        if self.options.kl_beta:
-            with self.watch.of("model"), self.policy.reference(), torch.no_grad():
-                v_ref = self.model(batch.x, batch.sigma, batch.prompts)
-        v = self.velocity(batch.x, batch.sigma, batch.prompts)
-        loss, statistics = tempflow.policy_loss(v, batch, v_ref=v_ref, kl_beta=self.options.kl_beta, clip=self.options.clip,
-                                                advantage_clip=self.options.advantage_clip)
-        with self.watch.of("model"):
-            self.policy.backward(loss)
-        return statistics.per_row
-
-
-def _mean(numbers) -> float:
-    numbers = list(numbers)
-    return float(np.mean(numbers)) if numbers else 0.0

@@ -12,6 +12,7 @@
 #include "options.hpp"
 #include "pretrain.hpp"
 #include "progress.hpp"
+#include "recipe.hpp"
 #include "report.hpp"
 #include "stopwatch.hpp"
 #include "trainer.hpp"
@@ -44,6 +45,8 @@ void run(const options& o) {
   std::filesystem::create_directories(o.output);
   const auto checkpoint = o.output / "checkpoint.bin", metrics = o.output / "metrics.csv";
   const auto fingerprint = o.fingerprint(scope::run);
+
+  recipe(o).plan(0);  // a plan that makes no sense throws before the pre-training
 
   const auto data = read_dataset(o.data);
   const auto start = pretrain(cpu, o, data);
@@ -90,8 +93,9 @@ void run(const options& o) {
 int main(int argc, char** argv) {
   const auto options = parse_options(
       argc, argv,
-      "Pre-trains a flow model on Fashion-MNIST, then fine-tunes it by TempFlow-GRPO so that it follows its "
-      "prompts. Killed and started again it continues where it was.",
+      "Pre-trains a flow model on Fashion-MNIST, then fine-tunes it by policy gradient, TempFlow-GRPO unless "
+      "--method says otherwise, so that it follows its prompts. Killed and started again it continues where "
+      "it was.",
       {}, [](CLI::App& app, fashion::options& o) {
         app.add_flag("--restart", o.restart,
                      "fine-tune afresh, without the checkpoint that each evaluation leaves in OUTPUT")

@@ -6,6 +6,9 @@
 #include <cstdlib>
 #include <sstream>
 #include <string_view>
+#include <vector>
+
+#include "methods.hpp"
 
 namespace fashion {
 namespace {
@@ -52,8 +55,10 @@ void for_each_setting(Options& o, const Visit& visit) {
         "shift of the noise levels, also of the sampler (SD3: 3)");
 
   group = "Fine-tuning";
-  visit(scope::run, group, "--method", o.method, IsMember({"tempflow-grpo", "flow-grpo"}),
-        "branches with process rewards, or full trajectories with one reward; sets the defaults below");
+  std::vector<std::string> names;
+  for (const method& m : methods()) names.push_back(m.name);
+  visit(scope::run, group, "--method", o.method, IsMember(names),
+        "what is learnt from, and how (see below); sets the defaults that follow");
   visit(scope::run, group, "--run-seed", o.run_seed, NonNegativeNumber,
         "seed of fine-tuning alone, for several runs from one pre-trained model");
   visit(scope::run, group, "--reward", o.reward, IsMember({"classifier", "jpeg"}),
@@ -62,7 +67,8 @@ void for_each_setting(Options& o, const Visit& visit) {
   visit(scope::run, group, "--updates", o.updates, NonNegativeNumber, "policy updates");
   visit(scope::run, group, "--seeds", o.seeds, PositiveNumber, "initial noises per prompt and update");
   visit(scope::run, group, "--explorations", o.explorations, PositiveNumber,
-        "K: branches at each step of a seed (flow-grpo: samples per prompt are seeds x K)");
+        "K: branches at each step of a seed; successors where a tree splits; else samples per prompt are "
+        "seeds x K");
   visit(scope::run, group, "--completion", o.completion,
         CLI::Validator(
             [](const std::string& text) {
@@ -83,19 +89,25 @@ void for_each_setting(Options& o, const Visit& visit) {
   visit(scope::run, group, "--shared-noise", o.shared_noise, any,
         "all samples of a prompt start from one initial noise: true or false");
   visit(scope::run, group, "--window", o.window, NonNegativeNumber,
-        "explore and train only so many neighbouring steps, drawn for each update (MixGRPO); 0: all");
+        "explore and train only so many neighbouring steps; 0: all");
+  visit(scope::run, group, "--window-updates", o.window_updates, NonNegativeNumber,
+        "updates until the window slides on by a step; 0: its place is drawn for each update");
+  visit(scope::run, group, "--renoised", o.renoised, PositiveNumber,
+        "nft, awm: noise levels that each finished sample is noised to again");
   visit(scope::run, group, "--groups", o.groups, IsMember({"seed", "prompt"}),
         "whom a sample is compared with: siblings of its seed and step, or all of its prompt and step");
   visit(
       scope::run, group, "--advantage-scale", o.advantage_scale, IsMember({"group", "global", "none"}),
       "what a reward's lead over its group is divided by: the group's std, that of all samples, or nothing");
-  visit(scope::run, group, "--weights", o.weights, IsMember({"noise-aware", "uniform"}),
+  visit(scope::run, group, "--weights", o.weights, IsMember({"noise-aware", "uniform", "guard"}),
         "weights of the steps");
   visit(scope::run, group, "--steps", o.steps, Range(2, 1000), "T: steps of a rollout and of an evaluation");
   visit(scope::run, group, "--trained-steps", o.trained_steps, PositiveNumber,
         "leading steps that explore and train; the last one is nearly deterministic");
-  visit(scope::run, group, "--noise-level", o.noise_level, PositiveNumber, "a of Flow-SDE");
-  visit(scope::run, group, "--clip", o.clip, NonNegativeNumber, "trust region of the ratio, 1 +- clip");
+  visit(scope::run, group, "--noise-level", o.noise_level, PositiveNumber,
+        "a of Flow-SDE, eta of DanceGRPO's SDE");
+  visit(scope::run, group, "--clip", o.clip, NonNegativeNumber,
+        "trust region of the ratio, 1 +- clip; dppo: most KL");
   visit(scope::run, group, "--advantage-clip", o.advantage_clip, PositiveNumber, "bound of an advantage");
   visit(scope::run, group, "--kl-beta", o.kl_beta, NonNegativeNumber, "weight of the KL to the frozen model");
   visit(scope::run, group, "--learning-rate", o.learning_rate, PositiveNumber, "AdamW");
@@ -134,12 +146,7 @@ std::string options::fingerprint(scope product) const {
 options recommended(const std::string& method) {
   options o;
   o.method = method;
-  if (method == "flow-grpo") {
-    o.antithetic = false;
-    o.kl_beta = 0.6;
-    o.learning_rate = 3e-3;
-    o.updates = 32;
-  }
+  if (const auto* known = find_method(method)) known->recommended(o);
   return o;
 }
 
@@ -160,14 +167,21 @@ options parse_options(int argc, char** argv, const std::string& description,
         app.add_option(name, value, help)->group(group)->capture_default_str()->take_last()->check(check);
       });
   add(app, o);
+  std::string known = "Methods (docs/methods.md):\n";
+  for (const fashion::method& m : methods()) {
+    const std::string name = m.name;
+    known += "  " + name + std::string(name.size() < 16 ? 16 - name.size() : 1, ' ') + m.summary + '\n';
+  }
+  app.footer(known);
   try {
     app.parse(argc, argv);
     if (o.trained_steps > o.steps) throw CLI::ValidationError("--trained-steps", "must be at most --steps");
     if (o.window > o.trained_steps) throw CLI::ValidationError("--window", "must be at most --trained-steps");
-    const bool pairs = o.explorations % 2 == 0 && (o.method == "tempflow-grpo" || o.shared_noise);
+    const bool pairs = o.explorations % 2 == 0 && (method_named(o.method).draws_siblings || o.shared_noise);
     if (o.antithetic && !pairs) {
       throw CLI::ValidationError("--antithetic",
-                                 "needs an even --explorations, and with flow-grpo --shared-noise");
+                                 "needs an even --explorations, and samples that part from one state: with " +
+                                     o.method + " --shared-noise");
     }
   } catch (const CLI::ParseError& error) {
     std::exit(app.exit(error));

@@ -54,6 +54,8 @@ struct options {
   bool antithetic = true;
   bool shared_noise = false;
   int window = 0;
+  int window_updates = 0;
+  int renoised = 4;
   std::string groups = "seed";
   // Not the published "group": it makes a whole advantage of the last thousandth of reward among siblings that
   // all succeed, and drives every sample to its class's prototype.
@@ -82,7 +84,7 @@ struct options {
   std::string fingerprint(scope product) const;
 };
 
-/// The recommended run of a method.
+/// The recommended run of a method; of a name that no method has, the default one.
 options recommended(const std::string& method);
 
 /// Adds a program's own options to the common ones.

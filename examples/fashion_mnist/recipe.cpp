@@ -2,10 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "recipe.hpp"
 
-#include <algorithm>
 #include <numeric>
-#include <sstream>
-#include <string>
 #include <utility>
 
 #include "task.hpp"
@@ -22,20 +19,6 @@ tf::advantage_scale advantage_scale(const options& o) {
   return tf::advantage_scale::group_std;
 }
 
-/// "2,2,1" for branches of step 0, of step 1, and of all that follow.
-std::vector<tf::index_t> completion_steps(const std::string& text,
-                                          const std::vector<tf::index_t>& branching) {
-  if (text == "full") return {0};
-  std::vector<tf::index_t> by_step, steps;
-  std::istringstream numbers(text);
-  for (std::string number; std::getline(numbers, number, ',');) by_step.push_back(std::stoi(number));
-  for (const tf::index_t step : branching) {
-    const auto last = static_cast<tf::index_t>(by_step.size()) - 1;
-    steps.push_back(by_step[static_cast<std::size_t>(std::min(step, last))]);
-  }
-  return steps;
-}
-
 }  // namespace
 
 std::vector<tf::index_t> all_prompts() {
@@ -45,51 +28,42 @@ std::vector<tf::index_t> all_prompts() {
 }
 
 recipe::recipe(const options& o)
-    : branches{o.method == "tempflow-grpo"},
-      siblings{branches && o.groups == "seed"},
-      credit{.scale = advantage_scale(o)},
-      objective{.clip = {o.clip, o.clip}, .advantage_clip = o.advantage_clip, .kl_beta = o.kl_beta},
+    : how{method_named(o.method)},
+      objective{how.loss(o)},
       ema{.decay = o.ema_decay, .interval = o.ema_interval},
-      o_{o} {}
+      o_{o},
+      scale_{.scale = advantage_scale(o)} {}
 
 tf::noise_key recipe::key(int update) const {
   return {.seed = o_.run_seed, .update = static_cast<std::uint32_t>(update)};
 }
 
-std::vector<tf::index_t> recipe::trained_steps(int update) const {
-  if (o_.window == 0) return tf::step_range(0, o_.trained_steps);
-  return tf::random_window{.size = o_.window, .first = 0, .last = o_.trained_steps}.at(key(update), o_.steps);
+update_setup recipe::setup(int update) const {
+  const auto trained = [&] {
+    if (o_.window == 0) return tf::step_range(0, o_.trained_steps);
+    if (o_.window_updates > 0) {
+      return tf::sliding_window{.size = o_.window, .iterations_per_window = o_.window_updates}.at(
+          update, o_.trained_steps);
+    }
+    return tf::random_window{.size = o_.window, .first = 0, .last = o_.trained_steps}.at(key(update),
+                                                                                         o_.steps);
+  }();
+  const auto rule = [&](const tf::sigma_step& at) { return how.noise(o_.noise_level, at); };
+  const auto noisy = o_.window == 0 ? tf::step_range(0, o_.steps) : trained;
+  return {o_, tf::make_chain(tf::shifted_linspace_sigmas(o_.steps, o_.shift), rule, noisy, tf::ode{}),
+          trained};
 }
 
-tf::chain recipe::chain(int update) const {
-  const tf::flow_sde rule{.noise_level = o_.noise_level};
-  auto sigmas = tf::shifted_linspace_sigmas(o_.steps, o_.shift);
-  if (branches || o_.window == 0) return tf::make_chain(std::move(sigmas), rule);
-  return tf::make_chain(std::move(sigmas), rule, trained_steps(update));
-}
-
-tf::forest recipe::plan(int update) const {
-  const auto trained = trained_steps(update);
-  if (!branches) {
-    return tf::flow_plan{.samples_per_prompt = o_.seeds * o_.explorations,
-                         .trained_steps = trained,
-                         .shared_noise = o_.shared_noise,
-                         .antithetic = o_.antithetic}
-        .on(chain(update));
-  }
-  return tf::branch_plan{.seeds_per_prompt = o_.seeds,
-                         .explorations = o_.explorations,
-                         .branch_steps = trained,
-                         .completion_steps = completion_steps(o_.completion, trained),
-                         .antithetic = o_.antithetic,
-                         .shared_noise = o_.shared_noise}
-      .on(chain(update));
-}
+tf::forest recipe::plan(int update) const { return how.plan(setup(update)); }
 
 std::vector<double> recipe::step_weights(int update) const {
-  const auto steps = chain(update);
-  return o_.weights == "noise-aware" ? tf::noise_aware_weights(steps, trained_steps(update))
-                                     : tf::uniform_weights(steps);
+  const auto [set, steps, trained] = setup(update);
+  if (o_.weights == "noise-aware") return tf::noise_aware_weights(steps, trained);
+  if (o_.weights == "guard") {
+    return tf::guard_weights(steps, trained, tf::guard_weight::inverse_dt,
+                             tf::weight_normalization::trained_steps);
+  }
+  return tf::uniform_weights(steps);
 }
 
 adamw_settings recipe::optimiser(int update) const {
@@ -100,7 +74,28 @@ adamw_settings recipe::optimiser(int update) const {
 }
 
 tf::minibatch_options recipe::cut(int update) const {
-  return {.size = o_.minibatch, .updates = o_.optimizer_steps, .shuffle = key(update)};
+  // The ratio of a sequence takes all of its steps in one batch.
+  const bool whole = std::holds_alternative<tf::sequence_grpo>(objective);
+  return {.size = whole ? std::numeric_limits<tf::index_t>::max() : o_.minibatch,
+          .updates = o_.optimizer_steps,
+          .shuffle = key(update),
+          .advantages = how.compares == credit::depth ? tf::advantage_of::rows : tf::advantage_of::samples};
+}
+
+std::vector<std::int64_t> recipe::finished_prompts() const {
+  std::vector<std::int64_t> prompts;  // rollouts have their samples by prompt
+  for (tf::index_t i = 0; i < classes * branches_per_prompt(); ++i)
+    prompts.push_back(i / branches_per_prompt());
+  return prompts;
+}
+
+tf::advantage_set recipe::finished_advantages(std::span<const double> rewards) const {
+  return tf::group_advantages(rewards, finished_prompts(), scale_);
+}
+
+std::vector<double> recipe::levels() const {
+  const auto sigmas = tf::shifted_linspace_sigmas(o_.steps, o_.shift);
+  return {sigmas.begin(), sigmas.begin() + o_.trained_steps};
 }
 
 }  // namespace fashion

@@ -36,6 +36,17 @@ class trainer {
 
  private:
   tempflow::trajectories<float> explore();
+  std::vector<double> score(tempflow::batch_view<const float> samples,
+                            std::span<const tempflow::index_t> prompts);
+
+  /// Credits transitions of a rollout, and descends their loss.
+  void learn_from_draws(tempflow::trajectories<float>& rollout, update_report& report);
+  /// Credits finished samples, noises them again, and descends.
+  void learn_from_samples(const tempflow::trajectories<float>& rollout, update_report& report);
+
+  /// Adds a batch's part to the gradient, and steps the optimiser when it is complete.
+  void descend(const tempflow::minibatch<float>& batch, std::span<const std::int64_t> sequences,
+               update_report& report);
 
   const tempflow::cpu_backend& cpu_;
   const pretrained& start_;
@@ -45,6 +56,9 @@ class trainer {
   recipe recipe_;
   int updates_ = 0;
   vector weights_, average_;
+  vector old_;             ///< the old policy: explores, and is what ratios compare with
+  bool on_policy_ = true;  ///< the weights are the old policy's
+  vector gradient_;
   adamw optimiser_;
   velocity_network::tapes tapes_;
 };

@@ -20,33 +20,51 @@
   KEYWORDS void run(const operation_arguments<B>&, const step_op<T, V>&);        \
   KEYWORDS void run(const operation_arguments<B>&, const ode_step_op<T, V>&);    \
   KEYWORDS void run(const operation_arguments<B>&, const branch_step_op<T, V>&); \
-  KEYWORDS void run(const operation_arguments<B>&, const log_prob_op<T, V>&)
+  KEYWORDS void run(const operation_arguments<B>&, const log_prob_op<T, V>&);    \
+  KEYWORDS void run(const operation_arguments<B>&, const row_sums_op<T, V>&)
 
-#define TEMPFLOW_INSTANTIATE_LOSS_ON(KEYWORDS, B, T, V, G) \
-  KEYWORDS void run(const operation_arguments<B>&, const policy_loss_op<T, V, G, clipped_grpo>&)
+#define TEMPFLOW_INSTANTIATE_LOSS_ON(KEYWORDS, B, T, V, G)                                        \
+  KEYWORDS void run(const operation_arguments<B>&, const policy_loss_op<T, V, G, clipped_grpo>&); \
+  KEYWORDS void run(const operation_arguments<B>&, const row_gradient_op<T, V, G>&)
+
+// What host backends have of the general loss, the same for all objectives.
+#define TEMPFLOW_INSTANTIATE_ROW_LOSS_ON(KEYWORDS, B, T, V, G)                                       \
+  KEYWORDS void run_gradients<false>(const operation_arguments<B>&, const row_gradient_op<T, V, G>&, \
+                                     const row_scorer*, double, std::span<row_factors>);             \
+  KEYWORDS void run_gradients<true>(const operation_arguments<B>&, const row_gradient_op<T, V, G>&,  \
+                                    const row_scorer*, double, std::span<row_factors>)
+
+#define TEMPFLOW_INSTANTIATE_HOST_LOSS_ON(KEYWORDS, B, T, V, G) \
+  TEMPFLOW_INSTANTIATE_LOSS_ON(KEYWORDS, B, T, V, G);           \
+  TEMPFLOW_INSTANTIATE_ROW_LOSS_ON(KEYWORDS, B, T, V, G)
 
 #define TEMPFLOW_INSTANTIATE_OPS_ON(KEYWORDS, B, T)                          \
   TEMPFLOW_INSTANTIATE_STEPS_ON(KEYWORDS, B, T, T);                          \
   TEMPFLOW_INSTANTIATE_LOSS_ON(KEYWORDS, B, T, T, T);                        \
   KEYWORDS void run(const operation_arguments<B>&, const fill_noise_op<T>&); \
-  KEYWORDS void run(const operation_arguments<B>&, const ema_update_op<T>&)
+  KEYWORDS void run(const operation_arguments<B>&, const put_back_op<T>&);   \
+  KEYWORDS void run(const operation_arguments<B>&, const ema_update_op<T>&); \
+  KEYWORDS void run(const operation_arguments<B>&, const guide_op<T, T>&);   \
+  KEYWORDS void run(const operation_arguments<B>&, const guide_gradient_op<T, T>&)
 
 /// All operations on rows of T. KEYWORDS: `extern template` to declare, `template` to define.
-#define TEMPFLOW_INSTANTIATE_OPS(KEYWORDS, T)                  \
-  TEMPFLOW_INSTANTIATE_OPS_ON(KEYWORDS, reference_backend, T); \
-  TEMPFLOW_INSTANTIATE_OPS_ON(KEYWORDS, cpu_backend, T)
+#define TEMPFLOW_INSTANTIATE_OPS(KEYWORDS, T)                             \
+  TEMPFLOW_INSTANTIATE_OPS_ON(KEYWORDS, reference_backend, T);            \
+  TEMPFLOW_INSTANTIATE_ROW_LOSS_ON(KEYWORDS, reference_backend, T, T, T); \
+  TEMPFLOW_INSTANTIATE_OPS_ON(KEYWORDS, cpu_backend, T);                  \
+  TEMPFLOW_INSTANTIATE_ROW_LOSS_ON(KEYWORDS, cpu_backend, T, T, T)
 
 /// The same, with gradients in fp32 too. T: not float.
-#define TEMPFLOW_INSTANTIATE_OPS_AND_FP32_GRADIENT(KEYWORDS, T)           \
-  TEMPFLOW_INSTANTIATE_OPS(KEYWORDS, T);                                  \
-  TEMPFLOW_INSTANTIATE_LOSS_ON(KEYWORDS, reference_backend, T, T, float); \
-  TEMPFLOW_INSTANTIATE_LOSS_ON(KEYWORDS, cpu_backend, T, T, float)
+#define TEMPFLOW_INSTANTIATE_OPS_AND_FP32_GRADIENT(KEYWORDS, T)                \
+  TEMPFLOW_INSTANTIATE_OPS(KEYWORDS, T);                                       \
+  TEMPFLOW_INSTANTIATE_HOST_LOSS_ON(KEYWORDS, reference_backend, T, T, float); \
+  TEMPFLOW_INSTANTIATE_HOST_LOSS_ON(KEYWORDS, cpu_backend, T, T, float)
 
 /// All operations on fp32 states with 16-bit velocities V, as under autocast, on the cpu backend.
-#define TEMPFLOW_INSTANTIATE_OPS_WITH_VELOCITIES(KEYWORDS, V)       \
-  TEMPFLOW_INSTANTIATE_STEPS_ON(KEYWORDS, cpu_backend, float, V);   \
-  TEMPFLOW_INSTANTIATE_LOSS_ON(KEYWORDS, cpu_backend, float, V, V); \
-  TEMPFLOW_INSTANTIATE_LOSS_ON(KEYWORDS, cpu_backend, float, V, float)
+#define TEMPFLOW_INSTANTIATE_OPS_WITH_VELOCITIES(KEYWORDS, V)            \
+  TEMPFLOW_INSTANTIATE_STEPS_ON(KEYWORDS, cpu_backend, float, V);        \
+  TEMPFLOW_INSTANTIATE_HOST_LOSS_ON(KEYWORDS, cpu_backend, float, V, V); \
+  TEMPFLOW_INSTANTIATE_HOST_LOSS_ON(KEYWORDS, cpu_backend, float, V, float)
 
 namespace tempflow::detail {
 

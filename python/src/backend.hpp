@@ -8,8 +8,8 @@
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
 #include <torch/csrc/stable/ops.h>
 
+#include "objectives.hpp"
 #include "tempflow/backend/executor.hpp"
-#include "tempflow/objective/clipped_grpo.hpp"
 #include "tempflow/ops/log_prob_gradient.hpp"
 #include "tempflow/tempflow.hpp"
 #include "tensors.hpp"

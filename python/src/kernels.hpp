@@ -10,12 +10,24 @@
   KEYWORDS void run(const operation_arguments<python::operator_backend>&, const branch_step_op<T, V>&); \
   KEYWORDS void run(const operation_arguments<python::operator_backend>&, const log_prob_op<T, V>&);    \
   KEYWORDS void run(const operation_arguments<python::operator_backend>&,                               \
-                    const policy_loss_op<T, V, gradient_t<V>, clipped_grpo>&);                          \
+                    const policy_loss_op<T, V, gradient_t<V>, python::ratio_choice>&);                  \
   KEYWORDS void run(const operation_arguments<python::operator_backend>&,                               \
-                    const policy_loss_op<T, V, gradient_t<V>, given_factors>&)
+                    const row_loss_op<T, V, gradient_t<V>, ratio_objective<python::ratio_choice>>&);    \
+  KEYWORDS void run(const operation_arguments<python::operator_backend>&,                               \
+                    const row_loss_op<T, V, gradient_t<V>, python::row_choice>&);                       \
+  KEYWORDS void run(const operation_arguments<python::operator_backend>&, const row_sums_op<T, V>&);    \
+  KEYWORDS void run(const operation_arguments<python::operator_backend>&,                               \
+                    const row_gradient_op<T, V, gradient_t<V>>&);                                       \
+  KEYWORDS void run(const operation_arguments<python::operator_backend>&,                               \
+                    const policy_loss_op<T, V, gradient_t<V>, given_factors>&);                         \
+  KEYWORDS void run(const operation_arguments<python::operator_backend>&,                               \
+                    const row_loss_op<T, V, gradient_t<V>, ratio_objective<given_factors>>&)
 #define TEMPFLOW_PYTHON_KERNELS_OF_ONE(KEYWORDS, T)                                                 \
   KEYWORDS void run(const operation_arguments<python::operator_backend>&, const fill_noise_op<T>&); \
-  KEYWORDS void run(const operation_arguments<python::operator_backend>&, const ema_update_op<T>&)
+  KEYWORDS void run(const operation_arguments<python::operator_backend>&, const put_back_op<T>&);   \
+  KEYWORDS void run(const operation_arguments<python::operator_backend>&, const ema_update_op<T>&); \
+  KEYWORDS void run(const operation_arguments<python::operator_backend>&, const guide_op<T, T>&);   \
+  KEYWORDS void run(const operation_arguments<python::operator_backend>&, const guide_gradient_op<T, T>&)
 #define TEMPFLOW_PYTHON_KERNELS_OF_NONE(KEYWORDS) \
   KEYWORDS void run(const operation_arguments<python::operator_backend>&, const summarize_op&)
 

@@ -50,36 +50,41 @@ std::tuple<Tensor, Tensor> tables_of(const forest& plan) {
   return {table_of(numbers, node_numbers), table_of(moves, 8)};
 }
 
+ode_solver solver_of(std::string_view operation, std::string_view argument, const std::string& name) {
+  static constexpr std::pair<std::string_view, ode_solver> solvers[] = {
+      {"one_step", ode_solver::one_step}, {"dpm_solver_2m", ode_solver::dpm_solver_2m}};
+  return choice(operation, argument, name, solvers);
+}
+
 std::tuple<Tensor, Tensor> branch_forest(const Tensor& chain, std::int64_t seeds_per_prompt,
                                          std::int64_t explorations, indices branch_steps,
                                          indices completion_steps, std::string completion_solver,
                                          bool finish_trunk, bool antithetic, bool shared_noise,
                                          std::int64_t first_seed, bool redraw) {
   return typed([&] {
-    static constexpr std::pair<std::string_view, ode_solver> solvers[] = {
-        {"one_step", ode_solver::one_step}, {"dpm_solver_2m", ode_solver::dpm_solver_2m}};
-    return tables_of(branch_plan{
-        .seeds_per_prompt = seeds_per_prompt,
-        .explorations = explorations,
-        .branch_steps = branch_steps,
-        .completion_steps = completion_steps,
-        .completion_solver = choice("branch_plan", "completion_solver", completion_solver, solvers),
-        .finish_trunk = finish_trunk,
-        .antithetic = antithetic,
-        .shared_noise = shared_noise,
-        .first_seed = first_seed,
-        .redraw = redraw}
-                         .on(chain_of("branch_plan", chain)));
+    return tables_of(
+        branch_plan{.seeds_per_prompt = seeds_per_prompt,
+                    .explorations = explorations,
+                    .branch_steps = branch_steps,
+                    .completion_steps = completion_steps,
+                    .completion_solver = solver_of("branch_plan", "completion_solver", completion_solver),
+                    .finish_trunk = finish_trunk,
+                    .antithetic = antithetic,
+                    .shared_noise = shared_noise,
+                    .first_seed = first_seed,
+                    .redraw = redraw}
+            .on(chain_of("branch_plan", chain)));
   });
 }
 
 std::tuple<Tensor, Tensor> flow_forest(const Tensor& chain, std::int64_t samples_per_prompt,
-                                       indices trained_steps, bool shared_noise, bool antithetic,
-                                       std::int64_t first_seed, bool redraw) {
+                                       indices trained_steps, bool shared_noise, std::string solver,
+                                       bool antithetic, std::int64_t first_seed, bool redraw) {
   return typed([&] {
     return tables_of(flow_plan{.samples_per_prompt = samples_per_prompt,
                                .trained_steps = trained_steps,
                                .shared_noise = shared_noise,
+                               .solver = solver_of("flow_plan", "solver", solver),
                                .antithetic = antithetic,
                                .first_seed = first_seed,
                                .redraw = redraw}

@@ -7,6 +7,7 @@
 
 #include "chains.hpp"
 #include "convention.hpp"
+#include "tempflow/schedule/clean_transition.hpp"
 #include "tempflow/tempflow.hpp"
 
 namespace tempflow::python {
@@ -92,6 +93,24 @@ Tensor make_chain(const Tensor& sigmas, std::string dynamics, std::optional<doub
   });
 }
 
+template <class Make>
+Tensor transitions_at(std::string_view operation, const Tensor& sigmas, const Make& make) {
+  return typed([&] {
+    const table<double> levels(operation, "sigmas", sigmas);
+    std::vector<transition> steps;
+    for (const double sigma : levels.values()) steps.push_back(make(sigma));
+    return table_of(std::span<const transition>(steps));
+  });
+}
+
+Tensor clean_transitions(const Tensor& sigmas) {
+  return transitions_at("clean_transitions", sigmas, clean_transition);
+}
+
+Tensor noising_transitions(const Tensor& sigmas) {
+  return transitions_at("noising_transitions", sigmas, noising_transition);
+}
+
 Tensor trainable_steps(const Tensor& steps) {
   return typed([&] { return table_of(chain_of("trainable_steps", steps).trainable_steps()); });
 }
@@ -105,5 +124,7 @@ STABLE_TORCH_LIBRARY_IMPL(tempflow, CompositeExplicitAutograd, m) {
 
 STABLE_TORCH_LIBRARY_IMPL(tempflow, CPU, m) {
   m.impl("make_chain", TORCH_BOX(&tempflow::python::make_chain));
+  m.impl("clean_transitions", TORCH_BOX(&tempflow::python::clean_transitions));
+  m.impl("noising_transitions", TORCH_BOX(&tempflow::python::noising_transitions));
   m.impl("trainable_steps", TORCH_BOX(&tempflow::python::trainable_steps));
 }

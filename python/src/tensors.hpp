@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "tempflow/core/batch_view.hpp"
+#include "tempflow/core/element_mask.hpp"
 #include "tempflow/core/error.hpp"
 #include "tempflow/core/noise.hpp"
 #include "tempflow/core/per_row.hpp"
@@ -148,6 +149,7 @@ class row_tensor {
   index_t rows() const { return rows_; }
   index_t columns() const { return columns_; }
   ScalarType type() const { return tensor_.scalar_type(); }
+  const Tensor& tensor() const { return tensor_; }
 
   template <class T>
   batch_view<const T> view() const {
@@ -158,6 +160,37 @@ class row_tensor {
   Tensor tensor_;
   index_t rows_ = 0, columns_ = 1, stride_ = 1;
   bool packed_ = true;
+};
+
+/// Which elements of x count: bools or bytes of the shape of x, of one row (1, ...), or of a row without the first extent.
+class mask_tensor {
+ public:
+  mask_tensor(std::string_view operation, const std::optional<Tensor>& given, const row_tensor& x) {
+    if (!given) return;
+    const Tensor& batch = x.tensor();
+    if (given->scalar_type() != ScalarType::Bool && given->scalar_type() != ScalarType::Byte) {
+      throw value_error(detail::message(operation, ": mask is ", name_of(given->scalar_type()),
+                                        ", expected bool or uint8"));
+    }
+    const auto extents = given->sizes(), expected = batch.sizes();
+    const bool shared = given->dim() + 1 == batch.dim();
+    const auto first = extents.begin() + (shared ? 0 : 1);
+    if ((!shared && given->dim() != batch.dim()) ||
+        !std::equal(first, extents.end(), expected.begin() + 1, expected.end())) {
+      throw shape_error(detail::message(operation, ": mask has shape ", shape_of(*given), ", x ",
+                                        shape_of(batch), "; it has that, or that of one row"));
+    }
+    check_device(operation, "mask", *given, batch);
+    held_ = given->is_contiguous() ? *given : torch::stable::contiguous(*given);
+    mask_ = {static_cast<const std::uint8_t*>(held_->const_data_ptr()), shared ? 1 : given->size(0),
+             x.columns()};
+  }
+
+  operator element_mask() const { return mask_; }
+
+ private:
+  std::optional<Tensor> held_;
+  element_mask mask_;
 };
 
 /// A packed tensor to write to.

@@ -19,18 +19,23 @@ with a CUDA compiler on CUDA tensors too, in the current stream.
 from importlib.metadata import PackageNotFoundError, version
 
 from ._operators import has_cuda
+from .advantages import (Advantages, CombinedAdvantages, GroupStatistics, RewardStatistics, RunningAdvantages, best_and_worst,
+                         combined_advantages, group_advantages, teaching_nothing, trimmed_advantages, win_rates,
+                         win_rates_of_scores)
 from .drop_in import clipped_loss, sde_step_with_logprob
 from .errors import BackendMemoryError, GroupError, InvalidValueError, ScheduleError, ShapeError, TempflowError
 from .guidance import guided
 from .joint import JointMinibatches, joint_advantages, joint_minibatches, sum_gradients
-from .loss import (Advantages, GroupStatistics, PolicyStatistics, ema_decay, ema_update, group_advantages, policy_loss,
-                   policy_loss_rows, statistics_of, teaching_nothing)
-from .rescoring import Drift, rescore
+from .loss import PolicyStatistics, ema_decay, ema_update, policy_loss, policy_loss_rows, statistics_of
+from .objectives import (AdvantageWeightedMatching, ClippedGRPO, DiffusionNFT, DualClippedGRPO, FlowDPPO, GRPOGuard,
+                         Objective, PreferencePairs, SequenceGRPO)
+from .rescoring import Drift, RowCorrections, StepDrift, corrected_weights, drift_by_step, rescore
 from .rollout import (Batch, Cost, Identity, Minibatches, Plan, Rollout, branch_plan, flow_plan, minibatches, roll_out,
                       tree_plan)
 from .sampling import sample
-from .schedule import Chain, make_chain, preset, sigmas, timestep_weights
-from .steps import branch_step, log_prob, noise, ode_step, step
+from .schedule import Chain, clean_transitions, make_chain, preset, sigmas, timestep_weights
+from .steps import branch_step, log_prob, noise, noised, ode_step, step
+from .sums import policy_gradient, policy_scores, policy_sums
 
 try:
     __version__ = version("tempflow")
@@ -38,11 +43,15 @@ except PackageNotFoundError:  # a source tree
     __version__ = "0"
 
 __all__ = [
-    "Advantages", "BackendMemoryError", "Batch", "Chain", "Cost", "Drift", "GroupError", "GroupStatistics",
-    "Identity", "InvalidValueError", "JointMinibatches", "Minibatches", "Plan", "PolicyStatistics", "Rollout",
-    "ScheduleError", "ShapeError", "TempflowError", "branch_plan", "branch_step", "clipped_loss", "ema_decay",
-    "ema_update", "flow_plan", "group_advantages", "guided", "has_cuda", "joint_advantages", "joint_minibatches", "log_prob",
-    "make_chain", "minibatches", "noise", "ode_step", "policy_loss", "policy_loss_rows", "preset", "rescore",
-    "roll_out", "sample", "sde_step_with_logprob", "sigmas", "statistics_of", "step", "sum_gradients",
-    "teaching_nothing", "timestep_weights", "tree_plan",
+    "AdvantageWeightedMatching", "Advantages", "BackendMemoryError", "Batch", "Chain", "ClippedGRPO",
+    "CombinedAdvantages", "Cost", "DiffusionNFT", "Drift", "DualClippedGRPO", "FlowDPPO", "GRPOGuard", "GroupError",
+    "GroupStatistics", "Identity", "InvalidValueError", "JointMinibatches", "Minibatches", "Objective", "Plan",
+    "PolicyStatistics", "PreferencePairs", "RewardStatistics", "Rollout", "RowCorrections", "RunningAdvantages",
+    "ScheduleError", "SequenceGRPO", "ShapeError", "StepDrift", "TempflowError", "best_and_worst", "branch_plan",
+    "branch_step", "clean_transitions", "clipped_loss", "combined_advantages", "corrected_weights", "drift_by_step",
+    "ema_decay", "ema_update", "flow_plan", "group_advantages", "guided", "has_cuda", "joint_advantages",
+    "joint_minibatches", "log_prob", "make_chain", "minibatches", "noise", "noised", "ode_step", "policy_gradient",
+    "policy_loss", "policy_loss_rows", "policy_scores", "policy_sums", "preset", "rescore", "roll_out", "sample",
+    "sde_step_with_logprob", "sigmas", "statistics_of", "step", "sum_gradients", "teaching_nothing", "timestep_weights",
+    "tree_plan", "trimmed_advantages", "win_rates", "win_rates_of_scores",
 ]

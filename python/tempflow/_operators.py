@@ -26,10 +26,12 @@ has_cuda = torch.version.cuda is not None and _load("tempflow_operators_cuda")
 ops = torch.ops.tempflow
 
 _NUMBERS_OF_A_ROW = 9  # policy_row
+_NUMBERS_OF_SUMS = 8  # row_sums
+_FACTORS = 3  # row_factors
 _NUMBERS_OF_A_SUMMARY = 13  # policy_statistics; the second is the loss
 
 
-def _check(operation, batches, tables=()):
+def _check(operation, batches, tables=(), mask=None):
     """Refuses what the operator refuses: with one meta tensor among its arguments, this is what runs instead of it."""
     first, x = next(iter(batches.items()))
     for name, tensor in batches.items():
@@ -38,6 +40,8 @@ def _check(operation, batches, tables=()):
                              f"{tuple(x.shape)}")
         if tensor is not None and tensor.device != x.device:
             raise BackendMemoryError(f"{operation}: {name} is on {tensor.device}, {first} on {x.device}")
+    if mask is not None and mask.device != x.device:
+        raise BackendMemoryError(f"{operation}: mask is on {mask.device}, {first} on {x.device}")
     for tensor in tables:
         if tensor is not None and tensor.device.type != "cpu" and tensor.device != x.device:
             raise BackendMemoryError(f"{operation}: a table is on {tensor.device}, {first} on {x.device}")
@@ -52,33 +56,34 @@ def _numbers(x, *shape):
 
 
 @torch.library.register_fake("tempflow::fill_noise")
-def _(out, ids, seed, update, antithetic):
+def _(out, ids, seed, update, antithetic, first_element):
     _check("noise", {"out": out}, (ids,))
 
 
 @torch.library.register_fake("tempflow::step")
-def _(x, v, transitions, ids, seed, update, antithetic, scored, reduction, terms):
-    _check("step", {"x": x, "v": v}, (transitions, ids))
+def _(x, v, transitions, ids, seed, update, antithetic, first_element, mask, scored, reduction, terms):
+    _check("step", {"x": x, "v": v}, (transitions, ids), mask)
     return _like(x, x.shape[0]), _numbers(x, x.shape[0] if scored else 0)
 
 
 @torch.library.register_fake("tempflow::ode_step")
-def _(x, v, transitions):
-    _check("ode_step", {"x": x, "v": v}, (transitions,))
+def _(x, v, transitions, mask):
+    _check("ode_step", {"x": x, "v": v}, (transitions,), mask)
     return _like(x, x.shape[0])
 
 
 @torch.library.register_fake("tempflow::branch_step")
-def _(x, v, trunk_transitions, branch_transitions, ids, explorations, seed, update, antithetic, reduction, terms):
-    _check("branch_step", {"x": x, "v": v}, (trunk_transitions, branch_transitions, ids))
+def _(x, v, trunk_transitions, branch_transitions, ids, explorations, seed, update, antithetic, first_element, mask,
+      reduction, terms):
+    _check("branch_step", {"x": x, "v": v}, (trunk_transitions, branch_transitions, ids), mask)
     rows = x.shape[0]
     return (_like(x, 0 if trunk_transitions is None else rows), _like(x, rows * explorations),
             _numbers(x, rows * explorations))
 
 
 @torch.library.register_fake("tempflow::log_prob")
-def _(x, v, y, offsets, transitions, reduction, terms):
-    _check("log_prob", {"x": x, "v": v, "y": y}, (offsets, transitions))
+def _(x, v, y, mask, offsets, transitions, reduction, terms):
+    _check("log_prob", {"x": x, "v": v, "y": y}, (offsets, transitions), mask)
     return _numbers(x, y.shape[0])
 
 
@@ -88,16 +93,47 @@ def _gradient(v):
 
 
 @torch.library.register_fake("tempflow::policy_loss")
-def _(v, x, y, v_ref, offsets, transitions, old_log_probs, advantages, weights, ids, *others):
-    _check("policy_loss", {"x": x, "v": v, "y": y, "v_ref": v_ref},
-           (offsets, transitions, old_log_probs, advantages, weights, ids))
-    return _numbers(v, _NUMBERS_OF_A_SUMMARY)[1], _gradient(v), _numbers(v, old_log_probs.shape[0], _NUMBERS_OF_A_ROW)
+def _(v, x, y, v_ref, v_old, mask, offsets, transitions, old_log_probs, advantages, weights, ids, *others):
+    _check("policy_loss", {"x": x, "v": v, "y": y, "v_ref": v_ref, "v_old": v_old},
+           (offsets, transitions, old_log_probs, advantages, weights, ids), mask)
+    count = (y if y is not None else ids if ids is not None else v).shape[0]
+    return _numbers(v, _NUMBERS_OF_A_SUMMARY)[1], _gradient(v), _numbers(v, count, _NUMBERS_OF_A_ROW)
 
 
 @torch.library.register_fake("tempflow::log_prob_gradient")
-def _(v, x, y, offsets, transitions, factors, reduction, terms):
-    _check("log_prob_gradient", {"x": x, "v": v, "y": y}, (offsets, transitions, factors))
+def _(v, x, y, mask, offsets, transitions, factors, reduction, terms):
+    _check("log_prob_gradient", {"x": x, "v": v, "y": y}, (offsets, transitions, factors), mask)
     return _gradient(v), _numbers(v, y.shape[0], _NUMBERS_OF_A_ROW)
+
+
+@torch.library.register_fake("tempflow::policy_sums")
+def _(v, x, y, v_ref, v_old, mask, offsets, transitions, mixture):
+    _check("policy_sums", {"x": x, "v": v, "y": y, "v_ref": v_ref, "v_old": v_old}, (offsets, transitions), mask)
+    return _numbers(v, y.shape[0], _NUMBERS_OF_SUMS)
+
+
+@torch.library.register_fake("tempflow::policy_scores")
+def _(sums, *others):
+    return _numbers(sums, sums.shape[0], _NUMBERS_OF_A_ROW), _numbers(sums, sums.shape[0], _FACTORS)
+
+
+@torch.library.register_fake("tempflow::policy_gradient")
+def _(v, x, y, v_ref, v_old, mask, offsets, transitions, factors):
+    _check("policy_gradient", {"x": x, "v": v, "y": y, "v_ref": v_ref, "v_old": v_old}, (offsets, transitions, factors), mask)
+    return _gradient(v)
+
+
+@torch.library.register_fake("tempflow::guide")
+def _(conditional, unconditional, scale, channels):
+    _check("guide", {"conditional": conditional, "unconditional": unconditional}, (scale,))
+    return _like(conditional, conditional.shape[0])
+
+
+@torch.library.register_fake("tempflow::guide_gradient")
+def _(gradient, conditional, unconditional, scale, channels, of_conditional, of_unconditional):
+    _check("guide_gradient", {"gradient": gradient, "conditional": conditional, "unconditional": unconditional}, (scale,))
+    rows = gradient.shape[0]
+    return _like(gradient, rows * of_conditional), _like(gradient, rows * of_unconditional)
 
 
 @torch.library.register_fake("tempflow::clipped_surrogate")
@@ -130,7 +166,8 @@ def _once(backward):
 
     def call(ctx, *upstream):
         if torch.is_grad_enabled():
-            raise InvalidValueError("tempflow: create_graph=True; policy_loss, log_prob and clipped_loss are differentiable once")
+            raise InvalidValueError("tempflow: create_graph=True; policy_loss, log_prob, clipped_loss and guided are differentiable "
+                                    "once")
         return backward(ctx, *upstream)
 
     return call
@@ -140,7 +177,7 @@ def _save_gradient(ctx, inputs, output):
     ctx.save_for_backward(output[1])
     ctx.mark_non_differentiable(output[1], output[2])
     ctx.set_materialize_grads(False)  # zeros as large as the gradient, that nothing reads
-    ctx.dtype = inputs[0].dtype
+    ctx.dtype, ctx.inputs = inputs[0].dtype, len(inputs)
 
 
 def _is_one(upstream) -> bool:
@@ -167,10 +204,10 @@ def _scaled(gradient, upstream, dtype):
 @_once
 def _hand_gradient(ctx, upstream, *_):
     if upstream is None:
-        return (None,) * 22
+        return (None,) * ctx.inputs
     (gradient,) = ctx.saved_tensors
     gradient = gradient.to(ctx.dtype) if _is_one(upstream) else _scaled(gradient, upstream, ctx.dtype)
-    return (gradient,) + (None,) * 21
+    return (gradient,) + (None,) * (ctx.inputs - 1)
 
 
 torch.library.register_autograd("tempflow::policy_loss", _hand_gradient, setup_context=_save_gradient)
@@ -200,17 +237,17 @@ def _save_row_factors(ctx, inputs, output):
 
 @_once
 def _gradient_of_log_prob(ctx, upstream):
-    x, v, y, offsets, transitions = ctx.saved_tensors
+    x, v, y, mask, offsets, transitions = ctx.saved_tensors
     factors = upstream.to(torch.float64).contiguous()
     known = factors.isfinite()
-    gradient, rows = ops.log_prob_gradient(v.detach(), x, y, offsets, transitions, factors.where(known, 0.0), ctx.reduction,
+    gradient, rows = ops.log_prob_gradient(v.detach(), x, y, mask, offsets, transitions, factors.where(known, 0.0), ctx.reduction,
                                            ctx.terms)
     # The operator leaves out rows that are not finite; autograd has to show them, to a loss scaler for one.
     lost = ~(known & rows[:, 0].isfinite())
     if offsets is not None:
         lost = F.pad(lost.cumsum(0), (1, 0))[offsets.to(lost.device)].diff() > 0
     gradient = gradient.masked_fill(lost.reshape(-1, *[1] * (v.dim() - 1)), float("nan"))
-    return None, gradient.to(v.dtype), None, None, None, None, None
+    return None, gradient.to(v.dtype), None, None, None, None, None, None
 
 
 torch.library.register_autograd("tempflow::log_prob", _gradient_of_log_prob, setup_context=_save_row_factors)
@@ -228,3 +265,21 @@ def _slopes(ctx, upstream, _):
 
 
 torch.library.register_autograd("tempflow::clipped_surrogate", _slopes, setup_context=_save_slopes)
+
+
+def _save_predictions(ctx, inputs, output):
+    conditional, unconditional, scale, ctx.channels = inputs
+    ctx.save_for_backward(scale, *((conditional, unconditional) if ctx.channels else ()))
+
+
+@_once
+def _gradient_of_guidance(ctx, upstream):
+    scale, *predictions = ctx.saved_tensors
+    conditional, unconditional = predictions or (None, None)
+    of_conditional, of_unconditional = ctx.needs_input_grad[:2]
+    first, second = ops.guide_gradient(upstream, conditional, unconditional, scale, ctx.channels, of_conditional,
+                                       of_unconditional)
+    return first if of_conditional else None, second if of_unconditional else None, None, None
+
+
+torch.library.register_autograd("tempflow::guide", _gradient_of_guidance, setup_context=_save_predictions)

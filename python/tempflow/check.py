@@ -34,7 +34,7 @@ def self_test(device: str = "cpu") -> list[str]:
     if rows[:, 1].abs().max() != 0:
         problems.append("on policy the log-ratio is not 0")
     factors = torch.tensor([-1.0, 1.0, -0.5]).double() / 3
-    gradient, _ = ops.log_prob_gradient(v, x, y, None, chain[1], factors, "mean", "all")
+    gradient, _ = ops.log_prob_gradient(v, x, y, None, None, chain[1], factors, "mean", "all")
     if not torch.allclose(velocity.grad, gradient, rtol=1e-5):
         problems.append("the loss's gradient is not that of its log-probs")
     return problems

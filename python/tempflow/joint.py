@@ -21,8 +21,8 @@ from itertools import chain
 import torch
 import torch.distributed as dist
 
+from .advantages import Advantages, _numbers, group_advantages
 from .errors import InvalidValueError
-from .loss import Advantages, _numbers, group_advantages
 from .rollout import Batch, Minibatches, Rollout
 
 

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from . import steps as _steps
 from ._operators import ops
+from .advantages import Advantages, Numbers, _numbers
 from .errors import InvalidValueError, ShapeError, typed
-from .loss import Advantages, Numbers, _numbers
 from .schedule import Chain
 from .steps import Key, _whole
 
@@ -79,10 +79,12 @@ def branch_plan(chain: Chain, *, seeds_per_prompt: int = 4, explorations: int = 
 
 @typed
 def flow_plan(chain: Chain, *, samples_per_prompt: int = 24, trained_steps: Sequence[int] = (), shared_noise: bool = False,
-              antithetic: bool = False, first_seed: int = 0, redraw: bool = False) -> Plan:
+              solver: str = "one_step", antithetic: bool = False, first_seed: int = 0, redraw: bool = False) -> Plan:
     """Flow-GRPO: every stochastic step draws noise, one reward credits all of them. On a chain with a window of stochastic
-    steps MixGRPO's; with shared noise DanceGRPO's."""
-    nodes, moves = ops.flow_forest(chain.table, samples_per_prompt, list(trained_steps), shared_noise, antithetic,
+    steps MixGRPO's; with shared noise DanceGRPO's.
+
+    solver: of the deterministic steps, one_step (Euler) or dpm_solver_2m (MixGRPO-Flash)."""
+    nodes, moves = ops.flow_forest(chain.table, samples_per_prompt, list(trained_steps), shared_noise, solver, antithetic,
                                    first_seed, redraw)
     return Plan(chain, nodes, moves, antithetic, redraw)
 

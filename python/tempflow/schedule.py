@@ -3,6 +3,7 @@
 """Sigma grids and chains."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -86,12 +87,24 @@ def make_chain(sigmas, dynamics: str = "flow_sde", noise_level: float | None = N
 
 
 @typed
-def timestep_weights(chain: Chain, trained_steps: list[int], *, over_all_steps: bool = False) -> torch.Tensor:
-    """TempFlow-GRPO's weights, proportional to each step's noise, with mean 1 over the trained steps (or all): (T).
+def clean_transitions(sigmas) -> torch.Tensor:
+    """The transitions from noise levels (B), each in (0, 1], to the data, without noise: (B, 7). With y = x0 they are those of
+    objectives that train on finished samples: DiffusionNFT, AdvantageWeightedMatching, PreferencePairs."""
+    return ops.clean_transitions(torch.as_tensor(sigmas, dtype=torch.float64, device="cpu").detach().contiguous())
 
-    Source: TempFlow-GRPO, arXiv 2508.04324, eqs. 7 and 8.
+
+@typed
+def timestep_weights(chain: Chain, trained_steps: Sequence[int], form: str = "noise", *, over: str | None = None) -> torch.Tensor:
+    """How much each step's loss counts: (T).
+
+    form: noise, proportional to std (TempFlow-GRPO, arXiv 2508.04324, eqs. 7 and 8); flat_gradient, to std / |beta|, which
+    gives the gradient one size at every step (Flash-GRPO, arXiv 2605.15980); guard, 1 / dt, for GRPOGuard, or
+    guard_langevin (GRPO-Guard, arXiv 2510.22319). over: what they have mean 1 over, trained_steps, all_steps or none of
+    these; None: as published, trained_steps, and none for guard.
     """
-    return ops.timestep_weights(chain.table, list(trained_steps), over_all_steps)
+    if over is None:
+        over = "none" if form.startswith("guard") else "trained_steps"
+    return ops.timestep_weights(chain.table, list(trained_steps), form, over)
 
 
 @typed

@@ -45,6 +45,11 @@ forest plan_of(const std::string& name) {
     const index_t steps[] = {2, 3, 4};
     return flow_plan{.samples_per_prompt = 4, .shared_noise = true}.on(make_chain(grid, flow_sde{}, steps));
   }
+  if (name == "window_2m") {
+    const index_t steps[] = {2, 3};
+    return flow_plan{.samples_per_prompt = 4, .solver = ode_solver::dpm_solver_2m}.on(
+        make_chain(grid, flow_sde{}, steps));
+  }
   if (name == "tree")
     return tree_plan{.children = 2, .split_steps = {0, 3}}.on(make_chain(grid, dance_sde{}));
   throw value_error("engine: no plan " + name);

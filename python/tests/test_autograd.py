@@ -9,6 +9,7 @@ from conftest import ids_of
 import tempflow
 
 SHAPE = (2, 5)
+WIDE = tempflow.ClippedGRPO(clip=0.5)
 
 
 @pytest.fixture
@@ -20,12 +21,13 @@ def given(chain):
 
 
 def losses(x, y, t, old, advantages):
-    return {"policy_loss": lambda v: tempflow.policy_loss_rows(v, x, y, t, old, advantages, clip=0.5)[0],
+    return {"policy_loss": lambda v: tempflow.policy_loss_rows(v, x, y, t, old, advantages, WIDE)[0],
             "log_prob": lambda v: tempflow.log_prob(x, v, y, t).sum(),
+            "guided": lambda v: tempflow.guided(v, x, 4.0, preserve_norm=True).square().sum(),
             "clipped_loss": lambda v: tempflow.clipped_loss((v - x).flatten(1).mean(1), old.float() * 0, advantages, 5.0)}
 
 
-@pytest.mark.parametrize("name", ["policy_loss", "log_prob", "clipped_loss"])
+@pytest.mark.parametrize("name", ["policy_loss", "log_prob", "clipped_loss", "guided"])
 def test_a_gradient_that_is_differentiated_raises(given, name):
     x, v, y, *others = given
     loss_of = losses(x, y, *others)[name]
@@ -44,7 +46,7 @@ def test_the_factor_of_a_gradient_is_not_rounded_to_16_bits(given, velocities):
     gradients = []
     for factor in (1.0, 1 / 3):
         leaf = v.to(velocities, copy=True).requires_grad_()
-        (tempflow.policy_loss_rows(leaf, x, y, t, old, advantages, clip=0.5)[0] * factor).backward()
+        (tempflow.policy_loss_rows(leaf, x, y, t, old, advantages, WIDE)[0] * factor).backward()
         gradients.append(leaf.grad.double())
     whole, third = gradients
     unit = {torch.float32: 2**-24, torch.bfloat16: 2**-9, torch.float16: 2**-11}[velocities]
@@ -65,7 +67,7 @@ def test_offsets_that_change_after_the_forward_pass_are_noticed(given):
 def test_gradients_of_several_losses_at_once(given):
     x, v, y, t, old, advantages = given
     leaf = v.clone().requires_grad_()
-    loss, _ = tempflow.policy_loss_rows(leaf, x, y, t, old, advantages, clip=0.5)
+    loss, _ = tempflow.policy_loss_rows(leaf, x, y, t, old, advantages, WIDE)
     factors = torch.tensor([1.0, 2.0, -0.5]).double()
     many, = torch.autograd.grad(loss, leaf, factors, is_grads_batched=True, retain_graph=True)
     one, = torch.autograd.grad(loss, leaf)

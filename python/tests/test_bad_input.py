@@ -61,12 +61,12 @@ def test_rows_of_another_shape_are_refused_though_they_have_as_many_elements(giv
         """Each operator, with what it takes of these."""
         key = (0, 0, False)
         return {
-            "step": ((x, v), lambda: ops.step(x, v, t, ids, *key, True, "mean", "all")),
-            "ode_step": ((x, v), lambda: ops.ode_step(x, v, t)),
-            "branch_step": ((x, v), lambda: ops.branch_step(x, v, t, t, ids, 2, *key, "mean", "all")),
-            "log_prob": ((x, v, y), lambda: ops.log_prob(x, v, y, None, t, "mean", "all")),
-            "log_prob_gradient": ((x, v, y), lambda: ops.log_prob_gradient(v, x, y, None, t, ones, "mean", "all")),
-            "policy_loss": ((x, v, y, v_ref), lambda: tempflow.policy_loss_rows(v, x, y, t, old, ones, v_ref=v_ref, kl_beta=0.1)),
+            "step": ((x, v), lambda: ops.step(x, v, t, ids, *key, 0, None, True, "mean", "all")),
+            "ode_step": ((x, v), lambda: ops.ode_step(x, v, t, None)),
+            "branch_step": ((x, v), lambda: ops.branch_step(x, v, t, t, ids, 2, *key, 0, None, "mean", "all")),
+            "log_prob": ((x, v, y), lambda: ops.log_prob(x, v, y, None, None, t, "mean", "all")),
+            "log_prob_gradient": ((x, v, y), lambda: ops.log_prob_gradient(v, x, y, None, None, t, ones, "mean", "all")),
+            "policy_loss": ((x, v, y, v_ref), lambda: tempflow.policy_loss_rows(v, x, y, t, old, ones, v_ref=v_ref)),
         }
     names = ("x", "v", "y", "v_ref")
     good = (x, v, y, v)
@@ -117,16 +117,16 @@ def test_offsets_and_counts_of_the_loss(given):
     with pytest.raises(tempflow.ShapeError, match="advantages has 2 entries"):
         tempflow.policy_loss_rows(v, x, y, chain[2], old, ones[:2])
     with pytest.raises(tempflow.ShapeError, match="v_ref"):
-        tempflow.policy_loss_rows(v, x, y, chain[2], old, ones, kl_beta=0.1)
+        tempflow.policy_loss_rows(v, x, y, chain[2], old, ones, tempflow.ClippedGRPO(kl_beta=0.1))
     with pytest.raises(tempflow.InvalidValueError, match="advantages"):
         tempflow.policy_loss_rows(v, x, y, chain[2], old, ones * float("nan"))
     with pytest.raises(tempflow.InvalidValueError, match=r"weights\[2\] = -0.5, must not be negative"):
         tempflow.policy_loss_rows(v, x, y, chain[2], old, ones, weights=torch.tensor([1, 0, -0.5]))
     for clip in ((0.1,), [0.1, 0.2, 0.3]):
         with pytest.raises(tempflow.InvalidValueError, match="clip"):
-            tempflow.policy_loss_rows(v, x, y, chain[2], old, ones, clip=clip)
-    once = tempflow.policy_loss_rows(v, x, y, chain[2], old, ones, clip=(0.1, 0.2), weights=0.5)
-    same = tempflow.policy_loss_rows(v, x, y, chain[2], old, ones, clip=[0.1, 0.2], weights=torch.tensor(0.5))
+            tempflow.policy_loss_rows(v, x, y, chain[2], old, ones, tempflow.ClippedGRPO(clip=clip))
+    once = tempflow.policy_loss_rows(v, x, y, chain[2], old, ones, tempflow.ClippedGRPO(clip=(0.1, 0.2)), weights=0.5)
+    same = tempflow.policy_loss_rows(v, x, y, chain[2], old, ones, tempflow.ClippedGRPO(clip=[0.1, 0.2]), weights=torch.tensor(0.5))
     assert torch.equal(once[0], same[0])
     bad = v.clone()
     bad[1, 0, 0] = float("nan")
@@ -191,6 +191,24 @@ def test_averages_and_weights_are_alike():
         tempflow.ema_update([average.flatten()[:4]], [average.flatten()[2:]], 0.5)
     with pytest.raises(tempflow.InvalidValueError, match="average is int64, expected float32, float64"):
         tempflow.ema_update([torch.zeros(3, dtype=torch.int64)], [torch.ones(3)], 0.5)
+
+
+def test_guidance_of_what_does_not_fit():
+    c, u = torch.ones(2, 3, 4), torch.zeros(2, 3, 4)
+    with pytest.raises(tempflow.ShapeError, match=r"guided: conditional is \(2, 3, 4\), unconditional \(1, 3, 4\)"):
+        tempflow.guided(c, u[:1], 4.0)
+    with pytest.raises(tempflow.ShapeError, match=r"scale is \(3,\), expected one number, or one for each row of \(2, 3, 4\)"):
+        tempflow.guided(c, u, torch.ones(3))
+    with pytest.raises(tempflow.InvalidValueError, match=r"guide: scale\[1\] = inf"):
+        tempflow.guided(c, u, torch.tensor([1.0, float("inf")]))
+    with pytest.raises(tempflow.InvalidValueError, match="scale requires grad"):
+        tempflow.guided(c, u, torch.tensor(2.0, requires_grad=True))
+    with pytest.raises(tempflow.InvalidValueError, match="guide: conditional is int64, expected float32, float64"):
+        tempflow.guided(c.long(), u.long(), 4.0)
+    with pytest.raises(RuntimeError, match="ShapeError: guide: 12 elements per row are no tokens of 5 channels"):
+        ops.guide(c, u, torch.ones(1, dtype=torch.float64), 5)
+    with pytest.raises(RuntimeError, match="ShapeError: guide_gradient: conditional is 0 x 0, expected 2 x 12"):
+        ops.guide_gradient(c, None, None, torch.ones(1, dtype=torch.float64), 4, True, True)
 
 
 def test_messages_name_what_they_are_about(given):

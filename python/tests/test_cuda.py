@@ -2,9 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Operators on CUDA tensors: the CPU's bits, torch's streams, graphs and memory."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from conftest import STORAGE, ids_of
+from test_objectives import OBJECTIVES, problem
 
 import tempflow
 from tempflow._operators import has_cuda, ops
@@ -47,6 +50,28 @@ def test_steps_have_the_bits_of_the_cpu(states, velocities):
     assert torch.equal(tempflow.ode_step(x.cuda(), v.cuda(), chain[4]).cpu(), tempflow.ode_step(x, v, chain[4]))
 
 
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=repr)
+@pytest.mark.parametrize("mask", [None, "shared", "of states"])
+def test_objectives_and_two_calls_are_those_of_the_cpu(chain, objective, mask):
+    on_cpu = problem(objective, chain, dtype=torch.float32, siblings=2, mask=mask)
+    on_gpu = replace(on_cpu, **{name: None if tensor is None else tensor.cuda() for name, tensor in (
+        (name, getattr(on_cpu, name)) for name in ("x", "y", "v", "v_old", "v_ref", "mask"))})
+    results = []
+    for of in (on_cpu, on_gpu):
+        leaf = of.v.clone().requires_grad_()
+        loss, rows = of.loss(leaf, objective)
+        loss.backward()
+        given = {"offsets": of.offsets, "mask": of.mask, "v_ref": of.v_ref, "v_old": of.v_old}
+        sums = tempflow.policy_sums(of.v, of.x, of.y, of.transitions, mixture=getattr(objective, "mixture", 0.0), **given)
+        _, factors = tempflow.policy_scores(sums, of.transitions, of.old, of.advantages, objective, weights=of.weights,
+                                            offsets=of.offsets, terms=of.terms)
+        gradient = tempflow.policy_gradient(of.v, of.x, of.y, of.transitions, factors, **given)
+        assert (gradient - leaf.grad).abs().max() <= 1e-6 * leaf.grad.abs().max()
+        results.append((loss.detach(), rows, sums, leaf.grad))
+    for ours, theirs in zip(results[1], results[0]):
+        assert ours.is_cuda and (ours.cpu() - theirs).abs().max() <= 1e-5 * (1 + theirs.abs().max())
+
+
 @pytest.mark.parametrize("states, velocities", STORAGE)
 @pytest.mark.parametrize("siblings", [1, 4])
 @pytest.mark.parametrize("kl_beta", [0.0, 0.4])
@@ -54,7 +79,7 @@ def test_the_loss_is_that_of_the_cpu(states, velocities, siblings, kl_beta):
     chain, _, x, v, y, v_ref, old = batch(states, velocities, siblings=siblings)
     count = 6 * siblings
     arguments = {"advantages": torch.linspace(-7, 7, count).double(), "weights": torch.linspace(0.5, 1.5, count).double(),
-                 "kl_beta": kl_beta, "clip": 1e-3, "offsets": torch.arange(0, count + 1, siblings) if siblings > 1 else None}
+                 "objective": tempflow.ClippedGRPO(clip=1e-3, kl_beta=kl_beta), "offsets": torch.arange(0, count + 1, siblings) if siblings > 1 else None}
     results = []
     for device in ("cpu", "cuda"):
         leaf = v.detach().to(device, copy=True).requires_grad_()
@@ -148,7 +173,8 @@ def test_a_training_step_is_captured_and_replayed():
 
     def training_step(leaf):
         z, _ = tempflow.step(x, leaf.detach(), chain[2], ids, (5, 0))
-        loss, _ = tempflow.policy_loss_rows(leaf, x, y, chain[2], old, advantages, weights=weights, offsets=offsets, clip=0.5)
+        loss, _ = tempflow.policy_loss_rows(leaf, x, y, chain[2], old, advantages, tempflow.ClippedGRPO(clip=0.5),
+                                            weights=weights, offsets=offsets)
         (gradient,) = torch.autograd.grad(loss, leaf)
         return z, loss, gradient
 
@@ -189,9 +215,10 @@ def test_many_calls_do_not_grow():
 def test_opcheck_and_compile():
     chain, ids, x, v, y, _, old = batch()
     x, v, y = x.cuda(), v.cuda().requires_grad_(), y.cuda()
-    torch.library.opcheck(ops.step, (x, v.detach(), chain[2], ids, 5, 0, False, True, "mean", "all"))
-    torch.library.opcheck(ops.log_prob, (x, v, y, None, chain[2], "mean", "all"))
+    torch.library.opcheck(ops.step, (x, v.detach(), chain[2], ids, 5, 0, False, 0, None, True, "mean", "all"))
+    torch.library.opcheck(ops.log_prob, (x, v, y, None, None, chain[2], "mean", "all"))
     ones = torch.ones(6).double()
+    torch.library.opcheck(ops.guide, (v, x, ones.cuda(), 31))
     torch.library.opcheck(ops.policy_loss, (v, x, y, None, None, chain[2], old, ones, ones, None, 0, 0, False, 1e-4, 1e-4, 5.0,
                                             0.0, "transition_variance", "mean", "all", 0, False))
 
@@ -209,6 +236,21 @@ def test_an_average_of_weights_is_that_of_the_cpu():
     tempflow.ema_update([average], [weights], 0.9)
     tempflow.ema_update([on_gpu], [weights.cuda()], 0.9)
     assert torch.equal(on_gpu.cpu(), average)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_guidance_and_its_gradient_have_the_bits_of_the_cpu(dtype):
+    c, u, g = (torch.randn(3, 50, 64).to(dtype) for _ in range(3))
+    scales = torch.tensor([4.0, 0.5, -1.0])
+    for preserve_norm in (False, True):
+        on_cpu, on_gpu = ([t.to(device, copy=True).requires_grad_() for t in (c, u)] for device in ("cpu", "cuda"))
+        expected = tempflow.guided(*on_cpu, scales, preserve_norm=preserve_norm)
+        expected.backward(g)
+        for scale in (scales, scales.cuda()):
+            v = tempflow.guided(*on_gpu, scale, preserve_norm=preserve_norm)
+            gradients = torch.autograd.grad(v, on_gpu, g.cuda())
+            assert torch.equal(v.cpu(), expected)
+            assert all(torch.equal(found.cpu(), true.grad) for found, true in zip(gradients, on_cpu))
 
 
 def test_tensors_of_two_devices_are_refused():

@@ -70,20 +70,26 @@ def test_the_default_device_does_not_matter(redraw):
 def test_tensors_on_two_devices_are_refused(chain):
     ids, t = ids_of(3, 2), chain[2].clone()
     x, v, ones = torch.randn(3, 4), torch.randn(3, 4), torch.ones(3, dtype=torch.float64)
-    key, offsets = (0, 0, False), torch.arange(4)
+    key, offsets, mask = (0, 0, False), torch.arange(4), torch.ones(4, dtype=torch.bool)
     calls = {
-        "fill_noise": ((ids,), lambda ids: ops.fill_noise(x, ids, *key)),
-        "step": ((x, v, t, ids), lambda x, v, t, ids: ops.step(x, v, t, ids, *key, True, "mean", "all")),
-        "ode_step": ((x, v, t), ops.ode_step),
-        "branch_step": ((x, v, t, t, ids), lambda *tensors: ops.branch_step(*tensors, 2, *key, "mean", "all")),
-        "log_prob": ((x, v, x, offsets, t), lambda *tensors: ops.log_prob(*tensors, "mean", "all")),
-        "log_prob_gradient": ((v, x, x, offsets, t, ones), lambda *tensors: ops.log_prob_gradient(*tensors, "mean", "all")),
-        "policy_loss": ((v, x, None, v, offsets, t, ones, ones, ones, ids), lambda *tensors: ops.policy_loss(
-            *tensors, *key, 0.1, 0.1, 5.0, 0.1, "transition_variance", "mean", "all", 0, False)),
+        "fill_noise": ((ids,), lambda ids: ops.fill_noise(x, ids, *key, 0)),
+        "step": ((x, v, t, ids, mask), lambda x, v, t, ids, mask: ops.step(x, v, t, ids, *key, 0, mask, True, "mean", "all")),
+        "ode_step": ((x, v, t), lambda *tensors: ops.ode_step(*tensors, None)),
+        "branch_step": ((x, v, t, t, ids), lambda *tensors: ops.branch_step(*tensors, 2, *key, 0, None, "mean", "all")),
+        "log_prob": ((x, v, x, mask, offsets, t), lambda *tensors: ops.log_prob(*tensors, "mean", "all")),
+        "log_prob_gradient": ((v, x, x, None, offsets, t, ones), lambda *tensors: ops.log_prob_gradient(*tensors, "mean", "all")),
+        "policy_loss": ((v, x, None, v, v, None, offsets, t, ones, ones, ones, ids), lambda *tensors: ops.policy_loss(
+            *tensors, *key, *tempflow.ClippedGRPO(kl_beta=0.1).parameters(), "mean", "all", 0, False)),
+        "policy_loss of means": ((v, x, x, v, v, mask, offsets, t, ones, ones, ones, None), lambda *tensors: ops.policy_loss(
+            *tensors, *key, *tempflow.GRPOGuard().parameters(), "mean", "all", 0, False)),
+        "policy_sums": ((v, x, x, v, v, mask, offsets, t), lambda *tensors: ops.policy_sums(*tensors, 0.0)),
+        "policy_gradient": ((v, x, x, v, v, mask, offsets, t, torch.ones(3, 3).double()), ops.policy_gradient),
         "clipped_surrogate": ((ones, ones, ones, ones), lambda *tensors: ops.clipped_surrogate(*tensors, 0.1, 0.1, 5.0)),
         "group_advantages": ((ones, offsets[:3] // 2), lambda *tensors: ops.group_advantages(
-            *tensors, "none", "population", 1e-4, "add", "refuse", 0)),
+            *tensors, "none", "population", 1e-4, "add", "refuse", "group_mean", 0.0, 0, None)),
         "ema_update": ((x, v), lambda *tensors: ops.ema_update(*tensors, 0.5)),
+        "guide": ((x, v, ones), lambda *tensors: ops.guide(*tensors, 2)),
+        "guide_gradient": ((v, x, v, ones), lambda *tensors: ops.guide_gradient(*tensors, 2, True, True)),
     }
     for name, (tensors, call) in calls.items():
         call(*tensors)

@@ -68,7 +68,8 @@ def test_loss_and_gradient_are_those_of_the_formulas(chain, states, velocities, 
     transitions = chain[2].expand(rows, 7).contiguous()
     v.requires_grad_()
     loss, rows_of_loss = tempflow.policy_loss_rows(v, x, y, transitions, old, advantages, weights=weights,
-                                                   v_ref=v_ref if kl_beta else None, kl_beta=kl_beta, clip=1e-4)
+                                                   objective=tempflow.ClippedGRPO(clip=1e-4, kl_beta=kl_beta),
+                                                   v_ref=v_ref if kl_beta else None)
     exact = v.detach().double().requires_grad_()
     expected = loss_of(x, exact, y, v_ref if kl_beta else None, transitions, old, advantages, weights, 1e-4, kl_beta)
     expected.backward()
@@ -107,8 +108,8 @@ def test_log_prob_is_differentiable_in_v(chain):
     old = tempflow.log_prob(x, v.detach(), y, chain[2]) + 0.02
 
     def loss(v):
-        return tempflow.policy_loss_rows(v, x, y, chain[2], old, torch.tensor([2.0, -1.0]).double(), clip=0.5,
-                                         v_ref=x, kl_beta=0.3)[0]
+        return tempflow.policy_loss_rows(v, x, y, chain[2], old, torch.tensor([2.0, -1.0]).double(),
+                                         tempflow.ClippedGRPO(clip=0.5, kl_beta=0.3), v_ref=x)[0]
     assert torch.autograd.gradcheck(loss, v)
 
 
@@ -116,8 +117,8 @@ def test_the_upstream_gradient_scales(chain):
     x, v, y, _, old = batch(4, torch.float32, torch.float32, chain)
     advantages = torch.tensor([1.0, -1.0, 2.0, 0.5]).double()
     plain, scaled = v.clone().requires_grad_(), v.clone().requires_grad_()
-    tempflow.policy_loss_rows(plain, x, y, chain[2], old, advantages, clip=0.2)[0].backward()
-    loss = tempflow.policy_loss_rows(scaled, x, y, chain[2], old, advantages, clip=0.2)[0]
+    tempflow.policy_loss_rows(plain, x, y, chain[2], old, advantages, tempflow.ClippedGRPO(clip=0.2))[0].backward()
+    loss = tempflow.policy_loss_rows(scaled, x, y, chain[2], old, advantages, tempflow.ClippedGRPO(clip=0.2))[0]
     (loss * 8).backward(retain_graph=True)
     assert torch.equal(scaled.grad, plain.grad * 8)
     loss.backward()  # the graph was retained
@@ -162,14 +163,60 @@ def test_group_advantages_ema_and_drawn_again(chain):
     assert torch.allclose(stored.grad, drawn.grad, rtol=1e-3, atol=1e-6)
 
 
+def guided_by_torch(c, u, scale, preserve_norm):
+    """The text of diffusers' QwenImagePipeline, and before it that of every pipeline."""
+    v = u + scale * (c - u)
+    return v * (c.norm(dim=-1, keepdim=True) / v.norm(dim=-1, keepdim=True)) if preserve_norm else v
+
+
+@pytest.mark.parametrize("dtype, bound", [(torch.float64, 1e-14), (torch.float32, 2e-6), (torch.bfloat16, 2**-8),
+                                          (torch.float16, 2**-10)])
+@pytest.mark.parametrize("preserve_norm", [False, True])
+def test_guidance_and_its_gradient_are_those_of_torch(dtype, bound, preserve_norm):
+    c, u, g = (torch.randn(3, 70, 64, generator=torch.Generator().manual_seed(k)).to(dtype) for k in range(3))
+    for scale in (4.5, torch.tensor([4.0, 0.5, -1.0])):
+        ours, exact = ([t.to(kind, copy=True).requires_grad_() for t in (c, u)] for kind in (dtype, torch.float64))
+        v = tempflow.guided(*ours, scale, preserve_norm=preserve_norm)
+        factor = scale if isinstance(scale, float) else scale.double().reshape(3, 1, 1)
+        expected = guided_by_torch(*exact, factor, preserve_norm)
+        assert v.dtype == dtype and (v.double() - expected).abs().max() <= bound * expected.abs().max()
+        v.backward(g)
+        expected.backward(g.double())
+        for found, true in zip(ours, exact):
+            assert found.grad.dtype == dtype and (found.grad.double() - true.grad).abs().max() <= bound * true.grad.abs().max()
+
+
 def test_guidance():
     c, u = (torch.randn(2, 5, 8, dtype=torch.float64, requires_grad=True) for _ in range(2))
     assert torch.allclose(tempflow.guided(c, u, 4.0), 4 * c - 3 * u)
     kept = tempflow.guided(c, u, 4.0, preserve_norm=True)
     assert torch.allclose(kept.norm(dim=-1), c.norm(dim=-1)) and torch.equal(tempflow.guided(c, u, 1.0), u + (c - u))
-    assert torch.autograd.gradcheck(lambda c, u: tempflow.guided(c, u, 2.0, preserve_norm=True), (c, u))
+    for preserve_norm in (False, True):
+        for scale in (2.0, torch.tensor([2.0, 0.25])):
+            assert torch.autograd.gradcheck(lambda c, u: tempflow.guided(c, u, scale, preserve_norm=preserve_norm), (c, u))
+        held = torch.autograd.grad(tempflow.guided(c, u.detach(), 2.0, preserve_norm=preserve_norm).square().sum(), c)[0]
+        both = torch.autograd.grad(tempflow.guided(c, u, 2.0, preserve_norm=preserve_norm).square().sum(), (c, u))
+        assert torch.equal(held, both[0])
+        flat = tempflow.guided(c[0, 0], u[0, 0], 2.0, preserve_norm=preserve_norm)
+        assert torch.equal(flat, tempflow.guided(c, u, 2.0, preserve_norm=preserve_norm)[0, 0])
+        apart = c.detach().transpose(0, 1).contiguous().transpose(0, 1)
+        assert torch.equal(tempflow.guided(apart, u, 2.0, preserve_norm=preserve_norm),
+                           tempflow.guided(c, u, 2.0, preserve_norm=preserve_norm))
+    mixed = tempflow.guided(c.float(), u, 4.0)
+    assert mixed.dtype == torch.float64
     with pytest.raises(tempflow.ShapeError):
         tempflow.guided(c, u[:1], 4.0)
+
+
+def test_guidance_of_zeros_is_zero():
+    c, u = torch.randn(2, 3, 8), torch.randn(2, 3, 8)
+    c[0, 0], u[1, 1] = 0, 2 * c[1, 1]  # |c| = 0; |2 c - u| = 0
+    c.requires_grad_(), u.requires_grad_()
+    v = tempflow.guided(c, u, 2.0, preserve_norm=True)
+    v.sum().backward()
+    for result in (v, c.grad, u.grad):
+        assert result.isfinite().all() and (result[0, 0] == 0).all() and (result[1, 1] == 0).all()
+        assert (result[0, 1] != 0).all()
 
 
 def arguments(chain):
@@ -178,24 +225,28 @@ def arguments(chain):
     t = chain[2].clone()
     v_grad = v.clone().requires_grad_()
     numbers = torch.tensor([1.0, -1.0, 2.0, 0.5]).double()
-    loss = (v_grad, x, y, v_ref, None, t, old, numbers, numbers.abs(), None, 0, 0, False, 0.1, 0.1, 5.0, 0.1,
-            "transition_variance", "mean", "all", 0, False)
+    mask = torch.arange(x[0].numel()).reshape(SHAPE) % 3 != 0
+    loss = (v_grad, x, y, v_ref, None, mask, None, t, old, numbers, numbers.abs(), None, 0, 0, False,
+            *tempflow.ClippedGRPO(clip=0.1, kl_beta=0.1).parameters(), "mean", "all", 0, False)
     return {
-        "fill_noise": (torch.empty_like(x), ids, 5, 0, False),
-        "step": (x, v, t, ids, *key, False, True, "mean", "all"),
-        "ode_step": (x, v, t),
-        "branch_step": (x, v, t, t, ids, 3, *key, False, "mean", "all"),
-        "log_prob": (x, v_grad, y, None, t, "mean", "all"),
-        "log_prob_gradient": (v, x, y, None, t, numbers, "mean", "all"),
+        "fill_noise": (torch.empty_like(x), ids, 5, 0, False, 4),
+        "step": (x, v, t, ids, *key, False, 0, mask, True, "mean", "all"),
+        "ode_step": (x, v, t, None),
+        "branch_step": (x, v, t, t, ids, 3, *key, False, 0, None, "mean", "all"),
+        "log_prob": (x, v_grad, y, mask, None, t, "mean", "all"),
+        "log_prob_gradient": (v, x, y, mask, None, t, numbers, "mean", "all"),
         "policy_loss": loss,
         "policy_statistics": (torch.rand(4, 9).double(), 0.1, 4.0),
         "clipped_surrogate": (numbers.clone().requires_grad_(), numbers, numbers, numbers.abs(), 0.1, 0.1, 5.0),
         "ema_update": (torch.rand(5), torch.rand(5), 0.5),
+        "guide": (v_grad, x.clone().requires_grad_(), numbers, 7),
+        "guide_gradient": (y, v, x, numbers, 7, True, False),
     }
 
 
 @pytest.mark.parametrize("name", ["fill_noise", "step", "ode_step", "branch_step", "log_prob", "log_prob_gradient",
-                                  "policy_loss", "policy_statistics", "clipped_surrogate", "ema_update"])
+                                  "policy_loss", "policy_statistics", "clipped_surrogate", "ema_update", "guide",
+                                  "guide_gradient"])
 def test_opcheck(chain, name):
     torch.library.opcheck(getattr(ops, name).default, arguments(chain)[name])
 
@@ -212,7 +263,8 @@ def test_a_training_step_compiles_and_exports_whole(chain):
             self.layer = torch.nn.Linear(x.shape[1], x.shape[1])
 
         def forward(self, x, y, old, advantages, t):
-            return tempflow.policy_loss_rows(self.layer(x), x, y, t, old, advantages, clip=0.2)[0]
+            v = tempflow.guided(self.layer(x), self.layer(y), 1.5, preserve_norm=True)
+            return tempflow.policy_loss_rows(v, x, y, t, old, advantages, tempflow.ClippedGRPO(clip=0.2))[0]
 
     eager, compiled = Train(), Train()
     given = (x, y, old, advantages, chain[2].clone())

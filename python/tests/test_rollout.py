@@ -20,6 +20,8 @@ PLANS = {
     "flow": lambda: tempflow.flow_plan(tempflow.make_chain(GRID, "flow_cps"), samples_per_prompt=4),
     "window": lambda: tempflow.flow_plan(tempflow.make_chain(GRID, stochastic_steps=[2, 3, 4]), samples_per_prompt=4,
                                          shared_noise=True),
+    "window_2m": lambda: tempflow.flow_plan(tempflow.make_chain(GRID, stochastic_steps=[2, 3]), samples_per_prompt=4,
+                                            solver="dpm_solver_2m"),
     "tree": lambda: tempflow.tree_plan(tempflow.make_chain(GRID, "dance_sde"), children=2, split_steps=[0, 3]),
 }
 

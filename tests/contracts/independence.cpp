@@ -77,7 +77,7 @@ TEMPLATE_TEST_CASE("results have the same bits in strided views, and nothing bet
   const auto expected = given.compute(cpu_backend(1));
   const cpu_backend cpu(2);
   const strided<TestType> x(given.x.view()), v(given.v.view()), v_ref(given.v_ref.view());
-  strided<TestType> noise, mean, y, trunk, branches;
+  strided<TestType> noise, mean, y, trunk, branches, guided, kept, of_conditional, of_unconditional;
   strided<float> gradient;
   support::operation_outputs<TestType> out;
   tempflow::step(cpu, x.view(rows), v.view(rows), given.steps, {support::test_key, given.ids}, y.view(rows),
@@ -95,12 +95,20 @@ TEMPLATE_TEST_CASE("results have the same bits in strided views, and nothing bet
                                                .advantages = given.advantages};
   tempflow::policy_loss(cpu, batch, v.view(rows), v_ref.view(rows), given.objective, gradient.view(rows),
                         std::span(out.policy));
+  const tempflow::guidance_options linear{.scale = given.scales},
+      with_norms{.scale = given.scales, .channels = support::operation_outputs<TestType>::channels};
+  tempflow::guide(cpu, x.view(rows), y.view(rows), linear, guided.view(rows));
+  tempflow::guide(cpu, x.view(rows), y.view(rows), with_norms, kept.view(rows));
+  tempflow::guide_gradient(cpu, noise.view(rows), x.view(rows), y.view(rows), with_norms,
+                           of_conditional.view(rows), of_unconditional.view(rows));
   const auto pack = [](auto& from, auto& to) {
     for (index_t i = 0; i < to.rows(); ++i)
       std::copy_n(from.view(to.rows()).row(i), columns, to.view().row(i));
   };
   pack(noise, out.noise), pack(mean, out.mean), pack(y, out.y), pack(trunk, out.trunk),
-      pack(branches, out.branches), pack(gradient, out.gradient);
+      pack(branches, out.branches), pack(gradient, out.gradient), pack(guided, out.guided),
+      pack(kept, out.kept), pack(of_conditional, out.of_conditional),
+      pack(of_unconditional, out.of_unconditional);
   CHECK(out.same_as(expected));
   CHECK(noise.gaps_are_untouched());
   CHECK(mean.gaps_are_untouched());
@@ -108,6 +116,9 @@ TEMPLATE_TEST_CASE("results have the same bits in strided views, and nothing bet
   CHECK(trunk.gaps_are_untouched());
   CHECK(branches.gaps_are_untouched());
   CHECK(gradient.gaps_are_untouched());
+  for (const auto* result : {&guided, &kept, &of_conditional, &of_unconditional}) {
+    CHECK(result->gaps_are_untouched());
+  }
 }
 
 TEST_CASE("equal inputs give equal bits again", "[independence]") {

@@ -18,8 +18,12 @@ void all_kernels(const tf::cuda_backend& gpu, tf::batch_view<T> batch, std::span
   tf::log_prob(gpu, batch, batch, batch, steps, numbers);
   tf::log_prob(gpu, policy, batch, numbers);
   tf::policy_loss_rows(gpu, policy, batch, batch, tf::clipped_grpo{}, batch, rows);
+  tf::policy_loss_rows(gpu, policy, batch, batch, batch, tf::grpo_guard{}, batch, rows);
+  tf::put_back(gpu, batch, tf::element_mask{}, batch);
   tf::gather_rows(gpu, batch, std::span<const tf::index_t>{}, batch);
   tf::ema_update(gpu, weights, weights, 0.9);
+  tf::guide(gpu, batch, batch, {}, batch);
+  tf::guide_gradient(gpu, batch, {}, {}, {}, batch, batch);
 }
 
 template void all_kernels(const tf::cuda_backend&, tf::batch_view<float>, std::span<double>,

@@ -60,7 +60,11 @@ def readable(name):
     kernel, rest = re.search(r"\d([a-z_]+(?<!run)_kernel)(.*)", name).groups()
     storage = re.match(r"I(?:NS_\d+)?(bfloat16|float16|f)", rest)
     kernel += " of siblings" * ("sibling_states" in rest)
-    kernel += " without reference" * ("Lb0E" in rest)  # HasReference of the loss
+    kernel += " masked" * ("masked_elements" in rest)
+    if kernel.startswith("row_"):
+        kernel += " with v_old" * ("Lb1E" in rest)  # HasOld of the general loss
+    else:
+        kernel += " without reference" * ("Lb0E" in rest)  # HasReference of the loss
     return kernel, "" if not storage else "float" if storage[1] == "f" else storage[1]
 
 

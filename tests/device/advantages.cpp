@@ -134,6 +134,47 @@ TEST_CASE("a device excludes rewards that are not finite as the host does, where
   }
 }
 
+TEST_CASE("a least std and the others' mean give the host's advantages, bit by bit", "[device]") {
+  const auto backend = support::make_test_device();
+  const auto rewards = support::numbers(7).take(96);
+  std::vector<std::int64_t> groups;
+  for (index_t i = 0; i < 96; ++i) groups.push_back(i * 5 % 24);
+  index_t dead = 0;
+  for (const auto scale : {advantage_scale::group_std, advantage_scale::global_std, advantage_scale::none}) {
+    for (const auto baseline :
+         {tempflow::advantage_baseline::group_mean, tempflow::advantage_baseline::others_mean}) {
+      const advantage_options options{.scale = scale, .baseline = baseline, .least_std = 0.5};
+      std::vector<double> device(96, 9);
+      tempflow::group_advantages(backend, rewards, groups, options, device);
+      const auto host = tempflow::group_advantages(rewards, groups, options);
+      CHECK(device == host.values);
+      dead = host.statistics.zero_std_groups;
+    }
+  }
+  CHECK((dead > 0 && dead < 24));
+}
+
+TEST_CASE("a group of one without others is refused where the host can count, and else 0", "[device]") {
+  const auto backend = support::make_test_device();
+  const std::vector<double> rewards{1, 3, 5};
+  const std::vector<std::int64_t> groups{7, 7, 42};
+  const advantage_options others{.scale = advantage_scale::none,
+                                 .baseline = tempflow::advantage_baseline::others_mean};
+  std::vector<double> advantages(3, 9);
+  CHECK_THROWS_AS(tempflow::group_advantages(backend, rewards, groups, others, advantages),
+                  tempflow::group_error);
+  CHECK_THROWS_AS(tempflow::group_advantages(tempflow::cpu_backend(1), rewards, groups, others, advantages),
+                  tempflow::group_error);
+  CHECK(advantages == std::vector<double>(3, 9));
+  std::vector<double> as_numbers;
+  for (const std::int64_t id : groups) as_numbers.push_back(tempflow::bit_cast<double>(id));
+  support::placed_numbers<support::test_device> on_device(backend, as_numbers);
+  const std::span<const std::int64_t> ids(
+      reinterpret_cast<const std::int64_t*>(std::span<const double>(on_device.span()).data()), 3);
+  tempflow::group_advantages(backend, rewards, ids, others, advantages);
+  CHECK(advantages == std::vector<double>{-2, 2, 0});
+}
+
 TEST_CASE("the size of a device's groups is checked where the host can count them", "[device]") {
   const auto backend = support::make_test_device();
   const std::vector<double> rewards{1, 2, 3, 4, 5};

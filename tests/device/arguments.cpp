@@ -20,6 +20,7 @@
 #include "tempflow/ops/branch_step.hpp"
 #include "tempflow/ops/ema_update.hpp"
 #include "tempflow/ops/fill_noise.hpp"
+#include "tempflow/ops/guidance.hpp"
 
 using support::placed;
 using support::placed_numbers;
@@ -154,6 +155,14 @@ TEST_CASE("the device is asked once where an argument lies, whatever the operati
     once([&] { tempflow::policy_loss(p.gpu, batch, p.v, {}, objective, p.out.view()); });
     batch.old_log_probs = batch.advantages = numbers.span();
     once([&] { tempflow::policy_loss(p.gpu, batch, p.v, p.v, objective, p.out.view(), std::span(of_rows)); });
+  }
+  for (const tempflow::per_row<double>& scale :
+       {tempflow::per_row<double>(p.numbers), {std::span<const double>(numbers.span())}, {2.0}}) {
+    for (const index_t channels : {0, 8}) {
+      const tempflow::guidance_options options{.scale = scale, .channels = channels};
+      once([&] { tempflow::guide(p.gpu, p.x.view(), p.v, options, p.y.view()); });
+      once([&] { tempflow::guide_gradient(p.gpu, p.x.view(), p.v, p.v, options, p.y.view(), p.out.view()); });
+    }
   }
   once([&] { tempflow::gather_rows(p.gpu, p.x.view(), order, p.y.view()); });
   once([&] { tempflow::copy_rows(p.gpu, p.x.view(), p.y.view()); });

@@ -67,7 +67,7 @@ TEST_CASE("rows beyond the standing counters have counters of their own", "[devi
 
 TEST_CASE("the bytes that a workspace is said to need are enough for long rows and no explorations",
           "[device][workspace]") {
-  // So many tiles that the two sums of each are most of it. Two blocks are run, since it is about room.
+  // So many tiles that the sums of each are most of it. Two blocks are run, since it is about room.
   constexpr index_t rows = 1, columns = 600 * 1024;
   const auto owner = support::make_test_device(0);
   owner.device().run_every(columns);
@@ -87,6 +87,8 @@ TEST_CASE("the bytes that a workspace is said to need are enough for long rows a
   std::vector<tempflow::policy_row> of_rows(rows);
   CHECK_NOTHROW(
       tempflow::policy_loss_rows(backend, batch, all, all, objective, gradient.view(), std::span(of_rows)));
+  std::vector<tempflow::row_sums> sums(rows);
+  CHECK_NOTHROW(tempflow::policy_sums(backend, batch, all, all, all, sums));  // seven of each tile
   CHECK(owner.device().guards_stand());
 }
 

@@ -9,7 +9,9 @@
 
 #include "support/catch.hpp"
 #include "support/golden.hpp"
+#include "tempflow/advantage/combined_advantages.hpp"
 #include "tempflow/advantage/group_advantages.hpp"
+#include "tempflow/advantage/trimmed_advantages.hpp"
 
 namespace {
 
@@ -51,6 +53,27 @@ TEST_CASE("advantages of every step are those of the published implementations",
       for (std::size_t i = 0; i < rewards.size(); ++i) golden.check(computed.values[i], i * golden.steps + t);
     }
   }
+}
+
+TEST_CASE("one reward of several, not normalised again, has the published advantages", "[golden]") {
+  int compared = 0;
+  for (const auto& recorded : support::golden("advantages")) {
+    const recorded_advantages golden(recorded);
+    if (golden.steps > 1) continue;
+    const std::vector<tempflow::named_reward> one{{.name = "reward", .values = golden.rewards}};
+    const auto computed =
+        tempflow::combined_advantages(one, golden.prompts, {.each = golden.options, .normalize_sum = false});
+    const auto trimmed_by_none =
+        golden.options.scale == tempflow::advantage_scale::group_std
+            ? tempflow::trimmed_advantages(golden.rewards, golden.prompts, 0, golden.options)
+            : computed.advantages;
+    for (std::size_t i = 0; i < golden.rewards.size(); ++i) {
+      golden.check(computed.advantages.values[i], i);
+      golden.check(trimmed_by_none.values[i], i);
+    }
+    ++compared;
+  }
+  CHECK(compared == 4);
 }
 
 TEST_CASE("samples x steps are one call with a group for each prompt and step", "[golden]") {

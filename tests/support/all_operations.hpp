@@ -11,6 +11,7 @@
 #include "support/policy_problem.hpp"
 #include "tempflow/ops/branch_step.hpp"
 #include "tempflow/ops/fill_noise.hpp"
+#include "tempflow/ops/guidance.hpp"
 
 namespace support {
 
@@ -18,10 +19,12 @@ namespace support {
 template <class T>
 struct operation_outputs {
   // Enough elements for several threads, and for a lone row to be cut in parts; the last tile is not full.
-  static constexpr index_t rows = 23, columns = 33 * 1024 + 1, explorations = 3;
+  static constexpr index_t rows = 23, columns = 33 * 1024 + 1, explorations = 3,
+                           channels = 47;  ///< of a token; there are 719 of them
 
   batch_buffer<T> noise{rows, columns}, mean{rows, columns}, y{rows, columns}, trunk{rows, columns},
-      branches{rows * explorations, columns};
+      branches{rows * explorations, columns}, guided{rows, columns}, kept{rows, columns},
+      of_conditional{rows, columns}, of_unconditional{rows, columns};
   batch_buffer<float> gradient{rows, columns};
   std::vector<double> log_probs = std::vector<double>(rows),
                       branch_log_probs = std::vector<double>(rows * explorations),
@@ -31,7 +34,10 @@ struct operation_outputs {
   bool same_as(const operation_outputs& other) const {
     bool same = same_bits(noise, other.noise) && same_bits(mean, other.mean) && same_bits(y, other.y) &&
                 same_bits(trunk, other.trunk) && same_bits(branches, other.branches) &&
-                same_bits(gradient, other.gradient) && same_bits(log_probs, other.log_probs) &&
+                same_bits(guided, other.guided) && same_bits(kept, other.kept) &&
+                same_bits(of_conditional, other.of_conditional) &&
+                same_bits(of_unconditional, other.of_unconditional) && same_bits(gradient, other.gradient) &&
+                same_bits(log_probs, other.log_probs) &&
                 same_bits(branch_log_probs, other.branch_log_probs) && same_bits(scored, other.scored);
     for (std::size_t i = 0; i < policy.size(); ++i) {
       const auto &a = policy[i], &b = other.policy[i];
@@ -53,7 +59,8 @@ struct operation_inputs {
   batch_buffer<V> v = random_batch<V>(rows, columns, 2), v_ref = random_batch<V>(rows, columns, 3);
   std::vector<tempflow::transition> steps = mixed_transitions(rows);
   std::vector<tempflow::noise_id> ids = mixed_ids(rows);
-  std::vector<double> old = std::vector<double>(rows, 0.25), advantages = numbers(4).take(rows);
+  std::vector<double> old = std::vector<double>(rows, 0.25), advantages = numbers(4).take(rows),
+                      scales = numbers(5).take(rows);
   tempflow::clipped_grpo objective{.clip = {1e6, 1e6}, .kl_beta = 0.1};
 
   /// Rows [first, first + count) of all operations.
@@ -77,6 +84,13 @@ struct operation_inputs {
                                           .old_log_probs = std::span(old).subspan(at, size),
                                           .advantages = std::span(advantages).subspan(at, size),
                                           .mean_over = rows};
+    const tempflow::guidance_options linear{.scale = std::span<const double>(scales).subspan(at, size)},
+        with_norms{.scale = linear.scale, .channels = outputs::channels};
+    tempflow::guide(backend, xs, ys, linear, out.guided.view().slice(first, count));
+    tempflow::guide(backend, xs, ys, with_norms, out.kept.view().slice(first, count));
+    tempflow::guide_gradient(backend, out.noise.view().slice(first, count), xs, ys, with_norms,
+                             out.of_conditional.view().slice(first, count),
+                             out.of_unconditional.view().slice(first, count));
     tempflow::policy_loss(backend, batch, vs, v_ref.view().slice(first, count), objective,
                           out.gradient.view().slice(first, count), std::span(out.policy).subspan(at, size));
   }

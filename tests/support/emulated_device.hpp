@@ -323,6 +323,16 @@ class emulated_thread {
   tempflow::detail::access_words<Size> read_once(const void* from) const {
     return read<Size>(from);
   }
+  template <int Width>
+  tempflow::detail::access_bytes<Width> read_bytes(const std::uint8_t* from) const {
+    check_boundary<Width>(from);
+    tempflow::detail::access_bytes<Width> bytes{};
+    for (int j = 0; j < Width; ++j) {
+      const std::uint32_t byte = from[j];
+      bytes.word[j / 4] |= byte << (j % 4 * 8);
+    }
+    return bytes;
+  }
   template <std::size_t Size>
   void write(void* to, const tempflow::detail::access_words<Size>& words) const {
     check_boundary<Size>(to);

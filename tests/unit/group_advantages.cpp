@@ -14,7 +14,9 @@
 
 #include "support/batches.hpp"
 #include "support/catch.hpp"
+#include "tempflow/advantage/teaching_nothing.hpp"
 
+using tempflow::advantage_baseline;
 using tempflow::advantage_options;
 using tempflow::advantage_scale;
 using tempflow::epsilon_rule;
@@ -91,6 +93,63 @@ TEST_CASE("the global std is that of all rewards, while the mean stays the group
 
 TEST_CASE("without a std advantages are centred rewards", "[advantage]") {
   check_against({.scale = advantage_scale::none}, [](const rewards&, const rewards&) { return 1.0; });
+}
+
+TEST_CASE("Dr.GRPO is no std: advantages in units of the reward, whatever epsilon", "[advantage]") {
+  const auto result = group_advantages(rewards{1, 4, 7, 10, 12}, ids{0, 0, 0, 5, 5},
+                                       {.scale = advantage_scale::none, .epsilon = 3});
+  CHECK(result.values == rewards{-3, 0, 3, -1, 1});
+}
+
+TEST_CASE("the others' mean is the baseline of RLOO, with and without a std", "[advantage]") {
+  const auto p = scattered();
+  for (const auto scale : {advantage_scale::none, advantage_scale::group_std, advantage_scale::global_std}) {
+    const auto found =
+        group_advantages(p.r, p.g, {.scale = scale, .baseline = advantage_baseline::others_mean});
+    for (std::size_t i = 0; i < p.r.size(); ++i) {
+      double others = 0, count = 0;
+      for (std::size_t j = 0; j < p.r.size(); ++j) {
+        if (j != i && p.g[j] == p.g[i]) others += p.r[j], count += 1;
+      }
+      const double divisor = scale == advantage_scale::none        ? 1
+                             : scale == advantage_scale::group_std ? std_of(p.members.at(p.g[i]), 0) + 1e-4
+                                                                   : std_of(p.r, 0) + 1e-4;
+      CHECK(found.values[i] == Approx((p.r[i] - others / count) / divisor).epsilon(1e-12).margin(1e-13));
+    }
+  }
+}
+
+TEST_CASE("excluded rewards are not among the others, and leave one alone with 0", "[advantage]") {
+  const double missing = std::nan("");
+  const auto found = group_advantages(rewards{1, missing, 4, 9, missing}, ids{0, 0, 0, 1, 1},
+                                      {.scale = advantage_scale::none,
+                                       .not_finite = tempflow::not_finite_rewards::exclude,
+                                       .baseline = advantage_baseline::others_mean});
+  CHECK(found.values == rewards{-3, 0, 3, 0, 0});
+  CHECK(found.statistics.singletons == 1);
+}
+
+TEST_CASE("a group whose std is below the least teaches nothing, and is counted with those of equal rewards",
+          "[advantage]") {
+  // Stds of 1e-3, 0.5 and 0; the sample estimates of the first two are sqrt(2) times as much.
+  const rewards r{1, 1.002, 4, 5, 7, 7};
+  const ids groups{0, 0, 1, 1, 2, 2};
+  for (const auto scale : {advantage_scale::none, advantage_scale::group_std, advantage_scale::global_std}) {
+    const advantage_options options{.scale = scale, .least_std = 0.01};
+    const auto found = group_advantages(r, groups, options);
+    const auto without = group_advantages(r, groups, {.scale = scale});
+    CHECK(found.values == rewards{0, 0, without.values[2], without.values[3], 0, 0});
+    CHECK(found.statistics.zero_std_groups == 2);
+    CHECK(found.statistics.dead_groups == 2);
+    CHECK(found.statistics.reward_std == without.statistics.reward_std);
+    CHECK(tempflow::teaching_nothing(found, groups) == std::vector<tempflow::index_t>{0, 1, 4, 5});
+  }
+  const auto dead = [&](double least, std_estimate estimate) {
+    return group_advantages(r, groups, {.std = estimate, .least_std = least}).statistics.zero_std_groups;
+  };
+  CHECK(dead(0.6, std_estimate::population) == 3);
+  CHECK(dead(0.6, std_estimate::sample) == 2);
+  CHECK(dead(0.5, std_estimate::population) == 2);  // the least itself is enough
 }
 
 TEST_CASE("epsilon as a floor only acts on smaller stds", "[advantage]") {

@@ -80,6 +80,24 @@ TEST_CASE("a group of another size than expected is an error that names it", "[a
   CHECK(written == r);
 }
 
+TEST_CASE("a group of one has no others for a baseline: an error that names it", "[advantage][bad_input]") {
+  std::vector<double> written{123, 456, 789};
+  std::vector<tempflow::index_t> scratch(3);
+  CHECK_THROWS_MATCHES(
+      group_advantages(rewards{1, 2, 3}, ids{7, 42, 7},
+                       {.baseline = tempflow::advantage_baseline::others_mean}, written, scratch),
+      group_error,
+      MessageMatches(ContainsSubstring("group 42 has 1 sample") && ContainsSubstring("others_mean")));
+  CHECK(written == std::vector<double>{123, 456, 789});
+}
+
+TEST_CASE("a least std that is negative or not finite is an error that names it", "[advantage][bad_input]") {
+  CHECK_THROWS_MATCHES(group_advantages(rewards{1, 2}, ids{0, 0}, {.least_std = -1}), value_error,
+                       MessageMatches(ContainsSubstring("least_std = -1")));
+  CHECK_THROWS_MATCHES(group_advantages(rewards{1, 2}, ids{0, 0}, {.least_std = infinity}), value_error,
+                       MessageMatches(ContainsSubstring("least_std = inf")));
+}
+
 TEST_CASE("a failed call leaves the caller's advantages as they were", "[advantage][bad_input]") {
   const rewards bad{1, std::nan("")};
   const ids groups{0, 0};

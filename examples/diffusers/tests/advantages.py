@@ -17,7 +17,8 @@ judge = Trainer.judge
 def judge_and_tell(self, parts):
     row = judge(self, parts)
     told = {str(tuple(s[:4])): a.hex() for part in parts
-            for s, a in zip(part.rollout.identities, part.advantages.values.tolist())}
+            for s, a in zip(part.rollout.table[:, 6:].tolist() if part.of_rows else part.rollout.identities,
+                            part.advantages.values.tolist())}
     file = Path(sys.argv[1]) / f"{os.environ.get('RANK', 0)}.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | told if file.exists() else told))
     return row

@@ -18,6 +18,13 @@ def refused(message: str, *arguments, tiny: bool = True) -> None:
     (["--stepz", "3"], "unrecognized arguments: --stepz 3"),
     (["--steps", "many"], "invalid int value: 'many'"),
     (["--method", "ppo"], "invalid choice: 'ppo'"),
+    (["--method", "mix-grpo", "--window", "6"], "window is 6, of 5 trained_steps"),
+    (["--method", "branch-grpo", "--splits", "6"], "splits is 6, of 5 trained_steps"),
+    (["--method", "branch-grpo", "--group", "seed"], "compares within a tree's depth"),
+    (["--method", "nft", "--group", "seed"], "nft has one sample per noise"),
+    (["--method", "nft", "--mixture", "0"], "mixture is 0.0, expected more than 0"),
+    (["--method", "nft", "--explorations", "1", "--seeds-per-prompt", "1"], "nothing to compare"),
+    (["--method", "awm", "--matching-weight", "none"], "invalid choice: 'none'"),
     (["--steps", "4", "--trained-steps", "5"], "trained_steps is 5, of 4 steps"),
     (["--explorations", "1", "--group", "seed"], "nothing to compare"),
     (["--prompts-per-update", "5"], "prompts_per_update is 5, of 4 prompts"),
@@ -86,6 +93,8 @@ def test_a_checkpoint_of_another_run(tmp_path):
     refused("has a run in it", "--output", tmp_path / "sd3")
     refused("has model sd3, this run flux", "--output", tmp_path / "other", "--model", "flux", "--resume", place)
     refused("has lora_rank 8, this run 4", "--output", tmp_path / "other", "--lora-rank", "4", "--resume", place)
+    refused("has method tempflow-grpo, this run nft; go on with --method tempflow-grpo, or begin anew in another --output",
+            "--output", tmp_path / "other", "--method", "nft", "--resume", place)
     (place / "lora.safetensors").write_bytes(b"not a file of tensors")
     refused("cannot read", "--output", tmp_path / "sd3", "--resume")
 

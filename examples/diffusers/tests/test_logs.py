@@ -22,7 +22,7 @@ def off_at_step_3(monkeypatch):
         return parts
 
     def velocity_off(self, x, sigma, prompts):
-        off = rolling and float(sigma[0]) == float(self.chain.sigmas[3].float())
+        off = rolling and float(sigma[0]) == float(self.course.chain.sigmas[3].float())
         return velocity(self, x, sigma, prompts) * (1.001 if off else 1.0)
 
     monkeypatch.setattr(Trainer, "collect", collect_off)

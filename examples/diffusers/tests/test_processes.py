@@ -30,12 +30,16 @@ def _advantages(folder: Path, launcher, *arguments) -> dict:
     return told
 
 
-@pytest.mark.parametrize("method", ["tempflow-grpo", pytest.param("flow-grpo", marks=pytest.mark.slow)])
-def test_two_processes_have_the_advantages_of_one(method, tmp_path):
+SLOW = [pytest.param(method, count, marks=pytest.mark.slow) for method, count in
+        [("flow-grpo", 48), ("gspo", 48), ("nft", 48), ("branch-grpo", 8 * (2 + 4 + 8 + 16 + 16))]]
+
+
+@pytest.mark.parametrize("method, count", [("tempflow-grpo", 240), *SLOW])
+def test_two_processes_have_the_advantages_of_one(method, count, tmp_path):
     one = _advantages(tmp_path / "one", [], "--method", method)
     two = _advantages(tmp_path / "two", TWO, "--method", method)
     assert len(list((tmp_path / "two").glob("*.json"))) == 2
-    assert one == two and len(one) == (240 if method == "tempflow-grpo" else 48) and len(set(one.values())) > 10
+    assert one == two and len(one) == count and len(set(one.values())) > 10
     logs = [log_of(tmp_path / name / "run") for name in ("one", "two")]
     for name in ("reward", "brightness", "jpeg", "states_trained", "samples"):
         assert logs[0][0][name] == logs[1][0][name]

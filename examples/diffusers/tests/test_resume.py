@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints: a run that was resumed has the bits of one that was not, and diffusers loads what a run leaves."""
 
+import shutil
+
 import pytest
 import tiny
 import torch
-from conftest import log_of, succeed
+from conftest import log_of, run, succeed
 from safetensors.torch import load_file
 
 
@@ -32,6 +34,42 @@ def test_the_log_goes_on_and_old_checkpoints_go(runs):
     whole, halves = map(log_of, runs)
     assert [row["reward"] for row in whole] == [row["reward"] for row in halves] and len(whole) == 4
     assert sorted(p.name for p in (runs[0] / "checkpoints").iterdir()) == ["update-000003", "update-000004"]
+
+
+@pytest.fixture(scope="module")
+def nft_runs(tmp_path_factory):
+    """As runs, of nft, whose samples come from a policy of its own: three updates, and two and one."""
+    few = ["--method", "nft", "--prompts-per-update", 1, "--seeds-per-prompt", 1, "--trained-steps", 2]
+    whole, halves = tmp_path_factory.mktemp("nft"), tmp_path_factory.mktemp("nft_halves")
+    succeed(*few, "--updates", 3, "--output", whole)
+    succeed(*few, "--updates", 2, "--output", halves)
+    succeed(*few, "--updates", 3, "--output", halves, "--resume")
+    return whole, halves
+
+
+def test_a_resumed_run_of_nft_has_the_same_bits(nft_runs):
+    found = {}
+    for file in ("lora", "ema", "old", "pytorch_lora_weights"):
+        tensors = [load_file(run / "checkpoints" / "update-000003" / f"{file}.safetensors") for run in nft_runs]
+        assert tensors[0].keys() == tensors[1].keys() and all(torch.equal(t, tensors[1][name]) for name, t in tensors[0].items())
+        found[file] = tensors[0]
+    assert not all(torch.equal(t, found["lora"][name]) for name, t in found["old"].items())
+
+
+def test_the_old_policy_of_nft_follows_lora(nft_runs):
+    """old = d old + (1 - d) lora with d = 0.001 n after n steps."""
+    at = {n: {file: load_file(nft_runs[1] / "checkpoints" / f"update-00000{n}" / f"{file}.safetensors")
+              for file in ("lora", "old")} for n in (2, 3)}
+    for name, before in at[2]["old"].items():
+        torch.testing.assert_close(at[3]["old"][name], 0.003 * before + 0.997 * at[3]["lora"][name], rtol=1e-5, atol=1e-8)
+
+
+def test_a_checkpoint_of_nft_without_its_old_policy_is_refused(nft_runs, tmp_path):
+    place = tmp_path / "update-000003"
+    shutil.copytree(nft_runs[0] / "checkpoints" / "update-000003", place)
+    (place / "old.safetensors").unlink()
+    done = run("--method", "nft", "--updates", 4, "--output", tmp_path / "run", "--resume", place)
+    assert done.returncode == 2 and f"{place} has no old.safetensors" in done.stderr
 
 
 def test_diffusers_loads_the_average(runs):

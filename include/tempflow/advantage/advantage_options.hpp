@@ -12,7 +12,13 @@ namespace tempflow {
 enum class advantage_scale {
   group_std,   ///< the standard deviation within the sample's group
   global_std,  ///< the standard deviation of all rewards given
-  none,        ///< nothing: A = R - mean (Dr.GRPO)
+  none,        ///< nothing: A = R - mean (Dr.GRPO; with others_mean, RLOO)
+};
+
+/// What rewards are centred on.
+enum class advantage_baseline {
+  group_mean,   ///< the mean of the sample's group, the sample included
+  others_mean,  ///< the mean of the group's other samples: n / (n - 1) times as much (RLOO, arXiv 2402.14740)
 };
 
 /// Which standard deviation.
@@ -40,6 +46,9 @@ struct advantage_options {
   double epsilon = 1e-4;
   epsilon_rule epsilon_as = epsilon_rule::add;
   not_finite_rewards not_finite = not_finite_rewards::refuse;
+  advantage_baseline baseline = advantage_baseline::group_mean;
+  double least_std =
+      0;  ///< a group whose std (as `std` says) is below it has advantages of 0, whatever the scale
   index_t group_size = 0;  ///< samples that each group must have, excluded ones included; 0: any number
 };
 

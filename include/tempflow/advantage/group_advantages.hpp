@@ -30,13 +30,13 @@ struct group_statistics {
   index_t smallest_group = 0;   ///< samples of the smallest group
   index_t largest_group = 0;    ///< samples of the largest group
   index_t singletons = 0;       ///< groups of one sample whose reward counts: its advantage is 0
-  index_t zero_std_groups = 0;  ///< of two and more equal rewards: advantages of 0
+  index_t zero_std_groups = 0;  ///< of two and more equal rewards, or a std below least_std: advantages of 0
   double reward_mean = 0;       ///< over all samples
   double reward_std = 0;        ///< over all samples, by the chosen estimate
   double group_std_mean = 0;    ///< mean over groups of the std within, by the chosen estimate
   index_t dead_groups = 0;      ///< whose advantages are all 0, those without a reward that counts too
 
-  /// Share of groups whose rewards are all equal, two and more. All that teach nothing: dead_groups.
+  /// Share of the zero_std_groups. All that teach nothing: dead_groups.
   double zero_std_share() const {
     return groups == 0 ? 0 : static_cast<double>(zero_std_groups) / static_cast<double>(groups);
   }
@@ -59,6 +59,9 @@ inline void check_advantage_options(const advantage_options& options) {
   if (!is_finite(options.epsilon) || options.epsilon < 0) {
     throw value_error(message("group_advantages: epsilon = ", options.epsilon, ", must not be negative"));
   }
+  if (!is_finite(options.least_std) || options.least_std < 0) {
+    throw value_error(message("group_advantages: least_std = ", options.least_std, ", must not be negative"));
+  }
   if (options.group_size < 0) {
     throw value_error(
         message("group_advantages: group_size = ", options.group_size, ", must not be negative"));
@@ -78,7 +81,11 @@ TEMPFLOW_HD inline double advantage_divisor(const advantage_options& options, do
 TEMPFLOW_HD inline double advantage_of(const advantage_options& options, double reward,
                                        const reward_moments& siblings, double divisor) {
   const bool excluded = options.not_finite == not_finite_rewards::exclude && !is_finite(reward);
-  return excluded || siblings.constant || divisor == 0 ? 0.0 : (reward - siblings.mean) / divisor;
+  if (excluded || siblings.constant || divisor == 0) return 0.0;
+  const double centred = reward - siblings.mean;
+  if (options.baseline == advantage_baseline::group_mean) return centred / divisor;
+  const auto n = static_cast<double>(siblings.count);
+  return centred * (n / (n - 1)) / divisor;
 }
 
 /// Whether a group has two rewards that are finite.
@@ -98,10 +105,12 @@ bool any_siblings(std::span<const double> rewards, std::span<const std::int64_t>
 enum class lone_samples { refused, zero };
 
 /// group_advantages of rewards that are looked at and extents that fit. Throws before anything is written.
-inline group_statistics write_group_advantages(std::span<const double> rewards,
-                                               std::span<const std::int64_t> groups,
-                                               const advantage_options& options, std::span<double> advantages,
-                                               std::span<index_t> scratch, lone_samples lone) {
+/// moments_of(group, count, reward): what a group's reward(0), ..., reward(count - 1) are compared with.
+template <class MomentsOf>
+group_statistics write_group_advantages(std::span<const double> rewards, std::span<const std::int64_t> groups,
+                                        const advantage_options& options, std::span<double> advantages,
+                                        std::span<index_t> scratch, lone_samples lone,
+                                        const MomentsOf& moments_of) {
   const std::size_t count = rewards.size();
   const auto all = moments(
       count, [&](std::size_t i) { return rewards[i]; }, options);
@@ -117,7 +126,7 @@ inline group_statistics write_group_advantages(std::span<const double> rewards,
                               .reward_mean = all.mean,
                               .reward_std = all.std};
   by_group(groups, scratch, [&](const auto& place) {
-    const group_sizes sizes = sizes_of_groups(groups, place, options.group_size);
+    const group_sizes sizes = sizes_of_groups(groups, place, options);
     statistics.smallest_group = sizes.smallest;
     statistics.largest_group = sizes.largest;
     const bool compares =
@@ -127,8 +136,8 @@ inline group_statistics write_group_advantages(std::span<const double> rewards,
                                 " samples has two finite rewards: nothing to compare"));
     }
     for_each_group(groups, place, [&](std::size_t first, std::size_t last) {
-      const auto siblings = moments(
-          last - first, [&](std::size_t i) { return rewards[place(first + i)]; }, options);
+      const reward_moments siblings = moments_of(groups[place(first)], last - first,
+                                                 [&](std::size_t i) { return rewards[place(first + i)]; });
       const double divisor = advantage_divisor(options, siblings.std, all.std);
       bool dead = true;
       for (std::size_t i = first; i < last; ++i) {
@@ -147,6 +156,43 @@ inline group_statistics write_group_advantages(std::span<const double> rewards,
   return statistics;
 }
 
+/// As above, with the moments of all of a group's rewards.
+inline group_statistics write_group_advantages(std::span<const double> rewards,
+                                               std::span<const std::int64_t> groups,
+                                               const advantage_options& options, std::span<double> advantages,
+                                               std::span<index_t> scratch, lone_samples lone) {
+  return write_group_advantages(
+      rewards, groups, options, advantages, scratch, lone,
+      [&](std::int64_t, std::size_t count, const auto& reward) { return moments(count, reward, options); });
+}
+
+/// Throws shape_error for a number of entries that is not that of the rewards.
+inline void check_per_reward(const char* function, const char* name, std::size_t size, std::size_t rewards) {
+  if (size != rewards) {
+    throw shape_error(message(function, ": ", name, " has ", size, " entries, rewards has ", rewards));
+  }
+}
+
+/// Throws value_error for a reward that is not finite, unless these are excluded.
+inline void check_rewards(const char* function, std::span<const double> rewards,
+                          std::span<const std::int64_t> groups, not_finite_rewards not_finite) {
+  for (std::size_t i = 0; i < rewards.size() && not_finite == not_finite_rewards::refuse; ++i) {
+    if (!is_finite(rewards[i])) {
+      throw value_error(
+          message(function, ": rewards[", i, "] = ", rewards[i], " (group ", groups[i], "), must be finite"));
+    }
+  }
+}
+
+/// The places of rewards that are not finite, ascending.
+inline std::vector<index_t> excluded_places(std::span<const double> rewards) {
+  std::vector<index_t> places;
+  for (std::size_t i = 0; i < rewards.size(); ++i) {
+    if (!is_finite(rewards[i])) places.push_back(static_cast<index_t>(i));
+  }
+  return places;
+}
+
 }  // namespace detail
 
 /// Writes the advantage of each sample relative to its group.
@@ -156,30 +202,20 @@ inline group_statistics write_group_advantages(std::span<const double> rewards,
 /// singleton, a sample of a group of equal rewards and one whose reward is excluded get exactly 0.
 ///
 /// Throws shape_error for sizes that differ, group_error when there are no samples, no finite rewards, a group of
-/// another size than options.group_size, or several samples without a group that has two finite rewards;
-/// value_error for a reward that is not finite (naming it) unless these are excluded, rewards whose std overflows, or
-/// an epsilon or group size that is negative or not finite.
+/// another size than options.group_size, a group of one sample where the others' mean is the baseline, or several
+/// samples without a group that has two finite rewards; value_error for a reward that is not finite (naming it)
+/// unless these are excluded, rewards whose std overflows, or an epsilon, least_std or group size that is negative or
+/// not finite.
 inline group_statistics group_advantages(std::span<const double> rewards,
                                          std::span<const std::int64_t> groups,
                                          const advantage_options& options, std::span<double> advantages,
                                          std::span<index_t> scratch) {
-  const auto check_size = [&](const char* name, std::size_t size) {
-    if (size != rewards.size()) {
-      throw shape_error(detail::message("group_advantages: ", name, " has ", size, " entries, rewards has ",
-                                        rewards.size()));
-    }
-  };
-  check_size("groups", groups.size());
-  check_size("advantages", advantages.size());
-  check_size("scratch", scratch.size());
+  detail::check_per_reward("group_advantages", "groups", groups.size(), rewards.size());
+  detail::check_per_reward("group_advantages", "advantages", advantages.size(), rewards.size());
+  detail::check_per_reward("group_advantages", "scratch", scratch.size(), rewards.size());
   if (rewards.empty()) throw group_error("group_advantages: no samples");
   detail::check_advantage_options(options);
-  for (std::size_t i = 0; i < rewards.size() && options.not_finite == not_finite_rewards::refuse; ++i) {
-    if (!is_finite(rewards[i])) {
-      throw value_error(detail::message("group_advantages: rewards[", i, "] = ", rewards[i], " (group ",
-                                        groups[i], "), must be finite"));
-    }
-  }
+  detail::check_rewards("group_advantages", rewards, groups, options.not_finite);
   return detail::write_group_advantages(rewards, groups, options, advantages, scratch,
                                         detail::lone_samples::refused);
 }
@@ -194,9 +230,7 @@ inline advantage_set group_advantages(std::span<const double> rewards, std::span
   result.values.resize(rewards.size());
   std::vector<index_t> scratch(rewards.size());
   result.statistics = group_advantages(rewards, groups, options, result.values, scratch);
-  for (std::size_t i = 0; i < rewards.size() && result.statistics.excluded > 0; ++i) {
-    if (!is_finite(rewards[i])) result.excluded.push_back(static_cast<index_t>(i));
-  }
+  if (result.statistics.excluded > 0) result.excluded = detail::excluded_places(rewards);
   return result;
 }
 

@@ -4,7 +4,7 @@
 
 // How the text of a row reads its elements. The text says what happens at one position, for any reader `at`:
 // at(row) is the element of `row` there, or a register of neighbouring elements. Rows may differ in their storage
-// types. Positions come in groups of 32, one after another, or, where all rows are bf16, in the order that suits
+// types. Of a mask (bytes) it is a word, 0 where an element is left out. Positions come in groups of 32, one after another, or, where all rows are bf16, in the order that suits
 // it: the lower halves of 16 words and then the upper ones, which costs no shuffle.
 
 #include <bit>
@@ -33,6 +33,7 @@ struct element_at {
   TEMPFLOW_INLINE_HOST Real operator()(const T* row) const {
     return Real{load(row[index])};
   }
+  TEMPFLOW_INLINE_HOST std::uint32_t operator()(const std::uint8_t* mask) const { return mask[index]; }
 };
 
 /// Reads Width elements of a row from `index` on.
@@ -46,6 +47,9 @@ struct register_at {
   }
   TEMPFLOW_INLINE_HOST lanes<float, Width> operator()(const float16* row) const {
     return from_fp16(read<std::uint16_t>(row));
+  }
+  TEMPFLOW_INLINE_HOST lanes<std::uint32_t, Width> operator()(const std::uint8_t* mask) const {
+    return widened(read<std::uint8_t>(mask));
   }
 
  private:
@@ -69,6 +73,15 @@ struct halves_at {
       return as_float(words & 0xffff0000u);
     } else {
       return as_float(words << 16);
+    }
+  }
+  TEMPFLOW_INLINE_HOST lanes<std::uint32_t, Width> operator()(const std::uint8_t* mask) const {
+    lanes<std::uint16_t, Width> pairs;
+    pairs.read(mask + index);
+    if constexpr (Upper) {
+      return widened(pairs) >> 8;
+    } else {
+      return widened(pairs) & 0xffu;
     }
   }
 };

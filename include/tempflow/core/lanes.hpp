@@ -58,8 +58,19 @@ TEMPFLOW_INLINE_HOST lanes<float, Width> negated(const lanes<float, Width>& a) {
   return as_float(as_word(a) ^ 0x80000000u);
 }
 
+/// The number without its sign.
+TEMPFLOW_INLINE float magnitude(float a) { return bit_cast<float>(bit_cast<std::uint32_t>(a) & 0x7fffffffu); }
+TEMPFLOW_INLINE double magnitude(double a) {
+  return bit_cast<double>(bit_cast<std::uint64_t>(a) & 0x7fffffffffffffffu);
+}
+template <int Width>
+TEMPFLOW_INLINE_HOST lanes<float, Width> magnitude(const lanes<float, Width>& a) {
+  return as_float(as_word(a) & 0x7fffffffu);
+}
+
 /// a where the word is not 0, else b.
 TEMPFLOW_INLINE float select(std::uint32_t word, float a, float b) { return word != 0 ? a : b; }
+TEMPFLOW_INLINE double select(std::uint32_t word, double a, double b) { return word != 0 ? a : b; }
 
 /// a where the word is above the limit, else b. Words and limit below 2^31.
 TEMPFLOW_INLINE constexpr std::uint32_t select_above(std::uint32_t word, std::uint32_t limit, std::uint32_t a,

@@ -7,6 +7,7 @@
 #include <cstddef>
 
 #include "tempflow/config.hpp"
+#include "tempflow/core/index.hpp"
 #include "tempflow/core/noise.hpp"
 #include "tempflow/core/per_row.hpp"
 #include "tempflow/core/stream_value.hpp"
@@ -19,18 +20,30 @@ namespace tempflow {
 /// A key may lie in device memory, so that a captured update draws new noise in each replay. Antithetic draws
 /// come in pairs: the noise of an odd branch is minus that of the even branch before it. Each is normal, and what
 /// is odd in the noise cancels in their mean.
+///
+/// A batch may be a part of longer rows (a shard of one process, a modality, a chunk of actions): its element e then takes
+/// the noise of element first + e, so that the parts have the noise of the whole. first: a multiple of 4, not negative.
 struct noise_source {
   stream_value<noise_key> key;
   per_row<noise_id> ids;
   bool antithetic;
+  index_t first_element;  ///< of the batch's elements in the rows that the noise is of
 
-  noise_source(const noise_key& of, per_row<noise_id> rows, bool antithetic_pairs = false)
-      : key(of), ids(rows), antithetic(antithetic_pairs) {}
-  noise_source(const noise_key* at, per_row<noise_id> rows, bool antithetic_pairs = false)
-      : key(at), ids(rows), antithetic(antithetic_pairs) {}
-  noise_source(stream_value<noise_key> of, per_row<noise_id> rows, bool antithetic_pairs = false)
-      : key(of), ids(rows), antithetic(antithetic_pairs) {}
-  noise_source(std::nullptr_t, per_row<noise_id>, bool = false) = delete;
+  noise_source(const noise_key& of, per_row<noise_id> rows, bool antithetic_pairs = false, index_t first = 0)
+      : key(of), ids(rows), antithetic(antithetic_pairs), first_element(first) {}
+  noise_source(const noise_key* at, per_row<noise_id> rows, bool antithetic_pairs = false, index_t first = 0)
+      : key(at), ids(rows), antithetic(antithetic_pairs), first_element(first) {}
+  noise_source(stream_value<noise_key> of, per_row<noise_id> rows, bool antithetic_pairs = false,
+               index_t first = 0)
+      : key(of), ids(rows), antithetic(antithetic_pairs), first_element(first) {}
+  noise_source(std::nullptr_t, per_row<noise_id>, bool = false, index_t = 0) = delete;
+
+  /// The noise of a part of these rows that begins at element `first` of the batch.
+  noise_source part_from(index_t first) const {
+    noise_source part = *this;
+    part.first_element += first;
+    return part;
+  }
 };
 
 namespace detail {

@@ -92,6 +92,21 @@ TEMPFLOW_AVX512 inline void multiply_low_halves(vector<std::uint64_t, 8>& out,
 #endif
 }
 
+// Words of the bytes.
+TEMPFLOW_AVX2 inline void widen(vector<std::uint32_t, 8>& out, const vector<std::uint8_t, 8>& bytes) {
+#if defined(__clang__)
+  out = __builtin_convertvector(bytes, vector<std::uint32_t, 8>);
+#else
+  const vector<long long, 2> low{__builtin_bit_cast(long long, bytes), 0};
+  out = reinterpret_cast<vector<std::uint32_t, 8>>(
+      __builtin_ia32_pmovzxbd256(reinterpret_cast<vector<char, 16>>(low)));
+#endif
+}
+TEMPFLOW_AVX512 inline void widen(vector<std::uint32_t, 16>& out, const vector<std::uint8_t, 16>& bytes) {
+  using words = vector<std::uint32_t, 16>;
+  out = __builtin_convertvector(bytes, words);
+}
+
 // Words of the halves, and the lower halves of words.
 TEMPFLOW_AVX2 inline void widen(vector<std::uint32_t, 8>& out, const vector<std::uint16_t, 8>& halves) {
 #if defined(__clang__)

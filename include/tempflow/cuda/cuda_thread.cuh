@@ -112,6 +112,26 @@ struct cuda_thread {
     return words;
   }
 
+  /// Bytes of a mask, on a boundary of as many.
+  template <int Width>
+  __device__ access_bytes<Width> read_bytes(const std::uint8_t* from) const {
+    const std::size_t address = __cvta_generic_to_global(from);
+    access_bytes<Width> bytes;
+    if constexpr (Width == 2) {
+      std::uint16_t both;
+      asm volatile("ld.global.u16 %0, [%1];" : "=h"(both) : "l"(address));
+      bytes.word[0] = both;
+    } else if constexpr (Width == 4) {
+      asm volatile("ld.global.b32 %0, [%1];" : "=r"(bytes.word[0]) : "l"(address));
+    } else {
+      static_assert(Width == 8);
+      asm volatile("ld.global.v2.b32 {%0, %1}, [%2];"
+                   : "=r"(bytes.word[0]), "=r"(bytes.word[1])
+                   : "l"(address));
+    }
+    return bytes;
+  }
+
   /// Has global memory brought to the cache of the device.
   __device__ void prefetch(const void* from) const {
     asm volatile("prefetch.global.L2 [%0];" ::"l"(__cvta_generic_to_global(from)));

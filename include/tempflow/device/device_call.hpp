@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <mutex>
 #include <span>
@@ -17,6 +18,7 @@
 #include "tempflow/config.hpp"
 #include "tempflow/core/batch_view.hpp"
 #include "tempflow/core/error.hpp"
+#include "tempflow/core/noise_source.hpp"
 #include "tempflow/core/stream_value.hpp"
 #include "tempflow/device/device_backend.hpp"
 #include "tempflow/device/row_table.hpp"
@@ -79,6 +81,12 @@ class TEMPFLOW_HIDDEN device_call {
   stream_value<T> on_device(const stream_value<T>& value) const {
     static_assert(std::is_trivially_copyable_v<T>);
     return arguments_.host_reads(value.address()) ? stream_value<T>(*value) : value;
+  }
+
+  /// Noise for a kernel, whose tables are yet to be placed.
+  noise_table on_device(const noise_source& noise) const {
+    return {on_device(noise.key), noise.ids, noise.antithetic,
+            static_cast<std::uint32_t>(noise.first_element / 4)};
   }
 
   /// Values in host memory; none for an argument that the device reaches.

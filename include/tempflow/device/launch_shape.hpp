@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "tempflow/config.hpp"
 #include "tempflow/core/index.hpp"
 
 namespace tempflow {
@@ -43,6 +44,15 @@ template <std::size_t Size>
 struct alignas(Size < 16 ? Size : 16) access_words {
   static_assert(Size % 4 == 0);
   std::uint32_t value[Size / 4];
+};
+
+/// The bytes of a mask for the elements of an access, the first in the lowest bits.
+template <int Width>
+struct access_bytes {
+  std::uint32_t word[(Width + 3) / 4];
+
+  /// That of element j: 0 where it is left out.
+  TEMPFLOW_HD constexpr std::uint32_t operator[](int j) const { return (word[j / 4] >> (j % 4 * 8)) & 0xffu; }
 };
 
 /// Rows of blocks in two dimensions of a grid, which has at most 65,535 in each: a few too many where they do

@@ -86,6 +86,7 @@ struct noise_table {
   stream_value<noise_key> key;
   row_table<noise_id> ids;
   bool antithetic;
+  std::uint32_t first_block;  ///< of four elements
 
   TEMPFLOW_HD noise_draw operator[](index_t row) const { return {ids[row], antithetic}; }
 };

@@ -8,7 +8,7 @@
 //   KL = beta^2 mean((v - v_ref)^2) / (2 std_kl^2),      dKL/dv_e = beta^2 (v_e - v_ref_e) / (D std_kl^2)
 //
 // Which std_kl is this field's most repeated source of confusion, so it has a name here. (For `unit` the
-// whole denominator is 1, and the derivative 2 beta^2 (v_e - v_ref_e) / D.)
+// whole denominator is 1, and the derivative 2 beta^2 (v_e - v_ref_e) / D; `velocity` is mean((v - v_ref)^2) alone.)
 
 #include "tempflow/config.hpp"
 #include "tempflow/core/index.hpp"
@@ -21,6 +21,7 @@ enum class kl_denominator {
   transition_variance,  ///< 2 std^2: the KL itself (TempFlow-GRPO; Flow-GRPO's paper)
   diffusion,            ///< 2 g^2, that is 2 std^2 / Dt (Flow-GRPO's code)
   unit,                 ///< 1: mean((mu - mu_ref)^2) alone (Flow-CPS)
+  velocity,             ///< beta^2: mean((v - v_ref)^2) alone (DiffusionNFT, AWM, Flow-Factory's v-based KL)
 };
 
 /// c with KL = c mean((v - v_ref)^2).
@@ -30,6 +31,7 @@ TEMPFLOW_HD constexpr double kl_scale(const transition& step, kl_denominator den
     case kl_denominator::transition_variance: return squared / (2 * step.std * step.std);
     case kl_denominator::diffusion: return squared / (2 * step.diffusion * step.diffusion);
     case kl_denominator::unit: return squared;
+    case kl_denominator::velocity: return 1;
   }
   return squared;
 }

@@ -84,7 +84,7 @@ namespace detail {
 
 /// Sums over rows that a summary is made of. Rows are dealt out to 32 lanes, row i to lane i mod 32, which a fixed tree
 /// then folds, so that a warp of a GPU gets the bits of the host.
-struct row_sums {
+struct summary_sums {
   static constexpr int lanes = 32;
 
   double rows = 0, finite = 0, underflowed = 0;
@@ -113,18 +113,18 @@ struct row_sums {
   TEMPFLOW_HD_TEMPLATE
   template <class Other>
   TEMPFLOW_HD void join(const Other& other) {
-    rows += other(&row_sums::rows);
-    finite += other(&row_sums::finite);
-    underflowed += other(&row_sums::underflowed);
-    loss += other(&row_sums::loss);
-    surrogate += other(&row_sums::surrogate);
-    kl += other(&row_sums::kl);
-    approx_kl += other(&row_sums::approx_kl);
-    ratio += other(&row_sums::ratio);
-    below += other(&row_sums::below);
-    above += other(&row_sums::above);
-    const double low = other(&row_sums::ratio_min), high = other(&row_sums::ratio_max);
-    const double size = other(&row_sums::max_abs_log_ratio);
+    rows += other(&summary_sums::rows);
+    finite += other(&summary_sums::finite);
+    underflowed += other(&summary_sums::underflowed);
+    loss += other(&summary_sums::loss);
+    surrogate += other(&summary_sums::surrogate);
+    kl += other(&summary_sums::kl);
+    approx_kl += other(&summary_sums::approx_kl);
+    ratio += other(&summary_sums::ratio);
+    below += other(&summary_sums::below);
+    above += other(&summary_sums::above);
+    const double low = other(&summary_sums::ratio_min), high = other(&summary_sums::ratio_max);
+    const double size = other(&summary_sums::max_abs_log_ratio);
     ratio_min = low < ratio_min ? low : ratio_min;
     ratio_max = high > ratio_max ? high : ratio_max;
     max_abs_log_ratio = size > max_abs_log_ratio ? size : max_abs_log_ratio;
@@ -154,11 +154,11 @@ struct row_sums {
 
 /// Summary of rows whose losses are divided by `mean_over`. For rows in device memory: ops/summarize.hpp.
 inline policy_statistics summarize(std::span<const policy_row> rows, double kl_beta, double mean_over) {
-  detail::row_sums lane[detail::row_sums::lanes];
-  for (std::size_t i = 0; i < rows.size(); ++i) lane[i % detail::row_sums::lanes].add(rows[i], kl_beta);
-  for (int half = detail::row_sums::lanes / 2; half > 0; half /= 2) {
+  detail::summary_sums lane[detail::summary_sums::lanes];
+  for (std::size_t i = 0; i < rows.size(); ++i) lane[i % detail::summary_sums::lanes].add(rows[i], kl_beta);
+  for (int half = detail::summary_sums::lanes / 2; half > 0; half /= 2) {
     for (int l = 0; l < half; ++l) {
-      lane[l].join([&](double detail::row_sums::*sum) { return lane[l + half].*sum; });
+      lane[l].join([&](double detail::summary_sums::*sum) { return lane[l + half].*sum; });
     }
   }
   return lane[0].summary(mean_over);

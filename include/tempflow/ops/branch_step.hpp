@@ -17,6 +17,8 @@
 #include "tempflow/ops/detail/checks.hpp"
 #include "tempflow/ops/detail/operations.hpp"
 #include "tempflow/ops/host/branch_step.hpp"
+#include "tempflow/ops/host/log_prob.hpp"
+#include "tempflow/ops/put_back.hpp"
 
 namespace tempflow {
 
@@ -28,14 +30,17 @@ namespace tempflow {
 /// branch_steps: one for all rows, or B. noise: a key and B ids. Results equal one `ode_step` and K `step`s
 /// bit for bit. With {} for the trunk none is written, and trunk_steps are not looked at.
 ///
+/// With a mask (one row, or B) the elements that it leaves out stay as x has them, in trunk and branches, and log-probs
+/// are of the others alone, as log_prob has them.
+///
 /// Throws shape_error for extents that do not fit (branches must hold a positive multiple of B rows, K <=
 /// 65,536) and for outputs that share memory with x, v or each other, schedule_error for a branch step
-/// without noise.
+/// without noise, value_error for a mask that counts no element of a row.
 template <backend B, batch_like X, velocities_for<storage_of<X>> V, storage_scalar T = storage_of<X>>
 TEMPFLOW_HIDDEN void branch_step(const B& backend, X&& x, V&& v, per_row<transition> trunk_steps,
                                  per_row<transition> branch_steps, noise_source noise, output_batch<T> trunk,
                                  output_batch<T> branches, std::span<double> log_probs,
-                                 log_prob_convention convention = {}) {
+                                 log_prob_convention convention = {}, element_mask mask = {}) {
   const auto from = detail::as_input(x);
   const auto velocity = detail::as_input(v);
   const index_t rows = from.rows(), columns = from.columns();
@@ -64,10 +69,19 @@ TEMPFLOW_HIDDEN void branch_step(const B& backend, X&& x, V&& v, per_row<transit
     trunk_steps = transition{};
   }
   detail::check_transitions(arguments, "branch_step", branch_steps, rows, true);
+  detail::check_mask(arguments, "branch_step", mask, rows, columns);
+  if (mask.given()) arguments.check_result("branch_step", "log_probs", log_probs.data());
   if (rows == 0) return;
   detail::execute(arguments,
                   detail::branch_step_op<T, storage_of<V>>{from, velocity, trunk_steps, branch_steps, noise,
                                                            trunk, branches, log_probs, convention});
+  if (!mask.given()) return;
+  detail::put_back(arguments, from, mask, trunk);
+  detail::put_back(arguments, from, mask, branches);
+  const auto offsets = detail::equal_offsets(rows, explorations);
+  detail::execute(arguments, detail::log_prob_op<T, storage_of<V>>{
+                                 from, branches, velocity, detail::siblings(offsets, rows), branch_steps,
+                                 log_probs, convention, mask});
 }
 
 }  // namespace tempflow

@@ -23,19 +23,18 @@ namespace tempflow {
 /// Most rewards of a weighted sum on a backend.
 inline constexpr index_t most_rewards = 16;
 
-/// Writes the advantage of each sample relative to its group, for the weighted sum of up to most_rewards
-/// rewards.
+/// Writes the advantage of each sample relative to its group, for the weighted sum of up to most_rewards rewards.
 ///
-/// rewards[k].values, groups, advantages: one entry per sample, on a device in device or host memory;
-/// advantages in host memory are waited for. Bits are the same on all backends.
+/// rewards[k].values, groups, advantages: one entry per sample, on a device in device or host memory; advantages in
+/// host memory are waited for. Bits are the same on all backends.
 ///
-/// Throws shape_error for sizes that differ, too many rewards, or advantages that share memory with them,
-/// group_error for no samples or a group of another size than options.group_size, value_error for a reward, weight,
-/// epsilon or group size that makes no sense, memory_error for a group size with groups in device memory, where the
-/// host cannot count. Rewards in device memory are not checked: one that is not finite is excluded if these are, else
-/// it makes its group's advantages NaN (all, over the global std), and policy_loss leaves those rows out and counts
-/// them. An excluded sample gets 0 (it is one whose weighted sum is not finite); so do samples that are all alone in
-/// their groups.
+/// Throws shape_error for sizes that differ, too many rewards, or advantages that share memory with them, group_error
+/// for no samples, a group of another size than options.group_size or, with groups in host memory, of one sample
+/// where the others' mean is the baseline, value_error for a reward, weight or option that makes no sense,
+/// memory_error for a group size with groups in device memory, where the host cannot count. Rewards in device memory
+/// are not checked: one that is not finite is excluded if these are, else it makes its group's advantages NaN (all,
+/// over the global std), and policy_loss leaves those rows out and counts them. An excluded sample gets 0 (it is one
+/// whose weighted sum is not finite); so do samples that are all alone in their groups.
 template <backend B>
 TEMPFLOW_HIDDEN void group_advantages(const B& backend, std::span<const weighted_reward> rewards,
                                       std::span<const std::int64_t> groups, const advantage_options& options,
@@ -69,11 +68,14 @@ TEMPFLOW_HIDDEN void group_advantages(const B& backend, std::span<const weighted
       }
     }
   }
+  const bool others = options.baseline == advantage_baseline::others_mean;
   if (options.group_size != 0) {
     arguments.check_host_reads("group_advantages with a group_size", "groups", groups.data());
+  }
+  if (options.group_size != 0 || (others && arguments.host_reads(groups.data()))) {
     std::vector<index_t> order(groups.size());
     detail::by_group(groups, order,
-                     [&](const auto& place) { detail::sizes_of_groups(groups, place, options.group_size); });
+                     [&](const auto& place) { detail::sizes_of_groups(groups, place, options); });
   }
   detail::execute(arguments, detail::group_advantages_op{rewards, groups, options, advantages});
 }

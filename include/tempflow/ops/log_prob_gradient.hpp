@@ -32,7 +32,7 @@ struct given_factors {
 /// underflowed mean what they mean in policy_loss.
 ///
 /// v, gradient: S x D, each in any storage type. factors, rows: R, one for each row of the batch, of which x, y or drawn,
-/// offsets, transitions and convention are read. A row whose residual or factor is not finite in fp32, or whose state's
+/// offsets, transitions, mask and convention are read. A row whose residual or factor is not finite in fp32, or whose state's
 /// gradient overflows fp16, is left out. Throws as policy_loss_rows, with which it shares that it does not wait for a
 /// device. Source of d log p / dv: docs/maths.md.
 template <backend B, storage_scalar T, velocities_for<T> V, writable_batch Gradient>
@@ -49,6 +49,10 @@ TEMPFLOW_HIDDEN void log_prob_gradient(const B& backend, const policy_batch<T>& 
   linear.old_log_probs = factors;  // any numbers: the ratio to them is not used
   linear.advantages = factors, linear.weights = 1.0;
   linear.mean_over = 1, linear.gradient_scale = 1, linear.without_zeros = false;
+  if (batch.mask.given()) {
+    return detail::row_loss_rows(operation, arguments, linear, velocity, {}, {},
+                                 as_row_objective(detail::given_factors{}), as_view(gradient), rows);
+  }
   detail::policy_loss_rows(operation, arguments, linear, velocity, {}, detail::given_factors{},
                            as_view(gradient), rows);
 }

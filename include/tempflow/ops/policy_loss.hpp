@@ -19,7 +19,6 @@
 // K times the first numbers. Bound by memory. Drawn again instead of stored: 4 B, 12 with a KL, whatever K, and bound by
 // the arithmetic of the noise.
 
-#include <algorithm>
 #include <span>
 #include <vector>
 
@@ -28,30 +27,37 @@
 #include "tempflow/objective/clipped_grpo.hpp"
 #include "tempflow/ops/detail/checks.hpp"
 #include "tempflow/ops/detail/operations.hpp"
+#include "tempflow/ops/detail/policy_checks.hpp"
 #include "tempflow/ops/host/policy_loss.hpp"
 #include "tempflow/ops/policy_batch.hpp"
+#include "tempflow/ops/policy_scores.hpp"
+#include "tempflow/ops/policy_sums.hpp"
 
 namespace tempflow {
 namespace detail {
 
-/// Whether noise stands in for y.
-template <storage_scalar T>
-bool is_drawn_again(const policy_batch<T>& batch) {
-  return batch.drawn.has_value() && !is_given(batch.y);
-}
-
-/// Transitions of a batch of `states` states.
-template <storage_scalar T>
-index_t policy_rows(const policy_batch<T>& batch, index_t states) {
-  if (batch.offsets.empty()) return states;
-  return is_drawn_again(batch) ? batch.drawn->ids.size() : batch.y.rows();
-}
-
-/// What the losses of a batch are divided by.
-template <storage_scalar T>
-double policy_mean_over(const policy_batch<T>& batch, index_t states) {
-  const index_t rows = (std::max)(policy_rows(batch, states), index_t{1});
-  return static_cast<double>(batch.mean_over > 0 ? batch.mean_over : rows);
+/// The loss of an objective of a row's means, under the name of its operation.
+template <class B, storage_scalar T, storage_scalar V, row_objective Objective, storage_scalar G>
+TEMPFLOW_HIDDEN void row_loss_rows(const char* operation, const operation_arguments<B>& arguments,
+                                   const policy_batch<T>& batch, batch_view<const V> v,
+                                   batch_view<const V> v_ref, batch_view<const V> v_old,
+                                   const Objective& objective, batch_view<G> to, std::span<policy_row> rows) {
+  auto in = make_row_inputs(operation, arguments, batch, v, v_ref, v_old);
+  if (!objective.needs.old_velocity) in.v_old = v, in.has_old = false;
+  check_policy_gradient(operation, in.of, batch, v, v_ref, to);
+  check_same_or_apart(operation, "gradient", to, "v_old", v_old);
+  check_size(operation, "rows", rows.size(), in.of.rows());
+  row_constants constants = make_row_constants(operation, arguments, batch, v.rows(), in.of.rows(),
+                                               v.columns(), is_given(v_ref), objective);
+  constants.vanishing = is_given(to) ? smallest_stored<G>() / 2 : 0;
+  if (objective.needs.old_velocity && v.rows() > 0 && !is_given(v_old)) {
+    throw shape_error(message(operation,
+                              ": the objective needs v_old, the velocity of the rollout's policy (", v.rows(),
+                              " x ", v.columns(), ")"));
+  }
+  execute(arguments, row_loss_op<T, V, G, Objective>{in, in.of, constants, objective, mixture_of(objective),
+                                                     or_zeros(batch.old_log_probs),
+                                                     or_zeros(batch.advantages), batch.weights, to, rows});
 }
 
 /// policy_loss_rows with its arguments looked at by the caller, under the name of its operation.
@@ -60,52 +66,20 @@ TEMPFLOW_HIDDEN void policy_loss_rows(const char* operation, const operation_arg
                                       const policy_batch<T>& batch, batch_view<const V> v,
                                       batch_view<const V> v_ref, const Objective& objective, batch_view<G> to,
                                       std::span<policy_row> rows) {
-  const index_t states = v.rows(), count = policy_rows(batch, states), elements = v.columns();
-  objective.validate();
-  if (batch.drawn && !is_drawn_again(batch)) {
-    throw shape_error(message(operation, ": both y and drawn are given, and either says what was drawn"));
-  }
-  if (!batch.drawn || is_given(batch.x)) check_shape(operation, "x", batch.x, states, elements);
-  if (batch.drawn) {
-    check_noise(operation, *batch.drawn, count, elements);
-  } else {
-    check_shape(operation, "y", batch.y, count, elements);
-  }
-  if (is_given(v_ref)) check_shape(operation, "v_ref", v_ref, states, elements);
-  if (is_given(to)) check_shape(operation, "gradient", to, states, elements);
-  check_has_elements(operation, states, elements);
-  const siblings of = check_siblings(arguments, operation, batch.offsets, states, count);
-  check_same_or_apart(operation, "gradient", to, "x", batch.x);
-  if (of.one_each()) {
-    check_same_or_apart(operation, "gradient", to, "y", batch.y);
-  } else if (overlap(to, batch.y)) {
-    throw shape_error(message(operation, ": gradient shares memory with y, which siblings need apart"));
-  }
-  check_same_or_apart(operation, "gradient", to, "v", v);
-  check_same_or_apart(operation, "gradient", to, "v_ref", v_ref);
-  check_size(operation, "rows", rows.size(), count);
-  check_size(operation, "old_log_probs", batch.old_log_probs.size(), count);
-  check_size(operation, "advantages", batch.advantages.size(), count);
-  check_transitions(arguments, operation, batch.transitions, states, true);
-  check_finite(arguments, operation, "old_log_probs", batch.old_log_probs, count);
-  check_finite(arguments, operation, "advantages", batch.advantages, count);
-  check_weights(arguments, operation, batch.weights, count);
-  if (objective.kl_beta != 0 && states > 0 && !is_given(v_ref)) {
-    throw shape_error(message(operation, ": kl_beta = ", double{objective.kl_beta},
-                              " needs v_ref, the reference policy's velocity (", states, " x ", elements,
-                              ")"));
-  }
-  if (objective.kl_beta != 0 && batch.without_zeros) {
-    throw value_error(message(operation, ": kl_beta = ", double{objective.kl_beta},
-                              ", and rows that only the KL would notice were left out of the batch"));
-  }
-  if (is_given(v_ref) && objective.kl_over == kl_denominator::diffusion) {
-    check_diffusions(arguments, operation, batch.transitions, states);
-  }
-  if (batch.mean_over < 0 || !is_finite(batch.gradient_scale)) {
+  if (batch.mask.given()) {
     throw value_error(
-        message(operation, ": mean_over = ", batch.mean_over, ", gradient_scale = ", batch.gradient_scale));
+        message(operation, ": a mask goes with objectives in their general form, ",
+                "policy_loss(backend, batch, v, v_ref, {}, as_row_objective(objective), gradient)"));
   }
+  const index_t states = v.rows(), elements = v.columns();
+  objective.validate();
+  const siblings of = check_policy_states(operation, arguments, batch, v);
+  check_other_velocity(operation, "v_ref", v_ref, v);
+  check_policy_gradient(operation, of, batch, v, v_ref, to);
+  check_size(operation, "rows", rows.size(), of.rows());
+  check_transitions(arguments, operation, batch.transitions, states, true);
+  check_policy_numbers(operation, arguments, batch, of.rows(), true);
+  check_policy_kl(operation, arguments, batch, states, elements, is_given(v_ref), objective);
   const policy_terms<Objective> terms{
       .transitions = batch.transitions,
       .old_log_probs = batch.old_log_probs,
@@ -177,6 +151,44 @@ TEMPFLOW_HIDDEN policy_statistics policy_loss(const B& backend, const policy_bat
   const auto velocity = detail::as_input(v);
   std::vector<policy_row> rows(static_cast<std::size_t>(detail::policy_rows(batch, velocity.rows())));
   return policy_loss(backend, batch, velocity, v_ref, objective, as_view(gradient),
+                     std::span<policy_row>(rows));
+}
+
+/// For objectives of a row's means (row_objective.hpp), which may compare v with v_old too, the velocity of the policy that
+/// drew the rollout: S x D in v's type, or {} where the objective has no need of it. Other arguments and errors as above;
+/// old_log_probs may be empty where the objective has no ratio.
+template <backend B, storage_scalar T, velocities_for<T> V, row_objective Objective,
+          writable_batch Gradient = batch_view<gradient_t<storage_of<V>>>>
+TEMPFLOW_HIDDEN void policy_loss_rows(const B& backend, const policy_batch<T>& batch, V&& v,
+                                      input_batch<storage_of<V>> v_ref, input_batch<storage_of<V>> v_old,
+                                      const Objective& objective, Gradient&& gradient,
+                                      std::span<policy_row> rows) {
+  detail::row_loss_rows("policy_loss", detail::operation_arguments(backend), batch, detail::as_input(v),
+                        v_ref, v_old, objective, as_view(gradient), rows);
+}
+template <backend B, storage_scalar T, velocities_for<T> V, row_objective Objective,
+          writable_batch Gradient = batch_view<gradient_t<storage_of<V>>>>
+TEMPFLOW_HIDDEN policy_statistics policy_loss(const B& backend, const policy_batch<T>& batch, V&& v,
+                                              input_batch<storage_of<V>> v_ref,
+                                              input_batch<storage_of<V>> v_old, const Objective& objective,
+                                              Gradient&& gradient, std::span<policy_row> rows) {
+  const detail::operation_arguments arguments(backend);
+  const auto velocity = detail::as_input(v);
+  arguments.check_host_waits("policy_loss", rows.data());
+  detail::row_loss_rows("policy_loss", arguments, batch, velocity, v_ref, v_old, objective, as_view(gradient),
+                        rows);
+  arguments.wait();
+  return summarize(rows, objective.kl_beta, detail::policy_mean_over(batch, velocity.rows()));
+}
+template <backend B, storage_scalar T, velocities_for<T> V, row_objective Objective,
+          writable_batch Gradient = batch_view<gradient_t<storage_of<V>>>>
+TEMPFLOW_HIDDEN policy_statistics policy_loss(const B& backend, const policy_batch<T>& batch, V&& v,
+                                              input_batch<storage_of<V>> v_ref,
+                                              input_batch<storage_of<V>> v_old, const Objective& objective,
+                                              Gradient&& gradient) {
+  const auto velocity = detail::as_input(v);
+  std::vector<policy_row> rows(static_cast<std::size_t>(detail::policy_rows(batch, velocity.rows())));
+  return policy_loss(backend, batch, velocity, v_ref, v_old, objective, as_view(gradient),
                      std::span<policy_row>(rows));
 }
 

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <span>
 
+#include "tempflow/advantage/advantage_options.hpp"
 #include "tempflow/core/error.hpp"
 #include "tempflow/core/index.hpp"
 
@@ -63,16 +64,22 @@ struct group_sizes {
   index_t smallest = 0, largest = 0;
 };
 
-/// Throws group_error for a group of another size than `expected`, if that is not 0.
+/// Throws group_error for a group of another size than options.group_size, if that is not 0, or of one sample where
+/// its baseline are the others.
 template <class Place>
-group_sizes sizes_of_groups(std::span<const std::int64_t> groups, const Place& place, index_t expected) {
+group_sizes sizes_of_groups(std::span<const std::int64_t> groups, const Place& place,
+                            const advantage_options& options) {
   group_sizes found;
   for_each_group(groups, place, [&](std::size_t first, std::size_t last) {
     const auto size = static_cast<index_t>(last - first);
-    if (expected != 0 && size != expected) {
+    if (options.group_size != 0 && size != options.group_size) {
       throw group_error(message("group_advantages: group ", groups[place(first)], " has ", size,
-                                size == 1 ? " sample" : " samples", ", expected ", expected,
+                                size == 1 ? " sample" : " samples", ", expected ", options.group_size,
                                 " (group_size)"));
+    }
+    if (options.baseline == advantage_baseline::others_mean && size == 1) {
+      throw group_error(message("group_advantages: group ", groups[place(first)],
+                                " has 1 sample, and no others whose mean is its baseline (others_mean)"));
     }
     found.smallest = first == 0 ? size : (std::min)(found.smallest, size);
     found.largest = (std::max)(found.largest, size);

@@ -18,7 +18,7 @@ struct reward_moments {
   std::size_t count = 0;  ///< rewards that they are taken of
   double mean = 0;
   double std = 0;
-  bool constant = true;
+  bool constant = true;  ///< all equal, or their std below options.least_std: nothing to tell them apart by
 };
 
 /// Moments of reward(0), ..., reward(count - 1), or of those that are finite; exact where all are equal. NaN where one
@@ -54,7 +54,8 @@ TEMPFLOW_HD reward_moments moments(std::size_t count, const Reward& reward,
     if (const double value = reward(i); is_finite(value)) squares.add((value - mean) * (value - mean));
   }
   const double divisor = options.std == std_estimate::sample ? n - 1 : n;
-  return {.count = counted, .mean = mean, .std = std::sqrt(squares.value() / divisor), .constant = false};
+  const double std = std::sqrt(squares.value() / divisor);
+  return {.count = counted, .mean = mean, .std = std, .constant = std < options.least_std};
 }
 
 }  // namespace tempflow::detail

@@ -130,7 +130,7 @@ struct drawn_gradient_kernel {
       const noise_draw draw = noise[row];
       const real std = row_coefficients<real>(transitions[tile.row], draw).std;
       float z[width];
-      tile_noise<V>(key, draw.id, tile).draw(access, z);
+      tile_noise<V>(key, draw.id, tile, noise.first_block).draw(access, z);
       for (int j = 0; j < width; ++j) {
         const real r = drawn_residual(std, real{z[j]});
         g[j] = row == counted.first ? policy_gradient(outcome.slope, r)

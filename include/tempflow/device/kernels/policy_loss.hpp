@@ -175,7 +175,7 @@ TEMPFLOW_HIDDEN void launch_drawn_loss(device_call<Device>& call,
   drawn_gradient_kernel<V, G, HasReference> write{
       .v = op.v,
       .v_ref = op.v_ref,
-      .noise = {call.on_device(op.drawn->key), op.drawn->ids, op.drawn->antithetic},
+      .noise = call.on_device(*op.drawn),
       .of = {std::span(tables.offsets)},
       .transitions = op.terms.transitions,
       .kl_over = op.terms.objective.kl_over,

@@ -12,14 +12,18 @@
 
 namespace tempflow::detail {
 
-/// The noise of a lane's part of a tile: blocks of four elements, counted in 32 bits from the lane's first.
+/// The noise of a lane's part of a tile: blocks of four elements, counted in 32 bits from the lane's first. Element 0 of
+/// the row is the first of block `first_block`.
 template <storage_scalar T>
 class tile_noise {
   using tile = warp_tile<T>;
 
  public:
-  TEMPFLOW_INLINE_DEVICE tile_noise(noise_key key, noise_id id, const tile& of)
-      : key_(key), id_(id), block_(static_cast<std::uint32_t>(of.first >> 2)), upper_((of.first & 2) != 0) {}
+  TEMPFLOW_INLINE_DEVICE tile_noise(noise_key key, noise_id id, const tile& of, std::uint32_t first_block)
+      : key_(key),
+        id_(id),
+        block_(static_cast<std::uint32_t>(of.first >> 2) + first_block),
+        upper_((of.first & 2) != 0) {}
 
   /// The normals of an access.
   TEMPFLOW_INLINE_DEVICE void draw(int access, float (&z)[tile::width]) const {

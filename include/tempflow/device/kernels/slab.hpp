@@ -59,6 +59,27 @@ class warp_slab {
     }
   }
 
+  /// Element 32 at + lane of the tile, once all lanes have kept theirs.
+  TEMPFLOW_INLINE_DEVICE real element(int at) const {
+    return elements_[at * group + (trades && at % 2 != 0 ? lane_ ^ 4 : lane_)];
+  }
+
+  /// Sums over a tile with `count` elements, in all lanes: add(at, partial) adds the terms of element(at), of this slab
+  /// and others.
+  template <bool Whole, class Thread, class Add, int Sums>
+  TEMPFLOW_INLINE_DEVICE void sums_of(const Thread& thread, int count, const Add& add,
+                                      double (&sums)[Sums]) const {
+    thread.sync_warp();
+    real partial[Sums] = {};
+    if constexpr (Whole) {
+      static_for<tile::elements_per_lane>([&]<int At>() { add(At, partial); });
+    } else {
+      for (int at = 0; at * group + lane_ < count; ++at) add(at, partial);
+    }
+    thread.sync_warp();
+    for (int s = 0; s < Sums; ++s) sums[s] = static_cast<double>(fold(thread, partial[s]));
+  }
+
   /// The sum of squares of what the warp has kept of a tile with `count` elements, in all lanes.
   template <bool Whole, class Thread>
   TEMPFLOW_INLINE_DEVICE double sum_of_squares(const Thread& thread, int count) const {

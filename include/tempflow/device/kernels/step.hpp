@@ -33,10 +33,10 @@ struct step_kernel {
     if (tile.count > 0) {
       const noise_draw draw = noise[i];
       // The identity is asked for again: kept for both, it is a register too many.
-      const double squared =
-          sample_tile<reads::once>(thread, tile, {tile.of(x.row(i))}, {tile.of(v.row(i))}, tile.of(y.row(i)),
-                                   row_coefficients<compute_t<T>>(steps[i], draw),
-                                   tile_noise<T>(*noise.key, noise[thread.launder(i)].id, tile));
+      const double squared = sample_tile<reads::once>(
+          thread, tile, {tile.of(x.row(i))}, {tile.of(v.row(i))}, tile.of(y.row(i)),
+          row_coefficients<compute_t<T>>(steps[i], draw),
+          tile_noise<T>(*noise.key, noise[thread.launder(i)].id, tile, noise.first_block));
       if (log_probs != nullptr) reduction.store_partial(thread, tile, 0, squared);
     }
     if (log_probs == nullptr || !reduction.is_last(thread, tile)) return;
@@ -48,7 +48,8 @@ struct step_kernel {
 template <storage_scalar T, storage_scalar V>
 struct branch_step_kernel {
   static constexpr int most_warps = tile_warps<T>;
-  static constexpr int least_blocks = 2;  // as many as leave x and v their room in the cache
+  // As many as leave x and v their room in the cache; wide velocities take more registers.
+  static constexpr int least_blocks = sizeof(V) > sizeof(T) ? 1 : 2;
 
   batch_view<const T> x;
   batch_view<const V> v;
@@ -95,7 +96,7 @@ struct branch_step_kernel {
       reduction.store_partial(
           thread, tile, k,
           sample_tile<reads::again>(thread, again, of_x, of_v, tile.of(branches.row(i * explorations + k)),
-                                    aside, tile_noise<T>(same, draw.id, again)));
+                                    aside, tile_noise<T>(same, draw.id, again, noise.first_block)));
     }
   }
 };
@@ -139,7 +140,7 @@ struct fill_noise_kernel {
     if (tile.count <= 0) return;
     const noise_draw draw = noise[tile.row];
     const compute_t<T> sign = draw.negated ? -1 : 1;
-    const tile_noise<T> normals(*noise.key, draw.id, tile);
+    const tile_noise<T> normals(*noise.key, draw.id, tile, noise.first_block);
     T* const to = tile.of(out.row(tile.row));
     dispatch_bool(tile.whole(to), [&](auto whole) {
       tile.template each_access<whole>(thread, [&](int access) {
@@ -165,7 +166,7 @@ TEMPFLOW_HIDDEN void run(const device_arguments<Device>& arguments, const step_o
                            .v = op.v,
                            .y = op.y,
                            .steps = op.steps,
-                           .noise = {call.on_device(op.noise.key), op.noise.ids, op.noise.antithetic},
+                           .noise = call.on_device(op.noise),
                            .log_probs = log_probs,
                            .convention = op.convention,
                            .reduction = sums ? make_row_reduction<T>(call, rows, elements, 1)
@@ -186,7 +187,7 @@ TEMPFLOW_HIDDEN void run(const device_arguments<Device>& arguments, const branch
                                   .v = op.v,
                                   .trunk_steps = op.trunk_steps,
                                   .branch_steps = op.branch_steps,
-                                  .noise = {call.on_device(op.noise.key), op.noise.ids, op.noise.antithetic},
+                                  .noise = call.on_device(op.noise),
                                   .trunk = op.trunk,
                                   .branches = op.branches,
                                   .log_probs = call.output("log_probs", op.log_probs),
@@ -221,7 +222,7 @@ TEMPFLOW_HIDDEN void run(const device_arguments<Device>& arguments, const fill_n
   call.expects("out", op.out);
   const index_t rows = op.out.rows(), elements = op.out.columns();
   fill_noise_kernel<T> kernel{.out = op.out,
-                              .noise = {call.on_device(op.noise.key), op.noise.ids, op.noise.antithetic},
+                              .noise = call.on_device(op.noise),
                               .tiles = no_row_reduction<T>(rows, elements),
                               .tables = {}};
   call.place(kernel.tables, kernel.noise.ids);

@@ -20,12 +20,12 @@ struct summarize_kernel {
 
   template <class Thread>
   TEMPFLOW_DEVICE void operator()(const Thread& thread) const {
-    static_assert(row_sums::lanes == warp_lanes);
-    row_sums mine;
+    static_assert(summary_sums::lanes == warp_lanes);
+    summary_sums mine;
     for (index_t i = thread.lane(); i < count; i += warp_lanes) mine.add(rows[i], kl_beta);
     for (int half = warp_lanes / 2; half > 0; half /= 2) {
-      const row_sums before = mine;
-      mine.join([&](double row_sums::*sum) { return thread.shuffle_xor(before.*sum, half); });
+      const summary_sums before = mine;
+      mine.join([&](double summary_sums::*sum) { return thread.shuffle_xor(before.*sum, half); });
     }
     if (thread.lane() == 0) *total = mine.summary(mean_over);
   }

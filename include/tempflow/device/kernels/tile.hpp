@@ -78,11 +78,18 @@ struct warp_tile {
     return elements + first;
   }
 
+  TEMPFLOW_INLINE_DEVICE const std::uint8_t* of(const std::uint8_t* mask) const { return mask + first; }
+
   /// Whether all accesses are whole and on their boundaries; the same in all lanes.
   template <class... Elements>
   TEMPFLOW_INLINE_DEVICE bool whole(const Elements*... of_lane) const {
     return count == size &&
            ((reinterpret_cast<std::uintptr_t>(of_lane) % alignof(words<Elements>)) | ... | 0) == 0;
+  }
+
+  /// The same for a mask's.
+  TEMPFLOW_INLINE_DEVICE bool whole_mask(const std::uint8_t* of_lane) const {
+    return count == size && reinterpret_cast<std::uintptr_t>(of_lane) % width == 0;
   }
 
   /// The tile's elements from the lane's at an access on; it may touch as many.
@@ -103,6 +110,24 @@ struct warp_tile {
       const int there = left(access);
       for (int j = 0; j < width; ++j) elements.value[j] = j < there ? from[j] : R{};
       return bit_cast<words<R>>(elements);
+    }
+  }
+
+  /// Reads a mask for an access; 0 beyond the row.
+  template <bool Whole, class Thread>
+  TEMPFLOW_INLINE_DEVICE access_bytes<width> read_mask(const Thread& thread, const std::uint8_t* of_lane,
+                                                       int access) const {
+    const std::uint8_t* const from = of_lane + access * stride;
+    if constexpr (Whole) {
+      return thread.template read_bytes<width>(from);
+    } else {
+      access_bytes<width> bytes{};
+      const int there = left(access);
+      for (int j = 0; j < width; ++j) {
+        const std::uint32_t byte = j < there ? from[j] : 0u;
+        bytes.word[j / 4] |= byte << (j % 4 * 8);
+      }
+      return bytes;
     }
   }
 
@@ -173,6 +198,27 @@ struct warp_tile {
               [&]<int I>() { v[slot][I] = read<Whole, Often>(thread, velocities[I], access); });
         },
         [&](int slot, int access) { visit(access, x[slot], v[slot]); });
+  }
+
+  /// Calls visit(access, words, words, bytes) for each access, with the mask's bytes too.
+  template <bool Whole, reads Often = reads::once, class Thread, int States, storage_scalar V, int Velocities,
+            class Visit>
+  TEMPFLOW_INLINE_DEVICE void each_read(const Thread& thread, const T* const (&states)[States],
+                                        const V* const (&velocities)[Velocities], const std::uint8_t* mask,
+                                        const Visit& visit) const {
+    constexpr int at_once = Whole ? 2 : 1;
+    words<T> x[at_once][States];
+    words<V> v[at_once][Velocities];
+    access_bytes<width> counts[at_once];
+    each_turn<Whole, at_once, false>(
+        thread,
+        [&](int slot, int access) {
+          static_for<States>([&]<int I>() { x[slot][I] = read<Whole, Often>(thread, states[I], access); });
+          static_for<Velocities>(
+              [&]<int I>() { v[slot][I] = read<Whole, Often>(thread, velocities[I], access); });
+          counts[slot] = read_mask<Whole>(thread, mask, access);
+        },
+        [&](int slot, int access) { visit(access, x[slot], v[slot], counts[slot]); });
   }
 
  private:

@@ -10,6 +10,7 @@
 #include <type_traits>
 
 #include "tempflow/core/batch_view.hpp"
+#include "tempflow/core/element_mask.hpp"
 #include "tempflow/core/error.hpp"
 #include "tempflow/core/noise_source.hpp"
 #include "tempflow/core/numeric.hpp"
@@ -52,6 +53,22 @@ void check_transitions(const operation_arguments<B>& arguments, std::string_view
   }
 }
 
+/// Transitions from a noise level to the data, as clean_transition makes them.
+template <class B>
+void check_clean_transitions(const operation_arguments<B>& arguments, std::string_view operation,
+                             const per_row<transition>& steps, index_t rows) {
+  if (!arguments.host_reads(steps.data())) return;
+  for (index_t i = 0; i < rows; ++i) {
+    const transition& step = steps[i];
+    if (step.alpha != 1 || step.std != 0 || !(step.beta < 0)) {
+      throw schedule_error(
+          message(operation, ": the objective trains on finished samples, y = x0 with clean_transition(t); ",
+                  "the transition of row ", i, " has alpha = ", step.alpha, ", beta = ", step.beta,
+                  ", std = ", step.std));
+    }
+  }
+}
+
 template <class B>
 void check_diffusions(const operation_arguments<B>& arguments, std::string_view operation,
                       const per_row<transition>& steps, index_t rows) {
@@ -64,6 +81,9 @@ void check_diffusions(const operation_arguments<B>& arguments, std::string_view 
   }
 }
 
+/// Elements that the generator's counter tells apart.
+inline constexpr index_t noise_elements = index_t{1} << 34;
+
 /// A row's noise has an identity of its own, and its elements fit the generator's counter.
 inline void check_noise(std::string_view operation, const noise_source& noise, index_t rows,
                         index_t columns) {
@@ -72,8 +92,14 @@ inline void check_noise(std::string_view operation, const noise_source& noise, i
     throw shape_error(message(operation, ": one noise id for ", rows,
                               " rows would give all of them the same noise; pass one per row"));
   }
-  if (columns > (index_t{1} << 34)) {
-    throw shape_error(message(operation, ": ", columns, " elements per row, noise has at most 2^34"));
+  const index_t first = noise.first_element;
+  if (first < 0 || first % 4 != 0) {
+    throw value_error(message(operation, ": the noise begins at element ", first,
+                              ", must be a multiple of 4 and not negative: it is drawn by fours"));
+  }
+  if (columns > noise_elements || first > noise_elements - columns) {
+    throw shape_error(message(operation, ": ", columns, " elements per row from element ", first,
+                              " of the noise on, which has at most 2^34"));
   }
 }
 
@@ -99,6 +125,26 @@ bool is_given(const batch_view<T>& batch) {
 /// The mean over the elements of a sample needs elements.
 inline void check_has_elements(std::string_view operation, index_t rows, index_t columns) {
   if (rows > 0 && columns == 0) throw shape_error(message(operation, ": ", rows, " rows of 0 elements"));
+}
+
+/// A mask has the elements of a state, for all states or for each, and leaves each some. One in a device's memory is
+/// not looked at.
+template <class B>
+void check_mask(const operation_arguments<B>& arguments, std::string_view operation, const element_mask& mask,
+                index_t states, index_t elements) {
+  if (!mask.given()) return;
+  if (mask.columns() != elements || (mask.rows() != 1 && mask.rows() != states)) {
+    throw shape_error(message(operation, ": mask is ", mask.rows(), " x ", mask.columns(), ", expected ",
+                              states, " x ", elements, " (or one row for all states)"));
+  }
+  arguments.check_kernels_read(operation, "mask", mask.data());
+  if (!arguments.host_reads(mask.data())) return;
+  for (index_t i = 0; i < mask.rows(); ++i) {
+    if (!any_byte(mask.row(i), elements)) {
+      throw value_error(
+          message(operation, ": row ", i, " of the mask counts none of its ", elements, " elements"));
+    }
+  }
 }
 
 template <class B>

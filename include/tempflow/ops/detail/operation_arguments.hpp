@@ -29,6 +29,13 @@ class operation_arguments {
   /// Throws memory_error unless the host can read an argument there when an operation is called.
   void check_host_reads(std::string_view, std::string_view, const void*) const {}
 
+  /// Throws memory_error unless kernels can read an argument there.
+  void check_kernels_read(std::string_view, std::string_view, const void*) const {}
+
+  /// Throws memory_error where a result in host memory cannot be waited for. For operations of several kernels: each
+  /// would only say so itself.
+  void check_result(std::string_view, std::string_view, const void*) const {}
+
   /// Throws memory_error unless the host can read a result there, after waiting for it.
   void check_host_waits(std::string_view, const void*) const {}
 
@@ -65,6 +72,23 @@ class operation_arguments<B> {
   void check_host_reads(std::string_view operation, std::string_view name, const void* argument) const {
     if (argument != nullptr && memory_of(argument) == memory_kind::device) {
       throw memory_error(message(operation, ": the host reads ", name, ", which lie in device memory"));
+    }
+  }
+
+  void check_kernels_read(std::string_view operation, std::string_view name, const void* argument) const {
+    if (argument != nullptr && memory_of(argument) == memory_kind::host) {
+      throw memory_error(message(operation, ": ", name,
+                                 " lies in host memory, which the device does not reach; it must lie where ",
+                                 "the batches do"));
+    }
+  }
+
+  void check_result(std::string_view operation, std::string_view name, const void* result) const {
+    if (result != nullptr && memory_of(result) == memory_kind::host && backend_.capturing()) {
+      throw memory_error(
+          message(operation, ": ", name,
+                  " lies in host memory, which cannot be waited for while the stream is being ",
+                  "captured; use device, managed or pinned memory"));
     }
   }
 

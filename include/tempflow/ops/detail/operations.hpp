@@ -14,6 +14,7 @@
 #include "tempflow/advantage/weighted_reward.hpp"
 #include "tempflow/backend/backend.hpp"
 #include "tempflow/core/batch_view.hpp"
+#include "tempflow/core/element_mask.hpp"
 #include "tempflow/core/noise_source.hpp"
 #include "tempflow/core/per_row.hpp"
 #include "tempflow/core/stream_value.hpp"
@@ -73,6 +74,7 @@ struct log_prob_op {
   per_row<transition> steps;  ///< by state
   std::span<double> log_probs;
   log_prob_convention convention;
+  element_mask mask;  ///< or none
 };
 
 template <storage_scalar T, storage_scalar V, storage_scalar G, class Objective>
@@ -86,11 +88,36 @@ struct policy_loss_op {
   std::span<policy_row> rows;
 };
 
+template <storage_scalar T, storage_scalar G>
+struct guide_op {
+  batch_view<const T> conditional, unconditional;
+  batch_view<G> guided;
+  per_row<double> scale;
+  index_t channels;  ///< of a token; 0: linear
+};
+
+template <storage_scalar T, storage_scalar G>
+struct guide_gradient_op {
+  batch_view<const T> gradient, conditional, unconditional;  ///< linear: without the last two
+  batch_view<G> of_conditional, of_unconditional;            ///< or empty
+  per_row<double> scale;
+  index_t channels;
+};
+
 template <storage_scalar T>
 struct ema_update_op {
   std::span<T> average;
   std::span<const T> weights;
   stream_value<double> decay;
+};
+
+template <storage_scalar T>
+struct put_back_op {
+  batch_view<const T> x;
+  element_mask mask;
+  batch_view<T> y;  ///< a multiple of the rows of x: those of a state follow each other
+
+  index_t per_state() const { return y.rows() / x.rows(); }
 };
 
 struct summarize_op {

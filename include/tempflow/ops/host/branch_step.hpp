@@ -40,7 +40,8 @@ struct branch_step_row {
       if (k == drawn) {  // with the one that takes minus the same noise, where it is next
         const bool is_pair = op.noise.antithetic && !draw.negated && k + 1 < explorations;
         T* const opposite = is_pair ? op.branches.row(i * explorations + k + 1) : nullptr;
-        sample<arithmetic, Instructions::value>(x, v, y, branch, key, draw.id, first, last, opposite);
+        sample<arithmetic, Instructions::value>(x, v, y, branch, key, draw.id, op.noise.first_element, first,
+                                                last, opposite);
         drawn += is_pair ? 2 : 1;
       }
       squared[k] += squared_residual<arithmetic, Instructions::value>(x, v, y, branch, first, last);

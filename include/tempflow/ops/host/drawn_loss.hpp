@@ -83,7 +83,7 @@ struct drawn_loss_row {
     for (index_t k = 0; k < count; ++k) {
       const real slope = part[k].slope, std = part[k].std;
       if (k == 0 || !(part[k].id == part[k - 1].id))  // one of an antithetic pair has its noise already
-        write_noise<Instructions>(key, part[k].id, first, last - first, noise);
+        write_noise<Instructions>(key, part[k].id, op.drawn->first_element + first, last - first, noise);
       const float* const z = noise;
       const real* const before = sum;
       if (k == 0) {

@@ -26,7 +26,8 @@ struct fill_noise_row {
     const noise_draw draw(op.noise.ids[i], op.noise.antithetic);
     const compute_t<T> sign = draw.negated ? -1 : 1;
     each_noise_chunk<Instructions::value>(
-        key, draw.id, first, last, [&](const auto& noise, index_t begin, index_t end) TEMPFLOW_INLINE_LAMBDA {
+        key, draw.id, op.noise.first_element, first, last,
+        [&](const auto& noise, index_t begin, index_t end) TEMPFLOW_INLINE_LAMBDA {
           const float* const normals = noise;
           write_elements<compute_t<T>, Instructions::value, false, float>(
               op.out.row(i), begin, end,

@@ -10,6 +10,8 @@
 // exactly 0.
 
 #include <concepts>
+#include <cstdint>
+#include <type_traits>
 
 #include "tempflow/config.hpp"
 #include "tempflow/core/arithmetic.hpp"
@@ -32,6 +34,22 @@ TEMPFLOW_INLINE_HOST double squared_residual(
     partial[0] = fused_multiply_add(r, r, partial[0]);
   };
   return Arithmetic::template sum<1, Instructions, T, V>(first, last, add, meanwhile).value[0];
+}
+
+/// Sum of squared residuals of the elements of a tile that count, and the number of these.
+template <class Arithmetic, instruction_set Instructions, storage_scalar T, storage_scalar V>
+TEMPFLOW_INLINE_HOST tile_sums<2> masked_squared_residual(
+    const T* x, const V* v, const T* y, const std::uint8_t* mask,
+    const row_coefficients<typename Arithmetic::template real<T>>& step, index_t first, index_t last) {
+  using real = typename Arithmetic::template real<T>;
+  const auto add = [=](auto at, auto& partial) TEMPFLOW_INLINE_LAMBDA {
+    using value = std::remove_reference_t<decltype(partial[0])>;
+    const auto counts = at(mask);
+    const auto r = select(counts, step.residual(at(x), at(v), at(y)), value(real{0}));
+    partial[0] = fused_multiply_add(r, r, partial[0]);
+    partial[1] = partial[1] + select(counts, value(real{1}), value(real{0}));
+  };
+  return Arithmetic::template sum<2, Instructions, T, V>(first, last, add);
 }
 
 /// Sums of squared residuals and of squared differences to a reference velocity.
@@ -99,28 +117,30 @@ TEMPFLOW_INLINE_HOST void advance(const T* x, const V* v, T* y,
       y, first, last, [=](auto at) TEMPFLOW_INLINE_LAMBDA { return step.mean(at(x), at(v)); });
 }
 
-/// Calls visit(noise, begin, end) for chunks of the elements [first, last) of a row; `first` is a multiple of 4.
+/// Calls visit(noise, begin, end) for chunks of the elements [first, last) of a row. Element 0 of it takes the noise of
+/// element `offset`; `first` and `offset` are multiples of 4.
 template <instruction_set Instructions, class Visit>
-TEMPFLOW_INLINE_HOST void each_noise_chunk(noise_key key, noise_id id, index_t first, index_t last,
-                                           const Visit& visit) {
+TEMPFLOW_INLINE_HOST void each_noise_chunk(noise_key key, noise_id id, index_t offset, index_t first,
+                                           index_t last, const Visit& visit) {
   for (index_t e = first; e < last; e += noise_chunk) {
     const index_t end = last - e < noise_chunk ? last : e + noise_chunk;
     float noise[noise_chunk];
-    write_noise<Instructions>(key, id, e, end - e, noise);
+    write_noise<Instructions>(key, id, offset + e, end - e, noise);
     visit(noise, e, end);
   }
 }
 
-/// y = alpha x + beta v + std z over a tile that starts at a multiple of 4. opposite: alpha x + beta v - std z, or
-/// null.
+/// y = alpha x + beta v + std z over a tile, whose start and offset each_noise_chunk takes. opposite: alpha x + beta v -
+/// std z, or null.
 template <class Arithmetic, instruction_set Instructions, storage_scalar T, storage_scalar V>
 TEMPFLOW_INLINE_HOST void sample(const T* x, const V* v, T* y,
                                  const row_coefficients<typename Arithmetic::template real<T>>& step,
-                                 noise_key key, noise_id id, index_t first, index_t last,
+                                 noise_key key, noise_id id, index_t offset, index_t first, index_t last,
                                  T* opposite = nullptr) {
   using real = typename Arithmetic::template real<T>;
   each_noise_chunk<Instructions>(
-      key, id, first, last, [&](const auto& noise, index_t begin, index_t end) TEMPFLOW_INLINE_LAMBDA {
+      key, id, offset, first, last,
+      [&](const auto& noise, index_t begin, index_t end) TEMPFLOW_INLINE_LAMBDA {
         const auto draw_with = [&](T* to, const row_coefficients<real>& of) TEMPFLOW_INLINE_LAMBDA {
           const float* const normals = noise;
           write_elements<real, Instructions, false, T, V, float>(

@@ -29,7 +29,8 @@ struct step_row {
     const T* const x = op.x.row(i);
     const V* const v = op.v.row(i);
     T* const y = op.y.row(i);
-    sample<arithmetic, Instructions::value>(x, v, y, coefficients, key, draw.id, first, last);
+    sample<arithmetic, Instructions::value>(x, v, y, coefficients, key, draw.id, op.noise.first_element,
+                                            first, last);
     if (!op.log_probs.empty()) {
       *squared += squared_residual<arithmetic, Instructions::value>(x, v, y, coefficients, first, last);
     }
