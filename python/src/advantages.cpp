@@ -117,9 +117,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> combined_advantages(
 
 /// Advantages as above, and the state from then on.
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> running_advantages(
-    const Tensor& prompts, const Tensor& counts, const Tensor& numbers, const Tensor& rewards,
-    const Tensor& of_prompts, std::int64_t window, std::int64_t warm_up, std::string std_estimate,
-    double epsilon, std::string epsilon_rule, std::string not_finite) {
+    std::int64_t state_window, const Tensor& prompts, const Tensor& counts, const Tensor& numbers,
+    const Tensor& rewards, const Tensor& of_prompts, std::int64_t window, std::int64_t warm_up,
+    std::string std_estimate, double epsilon, std::string epsilon_rule, std::string not_finite) {
   return typed([&] {
     constexpr auto operation = "running_advantages";
     const advantage_options named = options_of(operation, "group_std", std_estimate, epsilon, epsilon_rule,
@@ -134,7 +134,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> running_advantages(
                                           .epsilon = named.epsilon,
                                           .epsilon_as = named.epsilon_as,
                                           .not_finite = named.not_finite},
-                                         {.prompts = vector_of(known.values()),
+                                         {.window = state_window,
+                                          .prompts = vector_of(known.values()),
                                           .counts = vector_of(as_indices(sizes.values())),
                                           .numbers = vector_of(kept.values())});
     const auto [advantages, excluded, statistics] =

@@ -68,7 +68,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(tempflow, m) {
       float[] not_applicable, int[] has_mark, bool normalize_sum, str scale, str std, float epsilon,
       str epsilon_rule, str not_finite, str baseline, float least_std,
       int group_size) -> (Tensor, Tensor, Tensor, Tensor))");
-  m.def(R"(running_advantages(Tensor prompts, Tensor counts, Tensor numbers, Tensor rewards,
+  m.def(R"(running_advantages(int state_window, Tensor prompts, Tensor counts, Tensor numbers, Tensor rewards,
       Tensor of_prompts, int window, int warm_up, str std, float epsilon, str epsilon_rule,
       str not_finite) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor))");
   m.def("win_rates(Tensor groups, Tensor preferences) -> Tensor");

@@ -154,23 +154,23 @@ class RunningAdvantages:
                  epsilon_rule: str = "add", not_finite: str = "refuse") -> None:
         self._options = (window, warm_up, std, epsilon, epsilon_rule, not_finite)
         nothing = torch.empty(0, dtype=torch.int64, device="cpu")
-        self._state = (nothing, nothing, nothing.double())
+        self._state = (window, nothing, nothing, nothing.double())
 
     @typed
     def take_up(self, rewards: Numbers, prompts: Numbers) -> Advantages:
         """Takes up the rewards of a batch (N) and gives their advantages. prompts: (N) integers."""
         *found, prompts_, counts, numbers = ops.running_advantages(*self._state, _numbers(rewards), _group_ids(prompts),
                                                                    *self._options)
-        self._state = (prompts_, counts, numbers)
+        self._state = (self._options[0], prompts_, counts, numbers)
         return _set_of(*found)
 
-    def state_dict(self) -> dict[str, Tensor]:
+    def state_dict(self) -> dict[str, Tensor | int]:
         """What is known, to go on from later: running_state."""
-        return dict(zip(("prompts", "counts", "numbers"), self._state))
+        return dict(zip(("window", "prompts", "counts", "numbers"), self._state))
 
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Goes on from a state of the same window. One that is none is refused by the next batch."""
-        self._state = (state["prompts"], state["counts"], state["numbers"])
+    def load_state_dict(self, state: Mapping[str, Tensor | int]) -> None:
+        """Goes on from a state of the same window. One of another, or that is none, is refused by the next batch."""
+        self._state = tuple(state[name] for name in ("window", "prompts", "counts", "numbers"))
 
 
 @typed

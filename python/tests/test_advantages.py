@@ -87,7 +87,10 @@ def test_running_advantages_go_on_from_their_state(window):
         mine = torch.cat([batches[0][:2], batches[1][:2]])
         assert torch.allclose(second.values[:2], (batches[1][:2] - mine.mean()) / (mine.std(unbiased=False) + 1e-6))
     with pytest.raises(tempflow.InvalidValueError, match="state, prompt 0"):
-        again.load_state_dict({"prompts": prompts[:1], "counts": prompts[:0], "numbers": REWARDS[:0]})
+        again.load_state_dict({"window": window, "prompts": prompts[:1], "counts": prompts[:0], "numbers": REWARDS[:0]})
+        again.take_up(batches[0], prompts)
+    with pytest.raises(tempflow.InvalidValueError, match="the state is of window = 7"):
+        again.load_state_dict(running.state_dict() | {"window": 7})
         again.take_up(batches[0], prompts)
     with pytest.raises(tempflow.InvalidValueError, match="window = 1, warm_up = 2"):
         tempflow.RunningAdvantages(window=1, warm_up=2).take_up(batches[0], prompts)
