@@ -82,8 +82,9 @@ std::tuple<Tensor, Tensor> policy_scores(const Tensor& sums, const Tensor& trans
                                          std::optional<Tensor> offsets, std::optional<Tensor> old_log_probs,
                                          std::optional<Tensor> advantages, const Tensor& weights,
                                          std::optional<Tensor> sequences, std::optional<Tensor> pairs,
-                                         std::string objective, std::vector<double> numbers, std::vector<std::string> choices,
-                                         std::string reduction, std::string terms, std::int64_t mean_over) {
+                                         std::string objective, std::vector<double> numbers,
+                                         std::vector<std::string> choices, std::string reduction,
+                                         std::string terms, std::int64_t mean_over) {
   return typed([&] {
     constexpr auto operation = "policy_scores";
     const table<double> given(operation, "sums", sums, sum_numbers);

@@ -94,7 +94,7 @@ inline std::vector<char> samples_left_out(std::span<const named_reward> rewards,
       }
     }
   }
-  for (std::size_t i = 0; i < count; ++i) applies[i] = applies[i] == 0 || broken[i] != 0;
+  for (std::size_t i = 0; i < count; ++i) applies[i] = applies[i] == 0 || broken[i] != 0 ? 1 : 0;
   return applies;
 }
 

@@ -33,8 +33,9 @@ struct flow_dppo {
     const double divergence = kl_scale(row.step, divergence_over) * row.mean.old;
     const clipped_grpo unclipped{.clip = {1, positive_infinity}, .advantage_clip = advantage_clip};
     const surrogate answer = unclipped(row.log_ratio, row.advantage, row.weight);
-    const bool far = !(divergence < divergence_bound);
-    const bool below = far && row.advantage < 0 && ratio < 1, above = far && row.advantage > 0 && ratio > 1;
+    const bool is_far = !(divergence < divergence_bound);
+    const bool below = is_far && row.advantage < 0 && ratio < 1,
+               above = is_far && row.advantage > 0 && ratio > 1;
     if (below || above) return {0, {}, below, above};
     return {answer.loss, {.log_ratio = answer.slope}};
   }

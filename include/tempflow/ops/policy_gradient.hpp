@@ -41,7 +41,7 @@ TEMPFLOW_HIDDEN void policy_gradient(const B& backend, const policy_batch<T>& ba
     detail::check_size(operation, "rows", rows.size(), in.of.rows());
   detail::check_transitions(arguments, operation, batch.transitions, in.of.states(), false);
   if (arguments.host_reads(factors.data())) {
-    const auto check = [&](std::size_t row, const char* name, double factor, bool is_given) {
+    const auto check_factor = [&](std::size_t row, const char* name, double factor, bool is_given) {
       if (!is_finite(static_cast<compute_t<T>>(factor))) {
         throw value_error(detail::message(operation, ": factors[", row, "].", name, " = ", factor));
       }
@@ -51,9 +51,9 @@ TEMPFLOW_HIDDEN void policy_gradient(const B& backend, const policy_batch<T>& ba
       }
     };
     for (std::size_t i = 0; i < factors.size(); ++i) {
-      check(i, "residual", factors[i].residual, true);
-      check(i, "reference", factors[i].reference, detail::is_given(v_ref));
-      check(i, "old", factors[i].old, detail::is_given(v_old));
+      check_factor(i, "residual", factors[i].residual, true);
+      check_factor(i, "reference", factors[i].reference, detail::is_given(v_ref));
+      check_factor(i, "old", factors[i].old, detail::is_given(v_old));
     }
   }
   detail::execute(arguments, detail::row_gradient_op<T, storage_of<V>, G>{in, in.of, factors, to, rows});
