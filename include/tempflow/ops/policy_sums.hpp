@@ -17,6 +17,7 @@
 #include <span>
 
 #include "tempflow/core/batch_like.hpp"
+#include "tempflow/ops/detail/operations.hpp"
 #include "tempflow/ops/detail/policy_checks.hpp"
 #include "tempflow/ops/detail/row_operations.hpp"
 #include "tempflow/ops/host/run_row_loss.hpp"

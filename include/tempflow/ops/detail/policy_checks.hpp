@@ -8,6 +8,7 @@
 #include <span>
 #include <string_view>
 
+#include "tempflow/objective/kl.hpp"
 #include "tempflow/ops/detail/checks.hpp"
 #include "tempflow/ops/detail/siblings.hpp"
 #include "tempflow/ops/policy_batch.hpp"
