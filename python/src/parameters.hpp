@@ -35,7 +35,8 @@ struct words<matching_weight> {
       {"uniform", matching_weight::uniform},
       {"time", matching_weight::time},
       {"time_squared", matching_weight::time_squared},
-      {"huber", matching_weight::huber}};
+      {"huber", matching_weight::huber},
+      {"quartic_root", matching_weight::quartic_root}};
 };
 template <>
 struct words<sequence_ratio> {

@@ -55,24 +55,29 @@ def _numbers(x, *shape):
     return x.new_empty(shape, dtype=torch.float64)
 
 
-@torch.library.register_fake("tempflow::fill_noise")
+def _shapes_of(name):
+    """Marks what an operator returns for tensors without elements, by which torch traces it."""
+    return torch.library.register_fake(f"tempflow::{name}")
+
+
+@_shapes_of("fill_noise")
 def _(out, ids, seed, update, antithetic, first_element):
     _check("noise", {"out": out}, (ids,))
 
 
-@torch.library.register_fake("tempflow::step")
+@_shapes_of("step")
 def _(x, v, transitions, ids, seed, update, antithetic, first_element, mask, scored, reduction, terms):
     _check("step", {"x": x, "v": v}, (transitions, ids), mask)
     return _like(x, x.shape[0]), _numbers(x, x.shape[0] if scored else 0)
 
 
-@torch.library.register_fake("tempflow::ode_step")
+@_shapes_of("ode_step")
 def _(x, v, transitions, mask):
     _check("ode_step", {"x": x, "v": v}, (transitions,), mask)
     return _like(x, x.shape[0])
 
 
-@torch.library.register_fake("tempflow::branch_step")
+@_shapes_of("branch_step")
 def _(x, v, trunk_transitions, branch_transitions, ids, explorations, seed, update, antithetic, first_element, mask,
       reduction, terms):
     _check("branch_step", {"x": x, "v": v}, (trunk_transitions, branch_transitions, ids), mask)
@@ -81,7 +86,7 @@ def _(x, v, trunk_transitions, branch_transitions, ids, explorations, seed, upda
             _numbers(x, rows * explorations))
 
 
-@torch.library.register_fake("tempflow::log_prob")
+@_shapes_of("log_prob")
 def _(x, v, y, mask, offsets, transitions, reduction, terms):
     _check("log_prob", {"x": x, "v": v, "y": y}, (offsets, transitions), mask)
     return _numbers(x, y.shape[0])
@@ -92,7 +97,7 @@ def _gradient(v):
     return torch.empty(v.shape, dtype=torch.float32 if v.dtype == torch.float16 else v.dtype, device=v.device)
 
 
-@torch.library.register_fake("tempflow::policy_loss")
+@_shapes_of("policy_loss")
 def _(v, x, y, v_ref, v_old, mask, offsets, transitions, old_log_probs, advantages, weights, ids, *others):
     _check("policy_loss", {"x": x, "v": v, "y": y, "v_ref": v_ref, "v_old": v_old},
            (offsets, transitions, old_log_probs, advantages, weights, ids), mask)
@@ -100,62 +105,62 @@ def _(v, x, y, v_ref, v_old, mask, offsets, transitions, old_log_probs, advantag
     return _numbers(v, _NUMBERS_OF_A_SUMMARY)[1], _gradient(v), _numbers(v, count, _NUMBERS_OF_A_ROW)
 
 
-@torch.library.register_fake("tempflow::log_prob_gradient")
+@_shapes_of("log_prob_gradient")
 def _(v, x, y, mask, offsets, transitions, factors, reduction, terms):
     _check("log_prob_gradient", {"x": x, "v": v, "y": y}, (offsets, transitions, factors), mask)
     return _gradient(v), _numbers(v, y.shape[0], _NUMBERS_OF_A_ROW)
 
 
-@torch.library.register_fake("tempflow::policy_sums")
+@_shapes_of("policy_sums")
 def _(v, x, y, v_ref, v_old, mask, offsets, transitions, mixture):
     _check("policy_sums", {"x": x, "v": v, "y": y, "v_ref": v_ref, "v_old": v_old}, (offsets, transitions), mask)
     return _numbers(v, y.shape[0], _NUMBERS_OF_SUMS)
 
 
-@torch.library.register_fake("tempflow::policy_scores")
+@_shapes_of("policy_scores")
 def _(sums, *others):
     return _numbers(sums, sums.shape[0], _NUMBERS_OF_A_ROW), _numbers(sums, sums.shape[0], _FACTORS)
 
 
-@torch.library.register_fake("tempflow::policy_gradient")
+@_shapes_of("policy_gradient")
 def _(v, x, y, v_ref, v_old, mask, offsets, transitions, factors):
     _check("policy_gradient", {"x": x, "v": v, "y": y, "v_ref": v_ref, "v_old": v_old}, (offsets, transitions, factors), mask)
     return _gradient(v)
 
 
-@torch.library.register_fake("tempflow::guide")
+@_shapes_of("guide")
 def _(conditional, unconditional, scale, channels):
     _check("guide", {"conditional": conditional, "unconditional": unconditional}, (scale,))
     return _like(conditional, conditional.shape[0])
 
 
-@torch.library.register_fake("tempflow::guide_gradient")
+@_shapes_of("guide_gradient")
 def _(gradient, conditional, unconditional, scale, channels, of_conditional, of_unconditional):
     _check("guide_gradient", {"gradient": gradient, "conditional": conditional, "unconditional": unconditional}, (scale,))
     rows = gradient.shape[0]
     return _like(gradient, rows * of_conditional), _like(gradient, rows * of_unconditional)
 
 
-@torch.library.register_fake("tempflow::clipped_surrogate")
+@_shapes_of("clipped_surrogate")
 def _(log_probs, old_log_probs, advantages, weights, *others):
     _check("clipped_surrogate", {"log_probs": log_probs, "old_log_probs": old_log_probs, "advantages": advantages,
                                  "weights": weights})
     return torch.empty_like(log_probs), torch.empty_like(log_probs)
 
 
-@torch.library.register_fake("tempflow::policy_statistics")
+@_shapes_of("policy_statistics")
 def _(rows, kl_beta, mean_over):
     return _numbers(rows, _NUMBERS_OF_A_SUMMARY)
 
 
-@torch.library.register_fake("tempflow::group_advantages")
+@_shapes_of("group_advantages")
 def _(rewards, groups, *options):
     _check("group_advantages", {"rewards": rewards, "groups": groups})
     excluded = torch.library.get_ctx().new_dynamic_size()
     return torch.empty_like(rewards), groups.new_empty(excluded), _numbers(rewards, 11)
 
 
-@torch.library.register_fake("tempflow::ema_update")
+@_shapes_of("ema_update")
 def _(average, weights, decay):
     _check("ema_update", {"average": average, "weights": weights})
 

@@ -126,8 +126,8 @@ class DiffusionNFT(Objective):
 @dataclass(frozen=True)
 @_defaults_of("advantage_weighted_matching")
 class AdvantageWeightedMatching(Objective):
-    """The flow-matching loss in place of a log-prob: AWM; with weight uniform FPO. weight: uniform, time, time_squared or
-    huber. Needs y = x0 with clean_transitions, and log-probs with terms="squared_error".
+    """The flow-matching loss in place of a log-prob: AWM; with weight uniform FPO. weight: uniform, time, time_squared,
+    huber or quartic_root. Needs y = x0 with clean_transitions, and log-probs with terms="squared_error".
     advantage_weighted_matching.hpp"""
 
     clip: Clip = _DEFAULT

@@ -18,7 +18,7 @@ OBJECTIVES = [tempflow.ClippedGRPO(clip=0.5, kl_beta=0.2), tempflow.DualClippedG
               tempflow.GRPOGuard(clip=0.5), tempflow.FlowDPPO(divergence_bound=1e-4, kl_beta=0.1),
               tempflow.DiffusionNFT(mixture=0.5, kl_beta=0.3),
               *(tempflow.AdvantageWeightedMatching(clip=0.5, weight=weight, kl_beta=0.2)
-                for weight in ("uniform", "time", "time_squared", "huber"))]
+                for weight in ("uniform", "time", "time_squared", "huber", "quartic_root"))]
 of_each = pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda o: f"{type(o).__name__}-{getattr(o, 'weight', '')}".strip("-"))
 
 
@@ -135,7 +135,8 @@ def published(of, v, objective):
             def log_p(v):
                 m = of.mean((v - (x - y) / sigma)**2)  # z - x0 = (x_t - x0) / t
                 return {"uniform": -m, "time": -t * m, "time_squared": -t**2 * m,
-                        "huber": -t * ((m + 1e-10).sqrt() - 1e-5)}[objective.weight]
+                        "huber": -t * ((m + 1e-10).sqrt() - 1e-5),
+                        "quartic_root": -t * ((m + 1e-10)**0.25 - 1e-10**0.25) / 0.25}[objective.weight]
             policy = clipped((log_p(v) - log_p(v_old)).exp())
             kl = of.mean((v - v_ref)**2)
     return (of.weights * policy + objective.kl_beta * kl).mean()

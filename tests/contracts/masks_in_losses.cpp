@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "support/catch.hpp"
@@ -19,6 +20,7 @@
 #include "tempflow/core/instruction_set.hpp"
 #include "tempflow/objective/diffusion_nft.hpp"
 #include "tempflow/objective/grpo_guard.hpp"
+#include "tempflow/ops/log_prob_gradient.hpp"
 #include "tempflow/ops/policy_gradient.hpp"
 #include "tempflow/ops/policy_loss.hpp"
 
@@ -188,4 +190,97 @@ TEST_CASE("the sums of shards add up to those of rows, and their gradients are t
                               in_three.view().columns(cuts[s], cuts[s + 1] - cuts[s]));
   }
   CHECK(support::same_bits(in_one, in_three));
+}
+
+TEST_CASE("old log-probs of shards that are scored as in training give a ratio of exactly 1", "[shards]") {
+  constexpr index_t columns = 3000, cut = 1100;
+  const cpu_backend backend(1);
+  support::row_problem<bfloat16> of(backend, columns);
+  auto whole = of.batch();
+  const auto count = of.given.rows.log_probs.size();
+  const auto scored = [&] {
+    std::vector<row_sums> total(count), sums(count);
+    for (const auto& [first, length] : {std::pair(index_t{0}, cut), std::pair(cut, columns - cut)}) {
+      auto part = whole;
+      part.x = of.given.x.view().columns(first, length),
+      part.y = of.given.rows.y.view().columns(first, length);
+      tempflow::policy_sums(backend, part, of.v_old.view().columns(first, length), {}, {}, sums);
+      for (std::size_t i = 0; i < count; ++i) total[i] += sums[i];
+    }
+    return total;
+  };
+  const auto rollout = scored(), training = scored();
+  std::vector<double> old(count);
+  for (std::size_t s = 0, row = 0; s < of.given.counts.size(); ++s) {
+    for (index_t k = 0; k < of.given.counts[s]; ++k, ++row)
+      old[row] = tempflow::gaussian_log_prob(rollout[row].residual, of.given.steps[s], columns);
+  }
+  whole.old_log_probs = old;
+  std::vector<policy_row> rows(count);
+  std::vector<tempflow::row_factors> factors(count);
+  tempflow::policy_scores(whole, tempflow::clipped_grpo{.clip = {0, 0}}, std::span<const row_sums>(training),
+                          std::span<policy_row>(rows), std::span<tempflow::row_factors>(factors));
+  for (const policy_row& row : rows) CHECK(row.log_ratio == 0);
+}
+
+TEST_CASE("a ratio of all parts of a row has the gradient that its parts' slopes add up to", "[parts]") {
+  constexpr index_t columns = 7, cut = 4;
+  const tempflow::reference_backend backend;
+  support::row_problem<double> of(backend, columns, false, {1, 1, 1});
+  const double weights[] = {0.6, 0.4};
+  const auto part_of = [&](int p) {
+    auto batch = of.batch();
+    const index_t first = p == 0 ? 0 : cut, length = p == 0 ? cut : columns - cut;
+    batch.x = of.given.x.view().columns(first, length),
+    batch.y = of.given.rows.y.view().columns(first, length);
+    return batch;
+  };
+  const auto columns_of = [&](auto view, int p) {
+    return view.columns(p == 0 ? 0 : cut, p == 0 ? cut : columns - cut);
+  };
+  const auto joint = [&](const batch_buffer<double>& v) {
+    std::vector<double> sum(3), log_probs(3);
+    for (int p = 0; p < 2; ++p) {
+      tempflow::log_prob(backend, part_of(p), columns_of(v.view(), p), log_probs);
+      for (std::size_t i = 0; i < 3; ++i) sum[i] += weights[p] * log_probs[i];
+    }
+    return sum;
+  };
+  const auto old = joint(of.v_old);
+  const auto loss = [&](const batch_buffer<double>& v) {  // the ratio of the whole, times its advantage
+    double mean = 0;
+    const auto now = joint(v);
+    for (std::size_t i = 0; i < 3; ++i) mean -= of.given.rows.advantages[i] * std::exp(now[i] - old[i]) / 3;
+    return mean;
+  };
+  batch_buffer<double> gradient(3, columns);
+  const auto now = joint(of.given.v);
+  for (int p = 0; p < 2; ++p) {
+    std::vector<double> factors;
+    for (std::size_t i = 0; i < 3; ++i)
+      factors.push_back(-of.given.rows.advantages[i] * std::exp(now[i] - old[i]) * weights[p] / 3);
+    CHECK(tempflow::log_prob_gradient(backend, part_of(p), columns_of(of.given.v.view(), p), factors,
+                                      columns_of(gradient.view(), p)) == 0);
+  }
+  for (index_t i = 0; i < 3 * columns; ++i) {
+    auto up = of.given.v, down = of.given.v;
+    up.view().data()[i] += 1e-5, down.view().data()[i] -= 1e-5;
+    CHECK(gradient.view().data()[i] == Approx((loss(up) - loss(down)) / 2e-5).margin(1e-8));
+  }
+}
+
+TEST_CASE("squared errors have a gradient where a step draws no noise", "[log_prob]") {
+  const tempflow::reference_backend backend;
+  const support::row_problem<double> of(backend, 5, true, {1, 1});
+  const std::vector<double> factors{1, -2};
+  batch_buffer<double> gradient(2, 5);
+  CHECK(tempflow::log_prob_gradient(backend, of.batch(), of.given.v, factors, gradient) == 0);
+  for (index_t i = 0; i < 2; ++i) {
+    const double t = of.given.steps[static_cast<std::size_t>(i)].sigma;
+    for (index_t e = 0; e < 5; ++e) {
+      const double r =
+          of.given.rows.y.view().row(i)[e] - of.given.x.view().row(i)[e] + t * of.given.v.view().row(i)[e];
+      CHECK(gradient.view().row(i)[e] == Approx(factors[static_cast<std::size_t>(i)] * -2 * t * r / 5));
+    }
+  }
 }

@@ -389,3 +389,29 @@ TEMPLATE_TEST_CASE("after rescoring the ratio is exactly 1 for a model whose row
   CHECK(drift.max_abs == off);
   CHECK(drift.mean_abs == Approx(mean).epsilon(1e-12));
 }
+
+TEST_CASE("after rescoring with a mask the ratio of masked losses is exactly 1", "[rescore][mask]") {
+  row_model<float> model(dimension);
+  auto rollout = roll_out(model);
+  const std::vector<double> advantages(48, 1.0), weights(5, 1.0);
+  std::vector<std::uint8_t> bytes(dimension, 1);
+  bytes[0] = 0;
+  const tempflow::element_mask mask(bytes.data(), 1, dimension);
+  auto batches = tempflow::minibatches(rollout, advantages, weights, {.size = 7});
+  const auto largest = [&] {
+    double size = 0;
+    for (const auto& batch : batches) {
+      tempflow::policy_batch<float> masked = batch;
+      masked.mask = mask;
+      batch_buffer<float> v(batch.x.rows(), dimension), gradient(batch.x.rows(), dimension);
+      model.velocity(batch.x, batch.sigma, batch.prompt, v);
+      const auto total = tempflow::policy_loss(
+          cpu, masked, v, {}, {}, tempflow::as_row_objective(tempflow::clipped_grpo{}), gradient);
+      size = std::max(size, total.max_abs_log_ratio);
+    }
+    return size;
+  };
+  CHECK(largest() > 0);  // the rollout has scored all elements
+  CHECK(tempflow::rescore(cpu, model, batches, mask).rows == 48);
+  CHECK(largest() == 0);
+}

@@ -208,7 +208,7 @@ TEST_CASE("the gradient of DiffusionNFT is the derivative of its loss, its weigh
 
 TEST_CASE("the gradient of AWM is the derivative of its loss for every weight", "[row-objective]") {
   for (const auto weight : {matching_weight::uniform, matching_weight::time, matching_weight::time_squared,
-                            matching_weight::huber}) {
+                            matching_weight::huber, matching_weight::quartic_root}) {
     check_gradient(finished(),
                    tempflow::advantage_weighted_matching{.clip = wide, .weight = weight, .kl_beta = 0.2});
   }

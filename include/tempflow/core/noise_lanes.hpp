@@ -5,6 +5,7 @@
 // Noise for many blocks of four elements at a time, in the instructions that a kernel is compiled for. The
 // arithmetic is that of noise_block, and so are the bits.
 
+#include "tempflow/core/call_apart.hpp"
 #include "tempflow/core/instruction_set.hpp"
 #include "tempflow/core/lanes.hpp"
 #include "tempflow/core/noise.hpp"
@@ -56,36 +57,25 @@ TEMPFLOW_INLINE_HOST void write_noise_in(noise_key key, noise_id id, index_t fir
     write_noise_blocks<blocks>(key, id, (first + e) / 4, normals + e);
   }
 }
-// Functions, where all else is a part of its caller: the longest of its texts, which is compiled once for each of the
-// instruction sets instead of once for each of the operations and storage types.
-TEMPFLOW_NOINLINE inline void write_noise_portable(noise_key key, noise_id id, index_t first, index_t count,
-                                                   float* normals) {
-  write_noise_in<instruction_set::portable>(key, id, first, count, normals);
-}
-TEMPFLOW_NOINLINE TEMPFLOW_AVX2 TEMPFLOW_FLATTEN inline void write_noise_avx2(noise_key key, noise_id id,
-                                                                              index_t first, index_t count,
-                                                                              float* normals) {
-  write_noise_in<instruction_set::avx2>(key, id, first, count, normals);
-}
-TEMPFLOW_NOINLINE TEMPFLOW_AVX512 TEMPFLOW_FLATTEN inline void write_noise_avx512(noise_key key, noise_id id,
-                                                                                  index_t first,
-                                                                                  index_t count,
-                                                                                  float* normals) {
-  write_noise_in<instruction_set::avx512>(key, id, first, count, normals);
-}
+/// A function of its own, where all else is a part of its caller: the longest of the texts.
+struct noise_text {
+  noise_key key;
+  noise_id id;
+  index_t first, count;
+  float* normals;
+
+  template <class Instructions>
+  TEMPFLOW_INLINE_HOST void operator()(Instructions) const {
+    write_noise_in<Instructions::value>(key, id, first, count, normals);
+  }
+};
 
 /// Normals for `count` elements of a row from `first` on, at most noise_chunk; `first` is a multiple of 4.
 /// Also writes what is left of the last register's worth.
 template <instruction_set Instructions>
 TEMPFLOW_INLINE_HOST void write_noise(noise_key key, noise_id id, index_t first, index_t count,
                                       float (&normals)[noise_chunk]) {
-  if constexpr (Instructions == instruction_set::avx512) {
-    write_noise_avx512(key, id, first, count, normals);
-  } else if constexpr (Instructions == instruction_set::avx2) {
-    write_noise_avx2(key, id, first, count, normals);
-  } else {
-    write_noise_portable(key, id, first, count, normals);
-  }
+  call_apart<Instructions>(noise_text{key, id, first, count, normals});
 }
 
 }  // namespace tempflow::detail

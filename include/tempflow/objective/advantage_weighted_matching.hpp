@@ -26,6 +26,7 @@ enum class matching_weight {
   time,          ///< -t m
   time_squared,  ///< -t^2 m
   huber,         ///< -t (sqrt(m + 1e-10) - 1e-5)
+  quartic_root,  ///< -4 t ((m + 1e-10)^(1/4) - 1e-10^(1/4)): Flow-Factory's ghuber
 };
 
 /// A row_objective: needs old log-probs that are squared errors, and batches with y = x0 and clean_transition, in fp32 where t
@@ -42,11 +43,13 @@ struct advantage_weighted_matching {
   TEMPFLOW_HD row_loss operator()(const scored_row& row) const {
     const double t = -row.step.beta, squared = t * t;
     double log_ratio = 0, slope = 0;  // slope: of the log-ratio by that of the squared errors
-    if (weight == matching_weight::huber) {
-      const double root = std::sqrt(fused_multiply_add(-1 / squared, row.log_prob, smooth));
-      const double old = std::sqrt(fused_multiply_add(1 / squared, row.log_ratio - row.log_prob, smooth));
-      log_ratio = t * (old - root);
-      slope = t / (2 * root * squared);
+    if (weight == matching_weight::huber || weight == matching_weight::quartic_root) {
+      const double m = fused_multiply_add(-1 / squared, row.log_prob, smooth);
+      const double m_old = fused_multiply_add(1 / squared, row.log_ratio - row.log_prob, smooth);
+      const double root = std::sqrt(m), root_old = std::sqrt(m_old);
+      const bool again = weight == matching_weight::quartic_root;
+      log_ratio = again ? 4 * t * (std::sqrt(root_old) - std::sqrt(root)) : t * (root_old - root);
+      slope = again ? t / (root * std::sqrt(root) * squared) : t / (2 * root * squared);
     } else {
       const double of_error = weight == matching_weight::uniform ? 1
                               : weight == matching_weight::time  ? t

@@ -77,7 +77,9 @@ TEMPFLOW_HIDDEN void policy_loss_rows(const char* operation, const operation_arg
   check_other_velocity(operation, "v_ref", v_ref, v);
   check_policy_gradient(operation, of, batch, v, v_ref, to);
   check_size(operation, "rows", rows.size(), of.rows());
-  check_transitions(arguments, operation, batch.transitions, states, true);
+  const bool has_density = batch.convention.terms != log_prob_terms::squared_error || batch.drawn ||
+                           (is_given(v_ref) && objective.kl_over == kl_denominator::transition_variance);
+  check_transitions(arguments, operation, batch.transitions, states, has_density);
   check_policy_numbers(operation, arguments, batch, of.rows(), true);
   check_policy_kl(operation, arguments, batch, states, elements, is_given(v_ref), objective);
   const policy_terms<Objective> terms{

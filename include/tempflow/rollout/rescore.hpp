@@ -27,12 +27,15 @@ struct rescore_drift {
 /// One pass of the model over the batches, in their order and composition, that replaces the rollout's
 /// log-probs. Afterwards, and before the first update, every log-ratio is exactly 0 for these batches.
 ///
+/// mask: of the losses that follow, one row for all states; rollouts score all elements, so a masked loss wants this pass.
+///
 /// Costs one model evaluation per state. Throws value_error, naming the row, for a log-prob that is not finite,
 /// and for a rollout that stores no successors, which is on policy by definition; exceptions of the model pass
 /// through. Batches before the failing one keep their new log-probs.
 template <backend B, velocity_model M, class Buffer>
 TEMPFLOW_HIDDEN rescore_drift rescore(const B& backend, M& model,
-                                      minibatch_range<typename M::value_type, Buffer>& batches) {
+                                      minibatch_range<typename M::value_type, Buffer>& batches,
+                                      element_mask mask = {}) {
   if (!batches.rollout().stores_successors()) {
     throw value_error("rescore: the rollout stores no successors to score");
   }
@@ -46,7 +49,9 @@ TEMPFLOW_HIDDEN rescore_drift rescore(const B& backend, M& model,
     const auto v = velocity.view().slice(0, count);
     fresh.resize(batch.rows.size());
     model.velocity(batch.x, batch.sigma, batch.prompt, v);
-    log_prob(backend, batch, v, fresh);
+    policy_batch<typename M::value_type> scored = batch;
+    scored.mask = mask;
+    log_prob(backend, scored, v, fresh);
     for (std::size_t i = 0; i < fresh.size(); ++i) {
       if (!is_finite(fresh[i])) {
         throw value_error(detail::message("rescore: log-prob of row ", batch.rows[i], " is ", fresh[i]));

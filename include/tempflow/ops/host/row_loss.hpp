@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "tempflow/ops/detail/row_operations.hpp"
-#include "tempflow/ops/host/call_apart.hpp"
+#include "tempflow/core/call_apart.hpp"
 #include "tempflow/ops/host/gradient_writer.hpp"
 #include "tempflow/ops/host/row.hpp"
 #include "tempflow/ops/host/run_rows.hpp"
