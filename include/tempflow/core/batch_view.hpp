@@ -92,8 +92,8 @@ class batch_view {
                       : batch_view(row(first), count, columns_, row_stride_);
   }
 
-  /// `count` elements of each sample from element `first` on: a modality of it, or a shard. Throws shape_error when they
-  /// reach past the end.
+  /// `count` elements of each sample from element `first` on: a modality of it, or a shard. Throws shape_error when
+  /// they reach past the end.
   constexpr batch_view columns(index_t first, index_t count) const {
     if (first < 0 || count < 0 || first > columns_ - count) {
       throw shape_error(

@@ -9,8 +9,8 @@
 
 namespace tempflow::detail {
 
-/// A body in the instructions of its caller, as a function of its own: a text that several kernels share is compiled once
-/// for each of the instruction sets.
+/// A body in the instructions of its caller, as a function of its own: a text that several kernels share is
+/// compiled once for each of the instruction sets.
 template <class Body>
 TEMPFLOW_NOINLINE void call_apart_portable(const Body& body) {
   body(compiled_for<instruction_set::portable>{});

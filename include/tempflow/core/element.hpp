@@ -4,8 +4,9 @@
 
 // How the text of a row reads its elements. The text says what happens at one position, for any reader `at`:
 // at(row) is the element of `row` there, or a register of neighbouring elements. Rows may differ in their storage
-// types. Of a mask (bytes) it is a word, 0 where an element is left out. Positions come in groups of 32, one after another, or, where all rows are bf16, in the order that suits
-// it: the lower halves of 16 words and then the upper ones, which costs no shuffle.
+// types. Of a mask (bytes) it is a word, 0 where an element is left out. Positions come in groups of 32, one after
+// another, or, where all rows are bf16, in the order that suits it: the lower halves of 16 words and then the upper
+// ones, which costs no shuffle.
 
 #include <bit>
 #include <concepts>

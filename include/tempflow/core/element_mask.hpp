@@ -115,8 +115,8 @@ class element_mask {
     return rows_ == 1 ? data_ : data_ + i * row_stride_;
   }
 
-  /// That of `count` elements of each row from element `first` on; none of none. Throws shape_error when they reach past
-  /// the end.
+  /// That of `count` elements of each row from element `first` on; none of none. Throws shape_error when they reach
+  /// past the end.
   constexpr element_mask columns(index_t first, index_t count) const {
     if (!given()) return {};
     if (first < 0 || count < 0 || first > columns_ - count) {

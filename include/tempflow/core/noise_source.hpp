@@ -21,8 +21,9 @@ namespace tempflow {
 /// come in pairs: the noise of an odd branch is minus that of the even branch before it. Each is normal, and what
 /// is odd in the noise cancels in their mean.
 ///
-/// A batch may be a part of longer rows (a shard of one process, a modality, a chunk of actions): its element e then takes
-/// the noise of element first + e, so that the parts have the noise of the whole. first: a multiple of 4, not negative.
+/// A batch may be a part of longer rows (a shard of one process, a modality, a chunk of actions): its element e
+/// then takes the noise of element first + e, so that the parts have the noise of the whole. first: a multiple of
+/// 4, not negative.
 struct noise_source {
   stream_value<noise_key> key;
   per_row<noise_id> ids;

@@ -54,7 +54,8 @@ class sample_parts {
   index_t columns_;
 };
 
-/// `count` parts of as many elements each: the actions of a chunk. Throws shape_error unless they fill rows of `columns`.
+/// `count` parts of as many elements each: the actions of a chunk. Throws shape_error unless they fill rows of
+/// `columns`.
 inline sample_parts equal_parts(index_t count, index_t columns) {
   if (count < 1 || columns < 1 || columns % count != 0) {
     throw shape_error(detail::message("equal_parts: ", count, " parts of a row of ", columns, " elements"));

@@ -7,10 +7,10 @@
 //
 //   log p = -w(t) mean(e^2),   e = v - (z - x0) at x_t = (1 - t) x0 + t z
 //
-// and its ratio goes through the clipped surrogate. With y = x0 and clean_transition(t) the residual is t e, so a row's
-// log-prob with log_prob_terms::squared_error is -t^2 mean(e^2): old_log_probs are these, at the same t and z, from log_prob
-// with the rollout policy's velocity. On policy the ratio is exactly 1.
-// Source: AWM, arXiv 2509.25050; Flow-Factory, trainers/awm.py (the forms of w); FPO, arXiv 2507.21053, eq. 8 (uniform).
+// and its ratio goes through the clipped surrogate. With y = x0 and clean_transition(t) the residual is t e, so a
+// row's log-prob with log_prob_terms::squared_error is -t^2 mean(e^2): old_log_probs are these, at the same t and
+// z, from log_prob with the rollout policy's velocity. On policy the ratio is exactly 1. Source: AWM, arXiv
+// 2509.25050; Flow-Factory, trainers/awm.py (the forms of w); FPO, arXiv 2507.21053, eq. 8 (uniform).
 
 #include <cmath>
 
@@ -29,8 +29,9 @@ enum class matching_weight {
   quartic_root,  ///< -4 t ((m + 1e-10)^(1/4) - 1e-10^(1/4)): Flow-Factory's ghuber
 };
 
-/// A row_objective: needs old log-probs that are squared errors, and batches with y = x0 and clean_transition, in fp32 where t
-/// is small: the rounding of x_t counts 1/t times. log_ratio and ratio of its rows are those of the squared errors.
+/// A row_objective: needs old log-probs that are squared errors, and batches with y = x0 and clean_transition, in
+/// fp32 where t is small: the rounding of x_t counts 1/t times. log_ratio and ratio of its rows are those of the
+/// squared errors.
 struct advantage_weighted_matching {
   static constexpr row_needs needs{.squared_error = true, .finished = true};
 

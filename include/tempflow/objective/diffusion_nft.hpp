@@ -2,16 +2,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// DiffusionNFT's objective: no log-probs and no sampler, but finished samples x0, noised again to x_t = (1 - t) x0 + t z.
-// The velocity is taught towards x0 through two policies that it implies,
+// DiffusionNFT's objective: no log-probs and no sampler, but finished samples x0, noised again to x_t = (1 - t) x0
+// + t z. The velocity is taught towards x0 through two policies that it implies,
 //
 //   v+ = v_old + b (v - v_old),   v- = v_old - b (v - v_old)
 //   L = w c / b [ p mean((x0+ - x0)^2) / W+ + (1 - p) mean((x0- - x0)^2) / W- ],   x0+- = x_t - t v+-
 //   p = 1/2 + clamp(A, +-c) / (2 c),   W+- = max(mean |x0+- - x0|, least), not differentiated
 //
-// It needs no formula of its own for x0: with y = x0 and the transition from t to 0 without noise (alpha 1, beta -t: what
-// clean_transition gives) y - alpha x - beta v is x0 minus the x0 that v predicts.
-// Source: DiffusionNFT, arXiv 2509.16117, eqs. 5 to 7; scripts/train_nft_sd3.py.
+// It needs no formula of its own for x0: with y = x0 and the transition from t to 0 without noise (alpha 1, beta
+// -t: what clean_transition gives) y - alpha x - beta v is x0 minus the x0 that v predicts. Source: DiffusionNFT,
+// arXiv 2509.16117, eqs. 5 to 7; scripts/train_nft_sd3.py.
 
 #include "tempflow/core/numeric.hpp"
 #include "tempflow/objective/clipped_grpo.hpp"

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Flow-DPPO's objective: no clip of the ratio, but rows that are far from the rollout's policy, measured by the KL between
-// the two transitions, may only come back:
+// Flow-DPPO's objective: no clip of the ratio, but rows that are far from the rollout's policy, measured by the KL
+// between the two transitions, may only come back:
 //
 //   L = -w A r,   0 where KL >= bound and the gradient would take r further from 1 (A > 0, r > 1 or A < 0, r < 1)
 //   KL = mean((mu - mu_old)^2) / (2 std^2)

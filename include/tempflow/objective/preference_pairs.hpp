@@ -7,10 +7,10 @@
 //
 //   L = -log sigmoid(u),   u = beta / 2 [ (m_worse - m_ref_worse) - (m_better - m_ref_better) ]
 //
-// Batches have y = x0 and clean_transition, as for advantage_weighted_matching; m - m_ref comes from sums of r (v - v_ref)
-// and (v - v_ref)^2, without a difference of large numbers. An objective of a whole batch: policy_sums, policy_scores,
-// policy_gradient (ops/policy_sums.hpp).
-// Source: Diffusion-DPO, arXiv 2311.12908, eq. 14; flow_grpo, scripts/train_sd3_dpo.py.
+// Batches have y = x0 and clean_transition, as for advantage_weighted_matching; m - m_ref comes from sums of r (v -
+// v_ref) and (v - v_ref)^2, without a difference of large numbers. An objective of a whole batch: policy_sums,
+// policy_scores, policy_gradient (ops/policy_sums.hpp). Source: Diffusion-DPO, arXiv 2311.12908, eq. 14; flow_grpo,
+// scripts/train_sd3_dpo.py.
 
 #include <array>
 #include <cmath>

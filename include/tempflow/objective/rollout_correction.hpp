@@ -20,8 +20,8 @@
 //     policy_loss(backend, batch, ...);
 //   }
 //
-// Sources: verl-omni, trainer/diffusion/rollout_correction.py; verl, docs/algo/rollout_corr_math.md; Ionides: "Truncated
-// importance sampling", 2008.
+// Sources: verl-omni, trainer/diffusion/rollout_correction.py; verl, docs/algo/rollout_corr_math.md; Ionides:
+// "Truncated importance sampling", 2008.
 
 #include <cmath>
 #include <cstdint>

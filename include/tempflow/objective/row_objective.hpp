@@ -56,10 +56,10 @@ struct row_loss {
   bool above = false;  ///< the ratio lies above it
 };
 
-/// An objective of a row's means. As a policy_objective: a function without side effects; for CUDA its call operator is
-/// TEMPFLOW_HD and it is trivially copyable. The Gaussian KL to the reference policy is added to it. One whose losses
-/// weigh absolute errors (DiffusionNFT's) also has a member `mixture`, the b of row_sums. One that is chosen at run time has
-/// needs that are an ordinary member.
+/// An objective of a row's means. As a policy_objective: a function without side effects; for CUDA its call
+/// operator is TEMPFLOW_HD and it is trivially copyable. The Gaussian KL to the reference policy is added to it.
+/// One whose losses weigh absolute errors (DiffusionNFT's) also has a member `mixture`, the b of row_sums. One that
+/// is chosen at run time has needs that are an ordinary member.
 ///
 ///   static constexpr row_needs needs{.old_velocity = true};
 ///   TEMPFLOW_HD row_loss operator()(const scored_row& row) const;

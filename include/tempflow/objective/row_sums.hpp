@@ -18,9 +18,9 @@
 
 namespace tempflow {
 
-/// Sums over the elements of a row that count; NaN where policy_sums was not given what they are of. Eight doubles in this
-/// order, so that R x 8 numbers are R rows. Those of the parts of a row, on several devices too, add up to those of the
-/// row.
+/// Sums over the elements of a row that count; NaN where policy_sums was not given what they are of. Eight doubles
+/// in this order, so that R x 8 numbers are R rows. Those of the parts of a row, on several devices too, add up to
+/// those of the row.
 struct row_sums {
   double elements = 0;            ///< how many count
   double residual = 0;            ///< r^2

@@ -52,8 +52,9 @@ void check_guidance(const operation_arguments<B>& arguments, std::string_view op
 /// type, and may be c or u. A token with |m| = 0 or |c| = 0 becomes 0. Squares are added in fp32 (in fp64 for double):
 /// there a norm below 4e-23 is 0, and one above 1.8e19 infinite.
 ///
-/// Throws shape_error for extents that differ, or are no tokens, or batches that overlap, value_error for a scale that is
-/// not finite. Source: Ho and Salimans, arXiv 2207.12598; norms: diffusers, QwenImagePipeline (true_cfg_scale).
+/// Throws shape_error for extents that differ, or are no tokens, or batches that overlap, value_error for a scale
+/// that is not finite. Source: Ho and Salimans, arXiv 2207.12598; norms: diffusers, QwenImagePipeline
+/// (true_cfg_scale).
 template <backend B, batch_like C, writable_batch V, storage_scalar T = storage_of<C>>
 requires computes_with<storage_of<V>, T> TEMPFLOW_HIDDEN void guide(const B& backend, C&& conditional,
                                                                     input_batch<T> unconditional,

@@ -48,9 +48,10 @@ TEMPFLOW_HIDDEN void log_prob(const operation_arguments<B>& arguments, const log
 /// With a mask (one row, or B) only the elements that count enter, and their number takes the place of D. The log-prob
 /// of a mask that leaves nothing out has the bits of that without one.
 ///
-/// Throws shape_error for extents that differ, schedule_error for a transition without noise (except for squared errors), value_error for a mask
-/// that counts no element of a row; one in device memory is not looked at, and the mean over none is NaN.
-/// Source: Flow-GRPO, arXiv 2505.05470; sd3_sde_with_logprob.py (sde_step_with_logprob, mean-reduced).
+/// Throws shape_error for extents that differ, schedule_error for a transition without noise (except for squared
+/// errors), value_error for a mask that counts no element of a row; one in device memory is not looked at, and the
+/// mean over none is NaN. Source: Flow-GRPO, arXiv 2505.05470; sd3_sde_with_logprob.py (sde_step_with_logprob,
+/// mean-reduced).
 template <backend B, batch_like X, velocities_for<storage_of<X>> V, storage_scalar T = storage_of<X>>
 TEMPFLOW_HIDDEN void log_prob(const B& backend, X&& x, V&& v, input_batch<T> y, per_row<transition> steps,
                               std::span<double> log_probs, log_prob_convention convention = {},
@@ -65,8 +66,8 @@ TEMPFLOW_HIDDEN void log_prob(const B& backend, X&& x, V&& v, input_batch<T> y, 
 /// log_probs[i] = log p(y_i | x_s, v_s) for each transition i of a batch, s the state that it leaves: a rollout
 /// scored again with one velocity per state. Gives the bits of the log_prob of the row alone.
 ///
-/// v: S x D. log_probs: R doubles. Of the batch x, y, offsets, transitions, mask and convention are read. Throws as above,
-/// and shape_error or memory_error for offsets as policy_loss.
+/// v: S x D. log_probs: R doubles. Of the batch x, y, offsets, transitions, mask and convention are read. Throws as
+/// above, and shape_error or memory_error for offsets as policy_loss.
 template <backend B, storage_scalar T, velocities_for<T> V>
 TEMPFLOW_HIDDEN void log_prob(const B& backend, const policy_batch<T>& batch, V&& v,
                               std::span<double> log_probs) {

@@ -31,10 +31,10 @@ struct given_factors {
 /// Writes sum_i factors[i] d log p_i / dv for each state, and each row's own numbers, of which log_prob, finite and
 /// underflowed mean what they mean in policy_loss.
 ///
-/// v, gradient: S x D, each in any storage type. factors, rows: R, one for each row of the batch, of which x, y or drawn,
-/// offsets, transitions, mask and convention are read. A row whose residual or factor is not finite in fp32, or whose state's
-/// gradient overflows fp16, is left out. Throws as policy_loss_rows, with which it shares that it does not wait for a
-/// device. Source of d log p / dv: docs/maths.md.
+/// v, gradient: S x D, each in any storage type. factors, rows: R, one for each row of the batch, of which x, y or
+/// drawn, offsets, transitions, mask and convention are read. A row whose residual or factor is not finite in fp32,
+/// or whose state's gradient overflows fp16, is left out. Throws as policy_loss_rows, with which it shares that it
+/// does not wait for a device. Source of d log p / dv: docs/maths.md.
 template <backend B, storage_scalar T, velocities_for<T> V, writable_batch Gradient>
 TEMPFLOW_HIDDEN void log_prob_gradient(const B& backend, const policy_batch<T>& batch, V&& v,
                                        std::span<const double> factors, Gradient&& gradient,

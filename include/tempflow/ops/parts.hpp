@@ -2,9 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Samples of several parts, each with transitions and log-probs of its own: video and audio on schedules of their own, or
-// the actions of a chunk. A part of a batch is a batch (batch_view::columns), so these are loops over the operations,
-// with all parts checked before the first is written; all other operations take parts in such a loop, too.
+// Samples of several parts, each with transitions and log-probs of its own: video and audio on schedules of their
+// own, or the actions of a chunk. A part of a batch is a batch (batch_view::columns), so these are loops over the
+// operations, with all parts checked before the first is written; all other operations take parts in such a loop,
+// too.
 //
 //   const tf::sample_parts parts({{0, video}, {video, audio}}, video + audio);
 //   tf::step_parts(cpu, x, v, parts, transitions, {key, ids}, y, log_probs);    // log_probs: 2 B, video's first
@@ -43,10 +44,10 @@ inline void check_parts(std::string_view operation, const sample_parts& parts, s
 
 /// `step` for each part: y of the part is drawn by steps[part], and log_probs[part B + i] is that of row i's.
 ///
-/// x, v, y: B x D, the row that the parts are of. steps: for each part what `step` takes. log_probs: parts x B doubles, or
-/// empty. mask: of the whole row. The noise is the whole row's: element e draws what it draws in one step of all, so each
-/// part begins at a multiple of 4. What is in no part of y is not written. Throws as `step`, naming the part, before
-/// anything is written.
+/// x, v, y: B x D, the row that the parts are of. steps: for each part what `step` takes. log_probs: parts x B
+/// doubles, or empty. mask: of the whole row. The noise is the whole row's: element e draws what it draws in one
+/// step of all, so each part begins at a multiple of 4. What is in no part of y is not written. Throws as `step`,
+/// naming the part, before anything is written.
 template <backend B, batch_like X, velocities_for<storage_of<X>> V, storage_scalar T = storage_of<X>>
 TEMPFLOW_HIDDEN void step_parts(const B& backend, X&& x, V&& v, const sample_parts& parts,
                                 std::span<const per_row<transition>> steps, noise_source noise,
@@ -84,8 +85,8 @@ TEMPFLOW_HIDDEN void step_parts(const B& backend, X&& x, V&& v, const sample_par
 
 /// `log_prob` for each part, as step_parts gave them: the bits are its.
 ///
-/// x, v, y: B x D, the row that the parts are of. steps: for each part what `log_prob` takes. log_probs: parts x B doubles.
-/// Parts may begin anywhere. Throws as `log_prob`, naming the part, before anything is written.
+/// x, v, y: B x D, the row that the parts are of. steps: for each part what `log_prob` takes. log_probs: parts x B
+/// doubles. Parts may begin anywhere. Throws as `log_prob`, naming the part, before anything is written.
 template <backend B, batch_like X, velocities_for<storage_of<X>> V, storage_scalar T = storage_of<X>>
 TEMPFLOW_HIDDEN void log_prob_parts(const B& backend, X&& x, V&& v, input_batch<T> y,
                                     const sample_parts& parts, std::span<const per_row<transition>> steps,
@@ -118,8 +119,8 @@ TEMPFLOW_HIDDEN void log_prob_parts(const B& backend, X&& x, V&& v, input_batch<
   for (std::size_t p = 0; p < parts.size(); ++p) detail::execute(arguments, op_of(p));
 }
 
-/// joint[i] = sum over the parts p of weights[p] log_probs[p B + i], in their order: what a ratio of the whole sample is
-/// taken of. All in host memory, as vectors of doubles are.
+/// joint[i] = sum over the parts p of weights[p] log_probs[p B + i], in their order: what a ratio of the whole
+/// sample is taken of. All in host memory, as vectors of doubles are.
 ///
 /// log_probs: parts x B. weights: one for each part; part sizes over D make the mean over all elements of the parts'
 /// means. joint: B. Throws shape_error for sizes that differ, value_error for a weight that is not finite.

@@ -21,13 +21,13 @@ namespace tempflow {
 /// asks for it once, and its gradient with respect to it is the sum over them. Rows offsets[s] to offsets[s + 1] leave
 /// state s, from 0 to R; any number of them, none included.
 ///
-/// **Masks.** Elements that a mask leaves out (a first frame that is given, padding) enter neither sums nor means, and get
-/// a gradient of zero. Losses take them with objectives of the general form (as_row_objective).
+/// **Masks.** Elements that a mask leaves out (a first frame that is given, padding) enter neither sums nor means,
+/// and get a gradient of zero. Losses take them with objectives of the general form (as_row_objective).
 ///
-/// **Drawn again instead of stored.** With `drawn` and without y a batch is on policy by definition: y - alpha x - beta v
-/// is std z, the log-prob is the old one, the ratio exactly 1; x is not read, and v for the KL alone. This is right for the
-/// first update on a rollout, at the parameters that it was drawn with, and for no other. From the stored form it differs
-/// by what y lost when it was rounded to its storage type.
+/// **Drawn again instead of stored.** With `drawn` and without y a batch is on policy by definition: y - alpha x -
+/// beta v is std z, the log-prob is the old one, the ratio exactly 1; x is not read, and v for the KL alone. This
+/// is right for the first update on a rollout, at the parameters that it was drawn with, and for no other. From the
+/// stored form it differs by what y lost when it was rounded to its storage type.
 template <storage_scalar T>
 struct policy_batch {
   batch_view<const T> x;                  ///< S x D, states the model was evaluated at

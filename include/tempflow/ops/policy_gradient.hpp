@@ -15,13 +15,13 @@ namespace tempflow {
 ///
 ///   factors[i].residual r_i + factors[i].reference (v - v_ref) + factors[i].old (v - v_old)
 ///
-/// v: S x D. v_ref, v_old: S x D in the same type, or {} where no factor wants them. factors: R, finite. gradient: S x D in
-/// any storage type; it may be one of the inputs as in policy_loss. rows: R, in which a state whose gradient overflows
-/// is marked by finite = 0 and gets zeros; or {}, but not for fp16. A row's y is not read where its factor of r is 0.
+/// v: S x D. v_ref, v_old: S x D in the same type, or {} where no factor wants them. factors: R, finite. gradient:
+/// S x D in any storage type; it may be one of the inputs as in policy_loss. rows: R, in which a state whose
+/// gradient overflows is marked by finite = 0 and gets zeros; or {}, but not for fp16. A row's y is not read where
+/// its factor of r is 0.
 ///
-/// Throws shape_error, memory_error and schedule_error as policy_loss, value_error for a factor that is not finite. Factors in
-/// device memory are not looked at.
-/// Source: docs/maths.md.
+/// Throws shape_error, memory_error and schedule_error as policy_loss, value_error for a factor that is not finite.
+/// Factors in device memory are not looked at. Source: docs/maths.md.
 template <backend B, storage_scalar T, velocities_for<T> V, writable_batch Gradient>
 TEMPFLOW_HIDDEN void policy_gradient(const B& backend, const policy_batch<T>& batch, V&& v,
                                      input_batch<storage_of<V>> v_ref, input_batch<storage_of<V>> v_old,

@@ -13,11 +13,11 @@
 //
 // The host backpropagates dL/dv through its own model; no other graph exists. Derivation: docs/maths.md.
 //
-// Traffic (fp32): reads x, y, v, with a KL v_ref; writes dL/dv: 16 B per element, 20 with a KL, where a row
-// is read once (on policy on CPUs; from compute capability 9.0 on GPUs), else 28 and 36. A state with K siblings: 12
-// + 4 K B, 16 + 4 K with a KL, where it is read once (on policy on CPUs), else 20 + 8 K and 28 + 8 K; in K rows it is
-// K times the first numbers. Bound by memory. Drawn again instead of stored: 4 B, 12 with a KL, whatever K, and bound by
-// the arithmetic of the noise.
+// Traffic (fp32): reads x, y, v, with a KL v_ref; writes dL/dv: 16 B per element, 20 with a KL, where a row is read
+// once (on policy on CPUs; from compute capability 9.0 on GPUs), else 28 and 36. A state with K siblings: 12 + 4 K
+// B, 16 + 4 K with a KL, where it is read once (on policy on CPUs), else 20 + 8 K and 28 + 8 K; in K rows it is K
+// times the first numbers. Bound by memory. Drawn again instead of stored: 4 B, 12 with a KL, whatever K, and bound
+// by the arithmetic of the noise.
 
 #include <span>
 #include <vector>
@@ -156,9 +156,9 @@ TEMPFLOW_HIDDEN policy_statistics policy_loss(const B& backend, const policy_bat
                      std::span<policy_row>(rows));
 }
 
-/// For objectives of a row's means (row_objective.hpp), which may compare v with v_old too, the velocity of the policy that
-/// drew the rollout: S x D in v's type, or {} where the objective has no need of it. Other arguments and errors as above;
-/// old_log_probs may be empty where the objective has no ratio.
+/// For objectives of a row's means (row_objective.hpp), which may compare v with v_old too, the velocity of the
+/// policy that drew the rollout: S x D in v's type, or {} where the objective has no need of it. Other arguments
+/// and errors as above; old_log_probs may be empty where the objective has no ratio.
 template <backend B, storage_scalar T, velocities_for<T> V, row_objective Objective,
           writable_batch Gradient = batch_view<gradient_t<storage_of<V>>>>
 TEMPFLOW_HIDDEN void policy_loss_rows(const B& backend, const policy_batch<T>& batch, V&& v,

@@ -96,13 +96,13 @@ struct summed {
 
 /// rows[i] and factors[i] = what an objective, of any kind, makes of sums[i].
 ///
-/// batch: the numbers of the rows, in host memory: transitions by state, offsets, old_log_probs (empty where the objective
-/// has no ratio), advantages, weights, mean_over, gradient_scale. sums, rows, factors: R. The KL is reported where the sums
-/// are of a v_ref. Rows that are not finite get finite = 0 and factors of 0; underflowed is of fp32 gradients. summarize()
-/// adds the rows up.
+/// batch: the numbers of the rows, in host memory: transitions by state, offsets, old_log_probs (empty where the
+/// objective has no ratio), advantages, weights, mean_over, gradient_scale. sums, rows, factors: R. The KL is
+/// reported where the sums are of a v_ref. Rows that are not finite get finite = 0 and factors of 0; underflowed is
+/// of fp32 gradients. summarize() adds the rows up.
 ///
-/// Throws as policy_loss, shape_error for sums that were made without a velocity that the objective needs, value_error for
-/// those made without its mixture, or whose number of elements is none.
+/// Throws as policy_loss, shape_error for sums that were made without a velocity that the objective needs,
+/// value_error for those made without its mixture, or whose number of elements is none.
 template <storage_scalar T, class Objective>
   requires any_objective<Objective> || batch_objective<Objective>
 void policy_scores(const policy_batch<T>& batch, const Objective& given, std::span<const row_sums> sums,

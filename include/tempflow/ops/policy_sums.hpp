@@ -2,17 +2,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// A loss in two calls: sums of each row, from which the host makes factors, and the gradient from those. For losses of
-// which a row depends on others (GSPO's sequences, DPO's pairs), and for rows that lie on several devices, whose sums the
-// host adds up between the calls:
+// A loss in two calls: sums of each row, from which the host makes factors, and the gradient from those. For losses
+// of which a row depends on others (GSPO's sequences, DPO's pairs), and for rows that lie on several devices, whose
+// sums the host adds up between the calls:
 //
 //   policy_sums(backend, batch, v, v_ref, v_old, sums);         // and sums[i] += those of other devices
 //   policy_scores(batch, objective, sums, rows, factors);       // or factors of your own
 //   policy_gradient(backend, batch, v, v_ref, v_old, factors, gradient, rows);
 //
-// On one device these are the bits of policy_loss for objectives of means; an objective of the ratio has kernels of its own
-// there, and its gradients agree to rounding. Results of a device are waited for before the host reads them. Traffic (fp32): policy_sums reads x, y, v and what is given of
-// v_ref, v_old: 12 to 20 B per element; policy_gradient the same and writes 4.
+// On one device these are the bits of policy_loss for objectives of means; an objective of the ratio has kernels of
+// its own there, and its gradients agree to rounding. Results of a device are waited for before the host reads
+// them. Traffic (fp32): policy_sums reads x, y, v and what is given of v_ref, v_old: 12 to 20 B per element;
+// policy_gradient the same and writes 4.
 
 #include <span>
 
@@ -56,9 +57,9 @@ row_inputs<T, V> make_row_inputs(std::string_view operation, const operation_arg
 
 /// sums[i] = the sums of row i; NaN are those of a velocity that is not given, and the last two without a mixture.
 ///
-/// v: S x D. v_ref, v_old: S x D in the same type, or {}. sums: R. mixture: b of the last two sums, DiffusionNFT's. Of the batch x, y,
-/// offsets, transitions (alpha and beta) and mask are read. Throws shape_error, memory_error and schedule_error as policy_loss.
-/// Derivation: docs/maths.md.
+/// v: S x D. v_ref, v_old: S x D in the same type, or {}. sums: R. mixture: b of the last two sums, DiffusionNFT's.
+/// Of the batch x, y, offsets, transitions (alpha and beta) and mask are read. Throws shape_error, memory_error and
+/// schedule_error as policy_loss. Derivation: docs/maths.md.
 template <backend B, storage_scalar T, velocities_for<T> V>
 TEMPFLOW_HIDDEN void policy_sums(const B& backend, const policy_batch<T>& batch, V&& v,
                                  input_batch<storage_of<V>> v_ref, input_batch<storage_of<V>> v_old,

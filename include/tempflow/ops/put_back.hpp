@@ -34,9 +34,9 @@ inline std::vector<index_t> equal_offsets(index_t states, index_t count) {
 
 /// y = x in the elements that the mask leaves out, bit for bit; the others of y stay.
 ///
-/// x: B x D. y: B K x D, where rows i K to i K + K - 1 are those of state i. mask: one row, or B; without one nothing is
-/// put back. Throws shape_error for extents that do not fit or batches that share memory, value_error for a mask that
-/// counts no element of a row.
+/// x: B x D. y: B K x D, where rows i K to i K + K - 1 are those of state i. mask: one row, or B; without one
+/// nothing is put back. Throws shape_error for extents that do not fit or batches that share memory, value_error
+/// for a mask that counts no element of a row.
 template <backend B, batch_like X, storage_scalar T = storage_of<X>>
 TEMPFLOW_HIDDEN void put_back(const B& backend, X&& x, element_mask mask, output_batch<T> y) {
   const auto from = detail::as_input(x);

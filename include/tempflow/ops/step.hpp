@@ -81,9 +81,9 @@ TEMPFLOW_HIDDEN void step(const B& backend, X&& x, V&& v, per_row<transition> st
 
 /// Writes the mean alpha x + beta v of each row: a deterministic step. y may be x, unless there is a mask.
 ///
-/// x, v, y: B x D. steps: one for all rows, or B. With a mask (one row, or B) the elements that it leaves out stay as x
-/// has them. Throws shape_error for extents that differ, schedule_error for a transition that is not finite, value_error
-/// for a mask that counts no element of a row.
+/// x, v, y: B x D. steps: one for all rows, or B. With a mask (one row, or B) the elements that it leaves out stay
+/// as x has them. Throws shape_error for extents that differ, schedule_error for a transition that is not finite,
+/// value_error for a mask that counts no element of a row.
 template <backend B, batch_like X, velocities_for<storage_of<X>> V, storage_scalar T = storage_of<X>>
 TEMPFLOW_HIDDEN void ode_step(const B& backend, X&& x, V&& v, per_row<transition> steps, output_batch<T> y,
                               element_mask mask = {}) {

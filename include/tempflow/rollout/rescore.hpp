@@ -27,7 +27,8 @@ struct rescore_drift {
 /// One pass of the model over the batches, in their order and composition, that replaces the rollout's
 /// log-probs. Afterwards, and before the first update, every log-ratio is exactly 0 for these batches.
 ///
-/// mask: of the losses that follow, one row for all states; rollouts score all elements, so a masked loss wants this pass.
+/// mask: of the losses that follow, one row for all states; rollouts score all elements, so a masked loss wants
+/// this pass.
 ///
 /// Costs one model evaluation per state. Throws value_error, naming the row, for a log-prob that is not finite,
 /// and for a rollout that stores no successors, which is on policy by definition; exceptions of the model pass

@@ -19,8 +19,8 @@ inline transition clean_transition(double sigma) {
   return {.alpha = 1, .beta = -sigma, .std = 0, .sigma = sigma, .sigma_next = 0, .dt = sigma, .diffusion = 0};
 }
 
-/// The transition from a sample to noise level sigma, x_t = (1 - sigma) x0 + sigma z: a step whose velocity counts nothing.
-/// Throws schedule_error for sigma outside of (0, 1].
+/// The transition from a sample to noise level sigma, x_t = (1 - sigma) x0 + sigma z: a step whose velocity counts
+/// nothing. Throws schedule_error for sigma outside of (0, 1].
 inline transition noising_transition(double sigma) {
   const transition back = clean_transition(sigma);
   return {.alpha = 1 - sigma, .beta = 0, .std = sigma, .sigma = 0, .sigma_next = sigma, .dt = -back.dt};

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// guide and guide_gradient on a device: linear a warp per tile; with norms a warp per token, whose lanes sum as those of
-// the cpu backend do, element e of the token in lane e mod 32.
+// guide and guide_gradient on a device: linear a warp per tile; with norms a warp per token, whose lanes sum as
+// those of the cpu backend do, element e of the token in lane e mod 32.
 
 #include "tempflow/device/kernels/row_reduction.hpp"
 #include "tempflow/ops/detail/guidance_mix.hpp"

@@ -3,7 +3,8 @@
 #pragma once
 
 // policy_loss on a device. A row that fits into the shared memory of the blocks of a cluster is read once
-// (policy_row.hpp). Others take two passes (policy_passes.hpp), and so do siblings (sibling_gradient.hpp). What is drawn again takes one (drawn_loss.hpp).
+// (policy_row.hpp). Others take two passes (policy_passes.hpp), and so do siblings (sibling_gradient.hpp). What is
+// drawn again takes one (drawn_loss.hpp).
 
 #include <cstddef>
 #include <cstdint>

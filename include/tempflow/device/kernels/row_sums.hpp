@@ -27,8 +27,8 @@ struct row_batches {
   batch_view<const T> x, y;  ///< y: by row, the others by state
   batch_view<const V> v, v_ref, v_old;
 
-  /// Calls body(whole, velocities) with the lane's part of a tile in v, v_ref and v_old. others_whole, others: of further
-  /// accesses.
+  /// Calls body(whole, velocities) with the lane's part of a tile in v, v_ref and v_old. others_whole, others: of
+  /// further accesses.
   template <class Body, class... Others>
   TEMPFLOW_INLINE_DEVICE void with_velocities(const warp_tile<T>& tile, index_t state, const Body& body,
                                               bool others_whole, const Others*... others) const {

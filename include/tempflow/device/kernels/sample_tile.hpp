@@ -12,8 +12,8 @@
 
 namespace tempflow::detail {
 
-/// The noise of a lane's part of a tile: blocks of four elements, counted in 32 bits from the lane's first. Element 0 of
-/// the row is the first of block `first_block`.
+/// The noise of a lane's part of a tile: blocks of four elements, counted in 32 bits from the lane's first. Element
+/// 0 of the row is the first of block `first_block`.
 template <storage_scalar T>
 class tile_noise {
   using tile = warp_tile<T>;

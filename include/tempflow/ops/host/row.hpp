@@ -130,8 +130,8 @@ TEMPFLOW_INLINE_HOST void each_noise_chunk(noise_key key, noise_id id, index_t o
   }
 }
 
-/// y = alpha x + beta v + std z over a tile, whose start and offset each_noise_chunk takes. opposite: alpha x + beta v -
-/// std z, or null.
+/// y = alpha x + beta v + std z over a tile, whose start and offset each_noise_chunk takes. opposite: alpha x +
+/// beta v - std z, or null.
 template <class Arithmetic, instruction_set Instructions, storage_scalar T, storage_scalar V>
 TEMPFLOW_INLINE_HOST void sample(const T* x, const V* v, T* y,
                                  const row_coefficients<typename Arithmetic::template real<T>>& step,

@@ -10,8 +10,8 @@
 #include <type_traits>
 #include <vector>
 
-#include "tempflow/ops/detail/row_operations.hpp"
 #include "tempflow/core/call_apart.hpp"
+#include "tempflow/ops/detail/row_operations.hpp"
 #include "tempflow/ops/host/gradient_writer.hpp"
 #include "tempflow/ops/host/row.hpp"
 #include "tempflow/ops/host/run_rows.hpp"
@@ -32,8 +32,8 @@ TEMPFLOW_INLINE_HOST bool counts_any(const row_inputs<T, V>& in, index_t state, 
   return !Masked || any_byte(in.mask.row(state) + first, last - first);
 }
 
-/// Adds a tile of a row to its sums. Loops of one or two sums each, whose numbers stay in registers; the second and third
-/// find the tile in the cache.
+/// Adds a tile of a row to its sums. Loops of one or two sums each, whose numbers stay in registers; the second and
+/// third find the tile in the cache.
 template <class Arithmetic, bool Masked, storage_scalar T, storage_scalar V>
 struct row_sums_tile {
   const row_inputs<T, V>& in;
