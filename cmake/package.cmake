@@ -1,7 +1,8 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
 # SPDX-License-Identifier: Apache-2.0
 
-# The package: find_package(tempflow 0.1 COMPONENTS eigen), from an install tree or from a build tree.
+# The package: find_package(tempflow 0.1 COMPONENTS eigen), from an install tree or from a build tree; pkg-config tempflow, from
+# an install tree. Neither holds an absolute path: an install tree can be moved.
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
 
@@ -25,4 +26,9 @@ if(TEMPFLOW_INSTALL)
   install(FILES ${PROJECT_BINARY_DIR}/tempflow-config.cmake ${PROJECT_BINARY_DIR}/tempflow-config-version.cmake
                 cmake/tempflow-ops.cmake cmake/ops.cpp.in
           DESTINATION ${package_dir})
+
+  set(pkgconfig_dir ${CMAKE_INSTALL_DATADIR}/pkgconfig) # of what is the same for all architectures
+  file(RELATIVE_PATH PKG_CONFIG_TO_PREFIX /prefix/${pkgconfig_dir} /prefix)
+  configure_file(cmake/tempflow.pc.in ${PROJECT_BINARY_DIR}/tempflow.pc @ONLY)
+  install(FILES ${PROJECT_BINARY_DIR}/tempflow.pc DESTINATION ${pkgconfig_dir})
 endif()

@@ -59,8 +59,10 @@ void run(const options& o, int repetitions) {
   rows.back().quality = evaluate.evaluate(start.weights);
   print_row(bar, rows.back());
   while (training.updates() < o.updates) {
-    rows.push_back(advance(
-        training, o, [&] { return evaluate.evaluate(average()); }, rows.back(), bar));
+    metrics_row row = row_after(rows.back());
+    advance(
+        training, o, [&] { return evaluate.evaluate(average()); }, row, bar);
+    rows.push_back(row);
     print_row(bar, rows.back());
     write_metrics(o.output / "metrics.csv", rows);
   }

@@ -7,6 +7,7 @@ import difflib
 from dataclasses import fields
 from pathlib import Path
 
+import tempflow
 from errors import TrainerError
 from methods import METHODS, listing
 from options import Options, check
@@ -41,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     about = "Trains LoRA adapters of a text-to-image model with a policy-gradient method of your choice."
     parser = Parser(prog="train.py", description=about, argument_default=argparse.SUPPRESS, epilog=f"methods:\n{listing()}",
                     allow_abbrev=False, formatter_class=_Help)
+    parser.add_argument("--version", action="version", version=f"tempflow {tempflow.__version__}")
     parser.add_argument("--config", help="a YAML file with any of these options, by name; the command line wins")
     for name, f in _FIELDS.items():
         kind, choices = f.metadata["kind"], f.metadata["choices"]

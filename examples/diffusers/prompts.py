@@ -26,16 +26,20 @@ def _of_line(path: str, number: int, line: str) -> tuple[str, dict]:
         return line, {}
     try:
         record = json.loads(line)
-        return str(record["prompt"]), record
-    except (ValueError, KeyError, TypeError):
+        prompt = record["prompt"]
+        if not isinstance(record, dict) or not isinstance(prompt, str):
+            raise TypeError
+        prompt.encode()  # half of a surrogate pair is no text
+        return prompt, record
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise TrainerError(f"prompts {path}, line {number}: expected a JSON object with a \"prompt\"") from None
 
 
 def read_prompts(path: str, first_id: int = 0) -> list[Prompt]:
     """The prompts of a file, blank lines left out. Raises TrainerError if it has none."""
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")  # splitlines() would part a text at U+2028, too
+    except (OSError, ValueError) as error:  # also of a path that is none
         raise TrainerError(f"prompts {path}: {getattr(error, 'strerror', None) or 'not a text file'}") from None
     records = [_of_line(path, number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
     if not records:

@@ -34,11 +34,13 @@ def request_of(images, prompts) -> bytes:
 
 
 def scores_of(answer: bytes) -> list:
-    """The scores of an answer. Raises RewardError for anything else."""
+    """The scores of an answer. Raises RewardError for anything else: text, say, or a number beyond those of float."""
     try:
         scores = json.loads(answer)["scores"]
+        if not isinstance(scores, list) or any(s is not None and type(s) not in (int, float) for s in scores):
+            raise TypeError
         return [None if s is None else float(s) for s in scores]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         raise RewardError(f"expected {{\"scores\": [...]}}, got {answer[:80]!r}") from None
 
 
@@ -85,6 +87,9 @@ class ProgramReward:
     def __call__(self, images, prompts) -> list:
         if self.process is None:
             self._start()
+        if not self.answers.empty() and self.answers.queue[0] is not None:
+            self.close()
+            raise RewardError(f"{self.command[0]} answered a request with more than one line")
         try:
             self.process.stdin.write(request_of(images, prompts))
             self.process.stdin.flush()

@@ -6,6 +6,7 @@ the time went."""
 import csv
 import dataclasses
 import importlib
+import io
 import os
 import time
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from durable import write_text
 from errors import TrainerError
 
 
@@ -49,23 +51,27 @@ class Log:
     def __init__(self, path: Path, from_update: int) -> None:
         self.path, self.columns = path, None
         if from_update and path.is_file():
-            with open(path, newline="") as file:
-                kept = [row for row in csv.DictReader(file) if int(row["update"]) < from_update]
+            whole = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]  # not one cut short
+            kept = [row for row in csv.DictReader(whole) if int(row["update"]) < from_update]
+            write_text(path, "".join(self._line(row) for row in kept))
         else:
-            kept = []
-        path.unlink(missing_ok=True)
-        for row in kept:
-            self.write(row)
+            path.unlink(missing_ok=True)
 
-    def write(self, row: dict) -> None:
-        new = self.columns is None
+    def _line(self, row: dict) -> str:
+        """A row as text, the first with the names of its columns."""
+        text, new = io.StringIO(), self.columns is None
         if new:
             self.columns = list(row)
+        writer = csv.DictWriter(text, self.columns, extrasaction="ignore")
+        if new:
+            writer.writeheader()
+        writer.writerow({name: f"{v:.8g}" if isinstance(v, float) else v for name, v in row.items()})
+        return text.getvalue()
+
+    def write(self, row: dict) -> None:
+        line = self._line(row)
         with open(self.path, "a", newline="") as file:
-            writer = csv.DictWriter(file, self.columns, extrasaction="ignore")
-            if new:
-                writer.writeheader()
-            writer.writerow({name: f"{v:.8g}" if isinstance(v, float) else v for name, v in row.items()})
+            file.write(line)
 
 
 def _imported(module: str):

@@ -12,7 +12,7 @@
 import dataclasses
 import os
 import sys
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import torch
@@ -21,6 +21,7 @@ import sharding
 import tempflow
 from command_line import read_options
 from distributed import Processes
+from durable import StopRequest, Stopped, held, write_text
 from errors import TrainerError
 from prompts import load_prompts
 from report import check_log
@@ -28,15 +29,14 @@ from rewards import Rewards
 
 
 def prepare_output(options) -> None:
-    """Makes the folder and writes the options into it."""
+    """Writes the options into the folder."""
     import yaml
     folder = Path(options.output)
     if not options.resume and (folder / "log.csv").exists():
         raise TrainerError(f"output {folder} has a run in it; go on with --resume, or choose another")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         chosen = {name: list(v) if isinstance(v, (list, tuple)) else v for name, v in dataclasses.asdict(options).items()}
-        (folder / "options.yaml").write_text(yaml.safe_dump(chosen, sort_keys=False))
+        write_text(folder / "options.yaml", yaml.safe_dump(chosen, sort_keys=False))
     except OSError as error:
         raise TrainerError(f"output {folder}: {error.strerror}") from None
 
@@ -63,13 +63,16 @@ def train(options) -> None:
 def run(options, processes, rewards, prompts, evaluated, place: Path | None) -> None:
     """The updates, from a checkpoint's place on or from the first."""
     import checkpoint
-    if processes.main:
-        prepare_output(options)
-    trainer = build(options, processes, rewards, prompts, evaluated)
-    first = checkpoint.load(place, options, trainer.policy) if place else 0
-    if first >= options.updates:
-        raise TrainerError(f"resume: {place} has all {options.updates} updates; raise --updates to go on")
-    trainer.run(first)
+    with ExitStack() as opened:
+        if processes.main:
+            opened.enter_context(held(Path(options.output)))
+            prepare_output(options)
+        stop = opened.enter_context(closing(StopRequest()))
+        trainer = build(options, processes, rewards, prompts, evaluated)
+        first = checkpoint.load(place, options, trainer.policy) if place else 0
+        if first >= options.updates:
+            raise TrainerError(f"resume: {place} has all {options.updates} updates; raise --updates to go on")
+        trainer.run(first, lambda: any(processes.gather(stop.came)))
 
 
 def build(options, processes, rewards, prompts, evaluated):
@@ -102,12 +105,16 @@ def build(options, processes, rewards, prompts, evaluated):
 
 
 def main(arguments: list[str]) -> int:
-    """The command: 0, 2 for what the user can mend, 1 for a process that another one left alone."""
+    """The command: 0, 2 for what the user can mend, 143 and 130 by SIGTERM (with a checkpoint) and SIGINT, 1 for a process that
+    another one left alone."""
     try:
         train(read_options(arguments))
     except TrainerError as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 2
+    except Stopped:
+        print("train.py: terminated after a checkpoint; --resume goes on from it", file=sys.stderr)
+        return 143
     except KeyboardInterrupt:
         print("train.py: interrupted; --resume goes on from the newest checkpoint", file=sys.stderr)
         return 130

@@ -12,6 +12,7 @@ import checkpoint
 import finished
 import tempflow
 from credit import Part, credit
+from durable import Stopped
 from evaluation import evaluate
 from learning import Learner
 from methods import METHODS
@@ -38,16 +39,17 @@ class Trainer:
         with self.watch.of("model"):
             return self.model(x, sigma, prompts)
 
-    def run(self, first_update: int = 0) -> None:
-        """Updates from the first one on. Writes log.csv, images and checkpoints."""
+    def run(self, first_update: int = 0, stops=lambda: False) -> None:
+        """Updates from the first one on. Writes log.csv, images and checkpoints. Raises Stopped, after a checkpoint, when
+        `stops` says so (on all processes alike)."""
         log = RunLog(self.options, first_update) if self.processes.main else None
         try:
-            self._run(first_update, log)
+            self._run(first_update, log, stops)
         finally:
             if log:
                 log.close()
 
-    def _run(self, first_update: int, log: RunLog | None) -> None:
+    def _run(self, first_update: int, log: RunLog | None, stops) -> None:
         options, last, began, row = self.options, self.options.updates, time.perf_counter(), {}
         for update in range(first_update, last + 1):
             evaluated = {f"evaluation_{name}": "" for name in ["reward", *self.rewards.names]}
@@ -62,11 +64,14 @@ class Trainer:
             left = (time.perf_counter() - began) / (done - first_update) * (last - done)
             for complaint in self.rewards.complaints():  # of this process
                 print(f"  {complaint}", flush=True)
+            stopped = stops()
             if log:
                 log.write(row)
                 self._say(row, left)
-                if done == last or (options.checkpoint_every and done % options.checkpoint_every == 0):
+                if done == last or stopped or (options.checkpoint_every and done % options.checkpoint_every == 0):
                     checkpoint.save(options, self.policy, done)
+            if stopped and done < last:
+                raise Stopped
 
     def _say(self, row: dict, left: float) -> None:
         parts = ", ".join(f"{name} {row[name]:.4g}" for name in self.rewards.names)

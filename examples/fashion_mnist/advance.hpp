@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <ctime>
 
+#include "interruption.hpp"
 #include "options.hpp"
 #include "progress.hpp"
 #include "report.hpp"
@@ -13,20 +14,30 @@
 
 namespace fashion {
 
-/// Updates until the next evaluation is due; its row. `evaluate` judges the trainer's average.
+/// The row after `last`, as it is before its updates: sums go on, means begin at nothing.
+inline metrics_row row_after(const metrics_row& last) {
+  metrics_row row = last;
+  row.kl = row.clip_fraction = row.ratio_mean = row.zero_std_share = 0;
+  return row;
+}
+
+/// Updates until the next evaluation is due, and that evaluation, into a row that row_after began. `evaluate`
+/// judges the trainer's average. False: a signal asked the program to end before that; called again with the
+/// same row and trainer it goes on.
 template <class Trainer, class Evaluate>
-metrics_row advance(Trainer& training, const options& o, const Evaluate& evaluate, const metrics_row& last,
-                    progress& bar) {
-  metrics_row row;
-  row.ratio_mean = 0;
-  row.model_evaluations = last.model_evaluations;
-  row.model_calls = last.model_calls;
-  row.trained_states = last.trained_states;
-  row.scored = last.scored;
+bool advance(Trainer& training, const options& o, const Evaluate& evaluate, metrics_row& row, progress& bar) {
   const double start = bar.seconds();
   const std::clock_t begin = std::clock();
-  const int count = std::min(o.evaluate_every, o.updates - training.updates());
-  for (int i = 0; i < count; ++i) {
+  const auto take_time = [&] {
+    row.cpu_seconds += static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
+  };
+  const int count = std::min(o.evaluate_every, o.updates - static_cast<int>(row.update));
+  while (training.updates() < row.update + count) {
+    if (interruption()) {
+      take_time();
+      row.seconds += bar.seconds() - start;
+      return false;
+    }
     const update_report report = training.update();
     row.kl += report.policy.kl / count;
     row.clip_fraction += report.policy.clip_fraction() / count;
@@ -40,11 +51,11 @@ metrics_row advance(Trainer& training, const options& o, const Evaluate& evaluat
     std::snprintf(note, sizeof note, "reward of the rollout %.3f", report.groups.reward_mean);
     bar.update(static_cast<double>(training.updates()) / o.updates, note);
   }
-  row.cpu_seconds = last.cpu_seconds + static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
+  take_time();
   row.update = training.updates();
   row.quality = evaluate();
-  row.seconds = last.seconds + bar.seconds() - start;
-  return row;
+  row.seconds += bar.seconds() - start;
+  return true;
 }
 
 }  // namespace fashion

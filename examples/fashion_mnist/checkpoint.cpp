@@ -16,9 +16,6 @@
 namespace fashion {
 namespace {
 
-constexpr std::string_view magic = "tempflow fashion\n";
-constexpr std::uint32_t format_version = 1;
-
 /// The CRC-32 of `bytes` after those that gave `before`.
 std::uint32_t checksum(std::string_view bytes, std::uint32_t before = 0) {
   return static_cast<std::uint32_t>(
@@ -39,10 +36,19 @@ std::string first_difference(std::string_view theirs, std::string_view ours) {
   }
 }
 
+std::filesystem::path temporary_of(const std::filesystem::path& path) { return path.string() + ".tmp"; }
+
+void move_file(const std::filesystem::path& from, const std::filesystem::path& to) {
+  std::error_code error;
+  std::filesystem::rename(from, to, error);
+  if (error)
+    throw output_error("cannot rename " + from.string() + " to " + to.string() + ": " + error.message());
+}
+
 }  // namespace
 
 descriptor::descriptor(const std::filesystem::path& path, int flags)
-    : path_{path}, value_{open(path.c_str(), flags, 0644)} {
+    : path_{path}, value_{open(path.c_str(), flags | O_CLOEXEC, 0644)} {
   if (value_ < 0) fail("open");
 }
 
@@ -65,13 +71,18 @@ void descriptor::fail(const char* action) const {
 }
 
 atomic_file::atomic_file(const std::filesystem::path& path)
-    : path_{path}, temporary_{path.string() + ".tmp"}, file_{temporary_, O_WRONLY | O_CREAT | O_TRUNC} {}
+    : path_{path}, temporary_{temporary_of(path)}, file_{temporary_, O_WRONLY | O_CREAT | O_TRUNC} {}
 
-void atomic_file::commit() {
+atomic_file::~atomic_file() {
+  std::error_code ignored;  // an exception is on its way already
+  if (!committed_) std::filesystem::remove(temporary_, ignored);
+}
+
+void atomic_file::commit(const std::filesystem::path& previous) {
   file_.flush();
-  std::error_code error;
-  std::filesystem::rename(temporary_, path_, error);
-  if (error) throw output_error("cannot rename " + temporary_.string() + ": " + error.message());
+  if (!previous.empty() && std::filesystem::exists(path_)) move_file(path_, previous);
+  move_file(temporary_, path_);
+  committed_ = true;
   // The rename itself lives in the folder: flush that too.
   descriptor(path_.has_parent_path() ? path_.parent_path() : ".", O_RDONLY | O_DIRECTORY).flush();
 }
@@ -82,10 +93,16 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view b
   file.commit();
 }
 
+void discard_file(const std::filesystem::path& path) {
+  std::error_code ignored;
+  std::filesystem::remove(path, ignored);
+  std::filesystem::remove(temporary_of(path), ignored);
+}
+
 checkpoint_writer::checkpoint_writer(const std::filesystem::path& path, std::string_view fingerprint)
     : file_{path} {
-  append(magic.data(), magic.size());
-  *this << format_version << std::uint64_t{fingerprint.size()};
+  append(checkpoint_magic.data(), checkpoint_magic.size());
+  *this << checkpoint_version << std::uint64_t{fingerprint.size()};
   append(fingerprint.data(), fingerprint.size());
 }
 
@@ -96,9 +113,9 @@ checkpoint_writer& checkpoint_writer::append(const void* data, std::size_t size)
   return *this;
 }
 
-void checkpoint_writer::commit() {
+void checkpoint_writer::commit(const std::filesystem::path& previous) {
   *this << std::uint32_t{checksum_};
-  file_.commit();
+  file_.commit(previous);
 }
 
 checkpoint_reader::checkpoint_reader(const std::filesystem::path& path, std::string_view fingerprint)
@@ -107,16 +124,18 @@ checkpoint_reader::checkpoint_reader(const std::filesystem::path& path, std::str
   if (!file) fail("cannot be opened");
   bytes_.assign(std::istreambuf_iterator<char>(file), {});
   std::uint32_t sum = 0, version = 0;
-  if (!std::string_view(bytes_).starts_with(magic)) fail("is not a checkpoint of this program");
-  if (bytes_.size() < magic.size() + sizeof version + sizeof sum)
-    fail("is damaged (it ends too early); remove it to begin afresh");
+  if (bytes_.size() < checkpoint_magic.size() + sizeof version + sizeof sum)
+    throw unreadable_error(name_ + " is damaged (it ends too early)");
+  if (!std::string_view(bytes_).starts_with(checkpoint_magic))
+    throw unreadable_error(name_ + " is not a checkpoint of this program, or damaged");
   std::memcpy(&sum, bytes_.data() + bytes_.size() - sizeof sum, sizeof sum);
   bytes_.resize(bytes_.size() - sizeof sum);
-  position_ = magic.size();
+  if (sum != checksum(bytes_)) throw unreadable_error(name_ + " is damaged (its checksum does not match)");
+  position_ = checkpoint_magic.size();
   *this >> version;
-  if (version != format_version)
-    fail("has format version " + std::to_string(version) + ", expected " + std::to_string(format_version));
-  if (sum != checksum(bytes_)) fail("is damaged (its checksum does not match); remove it to begin afresh");
+  if (version != checkpoint_version)
+    throw unreadable_error(name_ + " has format version " + std::to_string(version) + ", expected " +
+                           std::to_string(checkpoint_version));
   std::vector<char> stored;
   *this >> stored;
   const std::string_view theirs(stored.data(), stored.size());
@@ -124,15 +143,14 @@ checkpoint_reader::checkpoint_reader(const std::filesystem::path& path, std::str
 }
 
 checkpoint_reader& checkpoint_reader::extract(void* data, std::size_t size) {
-  if (size > bytes_.size() - position_) fail("is damaged (it ends too early); remove it to begin afresh");
+  if (size > bytes_.size() - position_) fail("holds less than it should");
   if (size > 0) std::memcpy(data, bytes_.data() + position_, size);
   position_ += size;
   return *this;
 }
 
 void checkpoint_reader::check_count(std::uint64_t count, std::size_t size) const {
-  if (count > (bytes_.size() - position_) / size)
-    fail("is damaged (it ends too early); remove it to begin afresh");
+  if (count > (bytes_.size() - position_) / size) fail("holds less than it should");
 }
 
 void checkpoint_reader::check_shape(std::int64_t rows, std::int64_t columns, std::int64_t expected_rows,
@@ -142,7 +160,10 @@ void checkpoint_reader::check_shape(std::int64_t rows, std::int64_t columns, std
   if (rows < 0 || columns < 0 || !fits)
     fail("holds a " + std::to_string(rows) + " x " + std::to_string(columns) + " array where a " +
          std::to_string(expected_rows) + " x " + std::to_string(expected_columns) + " one belongs");
-  if (columns > 0) check_count(static_cast<std::uint64_t>(rows), size * static_cast<std::size_t>(columns));
+  // By a division, since the product of what a damaged file says may be any number, 0 too.
+  const std::uint64_t most = (bytes_.size() - position_) / size;
+  if (columns > 0 && static_cast<std::uint64_t>(rows) > most / static_cast<std::uint64_t>(columns))
+    fail("is damaged (it ends too early); remove it to begin afresh");
 }
 
 void checkpoint_reader::expect_end() const {

@@ -14,6 +14,10 @@
 
 namespace fashion {
 
+/// What a checkpoint begins with.
+inline constexpr std::string_view checkpoint_magic = "tempflow fashion\n";
+inline constexpr std::uint32_t checkpoint_version = 2;
+
 /// An open file for writing. Closes itself. All throw output_error.
 class descriptor {
  public:
@@ -32,23 +36,33 @@ class descriptor {
 };
 
 /// A file written so that a crash at any moment leaves either the old one or the new one, complete: to a
-/// temporary file, flushed to the disk, then renamed. All throw output_error.
+/// temporary file, flushed to the disk, then renamed. Without a commit, nothing is left. All throw
+/// output_error.
 class atomic_file {
  public:
   explicit atomic_file(const std::filesystem::path& path);
+  atomic_file(const atomic_file&) = delete;
+  atomic_file& operator=(const atomic_file&) = delete;
+  ~atomic_file();
 
   void append(std::string_view bytes) { file_.write_all(bytes); }
 
-  /// Puts the file in its place.
-  void commit();
+  /// Puts the file in its place. An older one there first moves to `previous`, if that is named; a crash
+  /// between the two leaves `previous` alone.
+  void commit(const std::filesystem::path& previous = {});
 
  private:
   std::filesystem::path path_, temporary_;
   descriptor file_;
+  bool committed_ = false;
 };
 
 /// Writes `bytes` as an atomic_file.
 void write_file_atomically(const std::filesystem::path& path, std::string_view bytes);
+
+/// Removes a file, and what a killed process left of an atomic_file on its way there. A folder that can only be
+/// read keeps them.
+void discard_file(const std::filesystem::path& path);
 
 /// The state of a computation on its way to a file: straight to it, since a copy in memory takes longer than
 /// the write.
@@ -76,8 +90,8 @@ class checkpoint_writer {
     return append(m.data(), static_cast<std::size_t>(m.size()) * sizeof(Scalar));
   }
 
-  /// Completes the file and puts it in its place; until then an older one stays there.
-  void commit();
+  /// Completes the file and puts it in its place, as atomic_file::commit; until then an older one stays there.
+  void commit(const std::filesystem::path& previous = {});
 
  private:
   checkpoint_writer& append(const void* data, std::size_t size);
@@ -89,8 +103,8 @@ class checkpoint_writer {
 /// file.
 class checkpoint_reader {
  public:
-  /// Throws checkpoint_error when the file is not a checkpoint, is damaged, or has another fingerprint
-  /// (naming the first setting that differs).
+  /// Throws unreadable_error, and checkpoint_error when the fingerprint is another, naming the first setting
+  /// that differs.
   checkpoint_reader(const std::filesystem::path& path, std::string_view fingerprint);
 
   template <class T>

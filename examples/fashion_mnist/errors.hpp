@@ -11,9 +11,14 @@ struct data_error : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// A checkpoint or cache file is damaged, foreign, or belongs to another configuration.
+/// A checkpoint or cache file cannot be read, or belongs to another configuration.
 struct checkpoint_error : std::runtime_error {
   using std::runtime_error::runtime_error;
+};
+
+/// A checkpoint or cache file that is cut short, has another checksum, or is of another program or format.
+struct unreadable_error : checkpoint_error {
+  using checkpoint_error::checkpoint_error;
 };
 
 /// A result could not be written.

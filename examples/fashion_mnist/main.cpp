@@ -4,11 +4,14 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <cstring>
 #include <exception>
 
 #include "advance.hpp"
 #include "checkpoint.hpp"
 #include "evaluation.hpp"
+#include "folder_lock.hpp"
+#include "interruption.hpp"
 #include "options.hpp"
 #include "pretrain.hpp"
 #include "progress.hpp"
@@ -22,29 +25,58 @@ namespace {
 using namespace fashion;
 namespace tf = tempflow;
 
-/// The run's state, and its checkpoint.
+/// The run's state and its checkpoints, the newest and the one before it.
 struct run_state {
   trainer& training;
-  std::vector<metrics_row> rows;
+  std::filesystem::path newest, previous;
+  std::string fingerprint;
+  std::vector<metrics_row> rows;  // of evaluations
+  metrics_row next;               // of the updates since
 
-  void save(const std::filesystem::path& path, const std::string& fingerprint) {
-    checkpoint_writer file(path, fingerprint);
+  void save() {
+    checkpoint_writer file(newest, fingerprint);
     training.save(file);
-    (file << rows).commit();
+    (file << rows << next).commit(previous);
   }
-  void load(const std::filesystem::path& path, const std::string& fingerprint) {
+
+  /// False: there is none. Where the newest is damaged, or a kill came before it was in its place, the one before it
+  /// takes its place. Throws unreadable_error when none is whole.
+  bool load(progress& bar) {
+    bool damaged = false;
+    for (const auto& path : {newest, previous}) {
+      if (!std::filesystem::exists(path)) continue;
+      try {
+        read(path);
+        if (path == previous) std::filesystem::rename(previous, newest);
+        return true;
+      } catch (const unreadable_error& error) {
+        bar.say(error.what());
+        damaged = true;
+      }
+    }
+    if (damaged) throw unreadable_error("no checkpoint is whole; --restart begins afresh");
+    return false;
+  }
+
+  void remove() {
+    discard_file(newest);
+    discard_file(previous);
+  }
+
+ private:
+  void read(const std::filesystem::path& path) {
     checkpoint_reader file(path, fingerprint);
     training.load(file);
-    file >> rows;
+    file >> rows >> next;
     file.expect_end();
   }
 };
 
 void run(const options& o) {
   const tf::cpu_backend cpu(o.threads);
-  std::filesystem::create_directories(o.output);
-  const auto checkpoint = o.output / "checkpoint.bin", metrics = o.output / "metrics.csv";
-  const auto fingerprint = o.fingerprint(scope::run);
+  make_output_folder(o.output);
+  const folder_lock ours(o.output, contention::refuse);
+  const auto metrics = o.output / "metrics.csv";
 
   recipe(o).plan(0);  // a plan that makes no sense throws before the pre-training
 
@@ -54,19 +86,24 @@ void run(const options& o) {
   const evaluator evaluate(cpu, o, start, data, reward);
   stopwatch watch;
   trainer training(cpu, o, start, reward, watch);
-  run_state state{training, {}};
+  run_state state{training,
+                  o.output / "checkpoint.bin",
+                  o.output / "checkpoint.previous.bin",
+                  o.fingerprint(scope::run),
+                  {},
+                  {}};
   progress bar("fine-tuning");
 
-  if (o.restart) std::filesystem::remove(checkpoint);
-  if (std::filesystem::exists(checkpoint)) {
-    state.load(checkpoint, fingerprint);
-    bar.say("continuing from " + checkpoint.string() + "; --restart begins afresh");
+  if (o.restart) state.remove();
+  if (state.load(bar)) {
+    bar.say("continuing from " + state.newest.string() + "; --restart begins afresh");
     for (const auto& row : state.rows) print_row(bar, row);
   } else {
     evaluate.draw(start.weights, o.output / "samples_before.png");
     state.rows.emplace_back().quality = evaluate.evaluate(start.weights);
     print_row(bar, state.rows.back());
-    state.save(checkpoint, fingerprint);
+    state.next = row_after(state.rows.back());
+    state.save();
   }
   write_metrics(metrics, state.rows);
 
@@ -75,10 +112,14 @@ void run(const options& o) {
     const auto judged = [&] {
       return watch.charge(account::not_measured, [&] { return evaluate.evaluate(training.average()); });
     };
-    state.rows.push_back(advance(training, o, judged, state.rows.back(), bar));
-    print_row(bar, state.rows.back());
-    state.save(checkpoint, fingerprint);
+    if (advance(training, o, judged, state.next, bar)) {
+      state.rows.push_back(state.next);
+      state.next = row_after(state.next);
+      print_row(bar, state.rows.back());
+    }
+    state.save();
     write_metrics(metrics, state.rows);
+    end_if_interrupted();
   }
 
   evaluate.draw(training.average(), o.output / "samples_after.png");
@@ -94,15 +135,24 @@ int main(int argc, char** argv) {
   const auto options = parse_options(
       argc, argv,
       "Pre-trains a flow model on Fashion-MNIST, then fine-tunes it by policy gradient, TempFlow-GRPO unless "
-      "--method says otherwise, so that it follows its prompts. Killed and started again it continues where "
-      "it was.",
+      "--method says otherwise, so that it follows its prompts. Killed and started again it continues from "
+      "its "
+      "last checkpoint, to the same bits. SIGTERM and SIGINT (Ctrl-C) end it after the update that it is at, "
+      "with "
+      "a checkpoint and exit status 143 or 130; a second one ends it at once. Errors have exit status 1 "
+      "(files, "
+      "disk) or above 100 (options).",
       {}, [](CLI::App& app, fashion::options& o) {
         app.add_flag("--restart", o.restart,
                      "fine-tune afresh, without the checkpoint that each evaluation leaves in OUTPUT")
             ->group("Files and machine (no effect on results)");
       });
+  note_interruptions();
   try {
     run(options);
+  } catch (const interrupted& by) {
+    std::fprintf(stderr, "fashion_mnist: %s; started again it continues from here\n", strsignal(by.signal));
+    return 128 + by.signal;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "fashion_mnist: %s\n", error.what());
     return 1;

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <sstream>
 #include <string_view>
+#include <tempflow/config_summary.hpp>
 #include <vector>
 
 #include "methods.hpp"
@@ -150,8 +151,8 @@ options recommended(const std::string& method) {
   return o;
 }
 
-options parse_options(int argc, char** argv, const std::string& description,
-                      const std::function<void(options&)>& adjust, const more_options& add) {
+options read_options(CLI::App& app, int argc, char** argv, const std::function<void(options&)>& adjust,
+                     const more_options& add) {
   std::string method = options{}.method;  // first of all, because the defaults that --help shows depend on it
   for (int i = 1; i < argc; ++i) {
     const std::string_view argument = argv[i];
@@ -160,7 +161,6 @@ options parse_options(int argc, char** argv, const std::string& description,
   }
   options o = recommended(method);
   if (adjust) adjust(o);
-  CLI::App app{description};
   app.get_formatter()->column_width(36);
   for_each_setting(
       o, [&](scope, const char* group, const char* name, auto& value, const auto& check, const char* help) {
@@ -173,21 +173,28 @@ options parse_options(int argc, char** argv, const std::string& description,
     known += "  " + name + std::string(name.size() < 16 ? 16 - name.size() : 1, ' ') + m.summary + '\n';
   }
   app.footer(known);
-  try {
-    app.parse(argc, argv);
-    if (o.trained_steps > o.steps) throw CLI::ValidationError("--trained-steps", "must be at most --steps");
-    if (o.window > o.trained_steps) throw CLI::ValidationError("--window", "must be at most --trained-steps");
-    const bool pairs = o.explorations % 2 == 0 && (method_named(o.method).draws_siblings || o.shared_noise);
-    if (o.antithetic && !pairs) {
-      throw CLI::ValidationError("--antithetic",
-                                 "needs an even --explorations, and samples that part from one state: with " +
-                                     o.method + " --shared-noise");
-    }
-  } catch (const CLI::ParseError& error) {
-    std::exit(app.exit(error));
+  app.parse(argc, argv);
+  if (o.trained_steps > o.steps) throw CLI::ValidationError("--trained-steps", "must be at most --steps");
+  if (o.window > o.trained_steps) throw CLI::ValidationError("--window", "must be at most --trained-steps");
+  const bool pairs = o.explorations % 2 == 0 && (method_named(o.method).draws_siblings || o.shared_noise);
+  if (o.antithetic && !pairs) {
+    throw CLI::ValidationError("--antithetic",
+                               "needs an even --explorations, and samples that part from one state: with " +
+                                   o.method + " --shared-noise");
   }
   if (app.count("--cache") == 0) o.cache = o.output / "cache";
   return o;
+}
+
+options parse_options(int argc, char** argv, const std::string& description,
+                      const std::function<void(options&)>& adjust, const more_options& add) {
+  CLI::App app{description};
+  app.set_version_flag("--version", tempflow::config_summary());
+  try {
+    return read_options(app, argc, argv, adjust, add);
+  } catch (const CLI::ParseError& error) {
+    std::exit(app.exit(error));
+  }
 }
 
 }  // namespace fashion

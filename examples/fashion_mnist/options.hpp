@@ -90,8 +90,12 @@ options recommended(const std::string& method);
 /// Adds a program's own options to the common ones.
 using more_options = std::function<void(CLI::App&, options&)>;
 
-/// Reads the command line of a program that does what `description` says, from the recommended run of the
-/// method that it names, changed by `adjust` ({}: not at all). After --help or a mistake, prints what is due and exits.
+/// Reads a command line into an empty app, from the recommended run of the method that it names, changed by `adjust`
+/// ({}: not at all). Throws CLI::ParseError for a mistake, and for --help.
+options read_options(CLI::App& app, int argc, char** argv, const std::function<void(options&)>& adjust,
+                     const more_options& add);
+
+/// The same for a program that does what `description` says. After --help or a mistake, prints what is due and exits.
 options parse_options(int argc, char** argv, const std::string& description,
                       const std::function<void(options&)>& adjust, const more_options& add);
 

@@ -4,11 +4,15 @@
 
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
 #include <numbers>
+#include <optional>
 #include <tempflow/tempflow.hpp>
 
 #include "adamw.hpp"
 #include "checkpoint.hpp"
+#include "folder_lock.hpp"
+#include "interruption.hpp"
 #include "progress.hpp"
 #include "random.hpp"
 
@@ -24,6 +28,23 @@ std::string hash(std::string_view text) {
   char out[17];
   std::snprintf(out, sizeof out, "%016llx", static_cast<unsigned long long>(h));
   return out;
+}
+
+/// Whether `read` found what it wants in a cache file. A damaged one counts as none: what it held is made again, to
+/// the same bits.
+template <class Read>
+bool read_cache(const std::filesystem::path& path, const std::string& fingerprint, const Read& read) {
+  if (!std::filesystem::exists(path)) return false;
+  try {
+    checkpoint_reader file(path, fingerprint);
+    read(file);
+    file.expect_end();
+    return true;
+  } catch (const unreadable_error& error) {
+    std::printf("%s; it is made again\n", error.what());
+    std::fflush(stdout);
+    return false;
+  }
 }
 
 /// One batch of noised images, drawn from (seed, step) alone.
@@ -66,16 +87,14 @@ vector train_flow(const tf::cpu_backend& cpu, const options& o, const matrix& la
   int step = 0;
   vector weights = network.initial_weights(o.seed), average = weights, gradient(weights.size());
   adamw optimiser(weights.size());
-  if (std::filesystem::exists(partial)) {
-    checkpoint_reader file(partial, fingerprint);
+  read_cache(partial, fingerprint, [&](checkpoint_reader& file) {
     file >> step >> weights >> average >> optimiser.mean() >> optimiser.square() >> optimiser.steps();
-    file.expect_end();
-  }
+  });
 
   flow_batch batch(tile_rows * tiles_of(o.pretrain_batch), latents.cols());
   velocity_network::tapes tapes;
   const tf::ema_schedule ema{.decay = o.pretrain_ema, .interval = 1};
-  double shown_loss = 0;
+  double shown_loss = 0, saved = bar.seconds();
   while (step < o.pretrain_steps) {
     batch.draw(cpu, o, latents, labels, step);
     gradient.setZero();
@@ -90,10 +109,12 @@ vector train_flow(const tf::cpu_backend& cpu, const options& o, const matrix& la
     char note[32];
     std::snprintf(note, sizeof note, "loss %.3f", shown_loss);
     bar.update(static_cast<double>(step) / o.pretrain_steps, note);
-    if (step % 1000 == 0 && step < o.pretrain_steps) {
+    if ((bar.seconds() - saved > 10 || interruption()) && step < o.pretrain_steps) {
       checkpoint_writer file(partial, fingerprint);
       file << step << weights << average << optimiser.mean() << optimiser.square() << optimiser.steps();
       file.commit();
+      saved = bar.seconds();
+      end_if_interrupted();
     }
   }
   return average;
@@ -109,15 +130,15 @@ classifier make_classifier(const tf::cpu_backend& cpu, const options& o, const d
   const auto path = cache_file(o, name, fingerprint);
   classifier net(settings);
   vector weights(net.parameters());
-  if (std::filesystem::exists(path)) {
-    checkpoint_reader file(path, fingerprint);
-    file >> weights;
-    file.expect_end();
+  if (read_cache(path, fingerprint, [&](checkpoint_reader& file) { file >> weights; })) {
     net.set_weights(std::move(weights));
     return net;
   }
   progress bar(name);
-  net.train(cpu, data.train, [&](double done) { bar.update(done); });
+  net.train(cpu, data.train, [&](double done) {
+    bar.update(done);
+    end_if_interrupted();
+  });
   (checkpoint_writer(path, fingerprint) << net.weights()).commit();
   char line[80];
   std::snprintf(line, sizeof line, "%s: test accuracy %.3f, %.1f s", name.c_str(),
@@ -130,14 +151,14 @@ autoencoder make_autoencoder(const tf::cpu_backend& cpu, const options& o, const
   const auto fingerprint = o.fingerprint(scope::autoencoder);
   const auto path = cache_file(o, "autoencoder", fingerprint);
   autoencoder codec({.latents = o.latents, .steps = o.autoencoder_steps, .seed = o.seed});
-  if (std::filesystem::exists(path)) {
-    checkpoint_reader file(path, fingerprint);
-    file >> codec.weights >> codec.mean >> codec.deviation;
-    file.expect_end();
+  if (read_cache(path, fingerprint,
+                 [&](checkpoint_reader& file) { file >> codec.weights >> codec.mean >> codec.deviation; }))
     return codec;
-  }
   progress bar("autoencoder");
-  codec.train(cpu, data.train.images, [&](double done) { bar.update(done); });
+  codec.train(cpu, data.train.images, [&](double done) {
+    bar.update(done);
+    end_if_interrupted();
+  });
   (checkpoint_writer(path, fingerprint) << codec.weights << codec.mean << codec.deviation).commit();
   const matrix again = codec.decode(cpu, codec.encode(cpu, data.test.images));
   char line[80];
@@ -154,17 +175,15 @@ vector make_flow(const tf::cpu_backend& cpu, const options& o, const dataset& da
   const auto fingerprint = o.fingerprint(scope::flow);
   const auto path = cache_file(o, "flow", fingerprint), partial = cache_file(o, "flow-partial", fingerprint);
   vector weights(network.parameters());
-  if (std::filesystem::exists(path)) {
-    checkpoint_reader file(path, fingerprint);
-    file >> weights;
-    file.expect_end();
+  if (read_cache(path, fingerprint, [&](checkpoint_reader& file) { file >> weights; })) {
+    discard_file(partial);  // of a process killed after its last step
     return weights;
   }
   progress bar("flow model");
   weights = train_flow(cpu, o, codec.encode(cpu, data.train.images), data.train.labels, network, partial,
                        fingerprint, bar);
   (checkpoint_writer(path, fingerprint) << weights).commit();
-  std::filesystem::remove(partial);
+  discard_file(partial);
   char line[80];
   std::snprintf(line, sizeof line, "flow model: %.2f M parameters, %.1f s",
                 1e-6 * static_cast<double>(weights.size()), bar.seconds());
@@ -176,6 +195,8 @@ vector make_flow(const tf::cpu_backend& cpu, const options& o, const dataset& da
 
 pretrained pretrain(const tf::cpu_backend& cpu, const options& o, const dataset& data) {
   std::filesystem::create_directories(o.cache);
+  std::optional<folder_lock> filling;  // the output folder is this process's already
+  if (!std::filesystem::equivalent(o.cache, o.output)) filling.emplace(o.cache, contention::wait);
   const classifier_settings for_reward{
       .hidden = {256, 128}, .nonlinearity = activation::relu, .epochs = o.classifier_epochs, .seed = o.seed};
   const classifier_settings for_judge{.hidden = {384, 64},

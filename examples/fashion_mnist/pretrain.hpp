@@ -23,7 +23,7 @@ struct pretrained {
 
 /// Trains the autoencoder, the flow model and both classifiers, or reads them from the cache when they were
 /// trained with the same settings before. A killed pre-training continues from its last checkpoint to the
-/// same bits.
+/// same bits. Processes that share a cache take turns. Throws interrupted, with the flow model's checkpoint saved.
 pretrained pretrain(const tempflow::cpu_backend& cpu, const options& settings, const dataset& data);
 
 }  // namespace fashion

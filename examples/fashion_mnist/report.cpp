@@ -3,9 +3,9 @@
 #include "report.hpp"
 
 #include <cmath>
-#include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <string_view>
 
 #include "checkpoint.hpp"
 
@@ -41,44 +41,51 @@ void print_row(progress& bar, const metrics_row& row) {
 
 namespace {
 
-/// A string in gnuplot's single quotes.
-std::string quoted(const std::filesystem::path& path) {
+/// A string in single quotes, where a quote in it is written as `escape`: '' for gnuplot, '\\'' for the shell.
+std::string quoted(std::string_view text, const char* escape) {
   std::string out = "'";
-  for (const char c : path.string()) out += c == '\'' ? std::string("''") : std::string(1, c);
+  for (const char c : text) out += c == '\'' ? std::string(escape) : std::string(1, c);
   return out + "'";
+}
+
+/// What a shell command prints; nothing when it fails.
+std::string output_of(const std::string& command) {
+  FILE* pipe = popen(command.c_str(), "r");
+  if (pipe == nullptr) return {};
+  std::string out;
+  char part[4096];
+  for (std::size_t size; (size = std::fread(part, 1, sizeof part, pipe)) > 0;) out.append(part, size);
+  return pclose(pipe) == 0 ? out : std::string{};
 }
 
 }  // namespace
 
 void draw_reward(const std::filesystem::path& metrics, const std::filesystem::path& picture,
                  bool probability) {
-  const auto warn = [&] {
+  const std::string script =
+      "set terminal pngcairo size 800,480 font 'sans,11'; "
+      "set datafile separator ','; "
+      "set key bottom right; "
+      "set grid lc rgb '#dddddd'; "
+      "set xlabel 'cost: evaluations of rollouts + 3 x trained states, thousands'; "
+      "set ylabel 'reward'; " +
+      std::string(probability ? "set yrange [0:1]; " : "") +
+      "set ytics nomirror; "
+      "set y2label 'judge accuracy'; "
+      "set y2tics; "
+      "set y2range [0:1]; "
+      "plot " +
+      quoted(metrics.string(), "''") +
+      " using ($13/1000):2 with linespoints lw 2 pt 7 ps 0.6 lc rgb '#4c72b0' title 'reward (training)', "
+      "'' using ($13/1000):3 axes x1y2 with linespoints lw 2 pt 5 ps 0.6 lc rgb '#dd8452' title 'judge "
+      "(held out)'";
+  const std::string png = output_of("gnuplot -e " + quoted(script, "'\\''") + " 2>/dev/null");
+  if (png.empty()) {
     std::printf("%s is not drawn: gnuplot is not installed (Debian: gnuplot-nox) or failed\n",
                 picture.c_str());
-  };
-  if (std::system("command -v gnuplot >/dev/null 2>&1") != 0) return warn();
-  std::signal(SIGPIPE, SIG_IGN);  // a gnuplot that dies early must not end this program too
-  FILE* gnuplot = popen("gnuplot 2>/dev/null", "w");
-  if (gnuplot == nullptr) return warn();
-  std::fprintf(gnuplot,
-               "set terminal pngcairo size 800,480 font 'sans,11'\n"
-               "set output %s\n"
-               "set datafile separator ','\n"
-               "set key bottom right\n"
-               "set grid lc rgb '#dddddd'\n"
-               "set xlabel 'cost: evaluations of rollouts + 3 x trained states, thousands'\n"
-               "set ylabel 'reward'\n"
-               "%s"
-               "set ytics nomirror\n"
-               "set y2label 'judge accuracy'\n"
-               "set y2tics\n"
-               "set y2range [0:1]\n"
-               "plot %s using ($13/1000):2 with linespoints lw 2 pt 7 ps 0.6 lc rgb '#4c72b0' title 'reward "
-               "(training)', \\\n"
-               "     '' using ($13/1000):3 axes x1y2 with linespoints lw 2 pt 5 ps 0.6 lc rgb '#dd8452' "
-               "title 'judge (held out)'\n",
-               quoted(picture).c_str(), probability ? "set yrange [0:1]\n" : "", quoted(metrics).c_str());
-  if (pclose(gnuplot) != 0) warn();
+  } else {
+    write_file_atomically(picture, png);
+  }
 }
 
 void print_comparison(const metrics_row& before, const metrics_row& after, const evaluation& test_images) {

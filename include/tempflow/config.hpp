@@ -23,6 +23,10 @@
 #error "tempflow needs C++20: compile with -std=c++20 (CMake: target_compile_features(... cxx_std_20))"
 #endif
 
+#if defined(__GNUC__) && !defined(__cpp_exceptions)
+#error "tempflow reports errors by exceptions (tempflow/core/error.hpp): compile without -fno-exceptions"
+#endif
+
 #if defined(__CUDACC__)
 #define TEMPFLOW_HD __host__ __device__
 #define TEMPFLOW_DEVICE __device__
@@ -96,6 +100,30 @@
 #define TEMPFLOW_VECTOR_TYPES 1
 #else
 #define TEMPFLOW_VECTOR_TYPES 0
+#endif
+
+// TEMPFLOW_COMPILER, _OPTIMIZED, _FAST_MATH, _ASSERTS   what config_summary.hpp tells of this source.
+#if defined(__clang__)
+#define TEMPFLOW_COMPILER "clang++ " __clang_version__
+#elif defined(__GNUC__)
+#define TEMPFLOW_COMPILER "g++ " __VERSION__
+#else
+#define TEMPFLOW_COMPILER "unknown"
+#endif
+#if defined(__OPTIMIZE__)
+#define TEMPFLOW_OPTIMIZED true
+#else
+#define TEMPFLOW_OPTIMIZED false
+#endif
+#if defined(__FAST_MATH__)
+#define TEMPFLOW_FAST_MATH true
+#else
+#define TEMPFLOW_FAST_MATH false
+#endif
+#if defined(TEMPFLOW_ENABLE_ASSERTS)
+#define TEMPFLOW_ASSERTS true
+#else
+#define TEMPFLOW_ASSERTS false
 #endif
 
 #if defined(TEMPFLOW_ENABLE_ASSERTS) && !defined(__CUDA_ARCH__)

@@ -6,6 +6,7 @@
 #include <torch/csrc/stable/library.h>
 
 #include "backend.hpp"
+#include "tempflow/config_summary.hpp"
 
 namespace {
 
@@ -14,9 +15,12 @@ std::string instruction_set() {
   return to_string((*python::backend_on()).instructions());
 }
 
+std::string summary() { return tempflow::config_summary(); }
+
 }  // namespace
 
 STABLE_TORCH_LIBRARY_FRAGMENT(tempflow, m) {
+  m.def("config_summary() -> str");
   m.def("instruction_set() -> str");
 
   // schedules.cpp, presets.cpp
@@ -115,5 +119,6 @@ STABLE_TORCH_LIBRARY_FRAGMENT(tempflow, m) {
 }
 
 STABLE_TORCH_LIBRARY_IMPL(tempflow, CompositeExplicitAutograd, m) {
+  m.impl("config_summary", TORCH_BOX(&summary));
   m.impl("instruction_set", TORCH_BOX(&instruction_set));
 }

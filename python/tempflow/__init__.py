@@ -22,6 +22,7 @@ from ._operators import has_cuda
 from .advantages import (Advantages, CombinedAdvantages, GroupStatistics, RewardStatistics, RunningAdvantages, best_and_worst,
                          combined_advantages, group_advantages, teaching_nothing, trimmed_advantages, win_rates,
                          win_rates_of_scores)
+from .config import config_summary
 from .drop_in import clipped_loss, sde_step_with_logprob
 from .errors import BackendMemoryError, GroupError, InvalidValueError, ScheduleError, ShapeError, TempflowError
 from .guidance import guided
@@ -48,7 +49,7 @@ __all__ = [
     "GroupStatistics", "Identity", "InvalidValueError", "JointMinibatches", "Minibatches", "Objective", "Plan",
     "PolicyStatistics", "PreferencePairs", "RewardStatistics", "Rollout", "RowCorrections", "RunningAdvantages",
     "ScheduleError", "SequenceGRPO", "ShapeError", "StepDrift", "TempflowError", "best_and_worst", "branch_plan",
-    "branch_step", "clean_transitions", "clipped_loss", "combined_advantages", "corrected_weights", "drift_by_step",
+    "branch_step", "clean_transitions", "clipped_loss", "combined_advantages", "config_summary", "corrected_weights", "drift_by_step",
     "ema_decay", "ema_update", "flow_plan", "group_advantages", "guided", "has_cuda", "joint_advantages",
     "joint_minibatches", "log_prob", "make_chain", "minibatches", "noise", "noised", "ode_step", "policy_gradient",
     "policy_loss", "policy_loss_rows", "policy_scores", "policy_sums", "preset", "rescore", "roll_out", "sample",

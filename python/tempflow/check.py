@@ -3,7 +3,6 @@
 """What is installed, and whether it works: python -m tempflow.check"""
 
 import math
-import platform
 import sys
 
 import torch
@@ -41,11 +40,8 @@ def self_test(device: str = "cpu") -> list[str]:
 
 
 def main() -> None:
-    print(f"tempflow {tempflow.__version__}, torch {torch.__version__}, Python {platform.python_version()}, {platform.machine()}")
-    print(f"instruction set {ops.instruction_set()}, {torch.get_num_threads()} threads of torch's")
+    print(tempflow.config_summary(), end="")
     on_gpu = has_cuda and torch.cuda.is_available()
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU here"
-    print(f"CUDA kernels: {'yes' if has_cuda else 'no, the package or torch was built without CUDA'}; {gpu}")
     problems = self_test()
     try:
         problems += [f"on the GPU: {problem}" for problem in self_test("cuda")] if on_gpu else []

@@ -106,7 +106,8 @@ def _empty(rollout: Rollout) -> Batch:
                  prompts=row[:, 6].to(x.device), transitions=transitions, offsets=torch.zeros_like(row[0, :2]),
                  old_log_probs=rollout.log_probs[:0], advantages=nothing, weights=nothing, mean_over=1, completes_update=False,
                  without_zeros=False, drawn=(row[:0, 6:], rollout.key, plan.antithetic) if plan.redraw else None,
-                 rows=row[:0, 0], rollout=rollout, reduction=rollout.reduction, terms=rollout.terms)
+                 rows=row[:0, 0], rollout=rollout, reduction=rollout.reduction, terms=rollout.terms,
+                 mask=rollout.mask)
 
 
 @torch.no_grad()

@@ -99,7 +99,8 @@ def policy_loss(v: Tensor, batch: "Batch", objective: Objective = ClippedGRPO(),
 
     v: (S, ...), the policy's velocity at batch.x, from one forward pass for all siblings of a state. objective: the clipped
     GRPO loss, or another of objectives.py. v_ref: (S, ...), the reference policy's; needed with kl_beta. v_old: (S, ...), that
-    of the policy that drew the rollout, where the objective needs it. mask: bool or uint8, of the elements that count.
+    of the policy that drew the rollout, where the objective needs it. mask: bool or uint8, of the elements that count;
+    None: the batch's.
 
         v = model(batch.x, batch.sigma, batch.prompts)
         loss, statistics = tempflow.policy_loss(v, batch, tempflow.ClippedGRPO(clip=1e-4))
@@ -113,7 +114,7 @@ def policy_loss(v: Tensor, batch: "Batch", objective: Objective = ClippedGRPO(),
         raise InvalidValueError(f"policy_loss: v is a {type(v).__name__}, expected a tensor")
     loss, rows = policy_loss_rows(
         v, batch.x, batch.y, batch.transitions, batch.old_log_probs, batch.advantages, objective, weights=batch.weights,
-        offsets=batch.offsets, mask=mask, v_ref=v_ref, v_old=v_old, reduction=batch.reduction, terms=batch.terms,
+        offsets=batch.offsets, mask=batch.mask if mask is None else mask, v_ref=v_ref, v_old=v_old, reduction=batch.reduction, terms=batch.terms,
         mean_over=batch.mean_over, without_zeros=batch.without_zeros, drawn=batch.drawn)
     return loss, statistics_of(rows, kl_beta=objective.kl_beta, mean_over=batch.mean_over)
 

@@ -53,8 +53,8 @@ def rescore(model: Model, batches: Iterable[Batch]) -> Drift:
         if batch.y is None:
             raise InvalidValueError("rescore: the rollout stores no successors to score again (redraw)")
         v = model(batch.x, batch.sigma, batch.prompts).detach()
-        now = _steps.log_prob(batch.x, v, batch.y, batch.transitions, offsets=batch.offsets, reduction=batch.reduction,
-                              terms=batch.terms).cpu()
+        now = _steps.log_prob(batch.x, v, batch.y, batch.transitions, offsets=batch.offsets, mask=batch.mask,
+                              reduction=batch.reduction, terms=batch.terms).cpu()
         for row, log_prob in zip(batch.rows[~now.isfinite()].tolist(), now[~now.isfinite()].tolist()):
             raise InvalidValueError(f"rescore: log-prob of row {row} is {log_prob}")
         old = batch.rollout.log_probs

@@ -119,6 +119,7 @@ class Rollout:
     identities: list[Identity]
     reduction: str = "mean"
     terms: str = "all"
+    mask: torch.Tensor | None = None  # (*shape): elements that were drawn and scored, where others were fixed
     spent: bool = False  # trained on once: what is drawn again is no longer on policy
 
     @typed
@@ -155,8 +156,9 @@ def _evaluate(model, x, sigma: float, prompts: torch.Tensor, max_batch: int) -> 
 class _Walk:
     """The states of a plan as they come about, node by node."""
 
-    def __init__(self, plan: Plan, prompts: list[int], key, max_batch: int, check_velocities: bool, model) -> None:
-        self.plan, self.prompts, self.key = plan, prompts, key
+    def __init__(self, plan: Plan, prompts: list[int], key, max_batch: int, check_velocities: bool, model, mask=None,
+                 values=None) -> None:
+        self.plan, self.prompts, self.key, self.mask, self.values = plan, prompts, key, mask, values
         self.max_batch, self.check, self.model = max_batch, check_velocities, model
         self.successors = [[] for _ in plan.nodes]
         for index, node in enumerate(plan.nodes):
@@ -172,7 +174,11 @@ class _Walk:
     def start(self, shape, dtype, device) -> None:
         for index, node in enumerate(self.plan.nodes):
             if node.move == START:
-                self.arrive(index, _steps.noise(self.ids(index), shape, self.key, dtype=dtype, device=device))
+                states = _steps.noise(self.ids(index), shape, self.key, dtype=dtype, device=device)
+                if self.mask is not None:
+                    per_prompt = states.unflatten(0, (len(self.prompts), node.states))
+                    states = torch.where(self.mask.bool(), per_prompt, self.values.unsqueeze(1)).flatten(0, 1)
+                self.arrive(index, states)
 
     def arrive(self, index: int, states: torch.Tensor) -> None:
         node = self.plan.nodes[index]
@@ -212,18 +218,37 @@ class _Walk:
                 self.predictions[following] = prediction
             if node.move == DRAW:
                 _, y, self.log_probs[following] = _steps.branch_step(x, v, move, self.ids(following), self.key, node.children,
-                                                                     antithetic=self.plan.antithetic)
+                                                                     antithetic=self.plan.antithetic, mask=self.mask)
             elif node.looks_back:
                 y = _steps.ode_step(x, prediction, _transition(*move[:2].tolist()))
                 previous = float(self.plan.moves[following, 7])
                 y = _steps.ode_step(y, self.predictions[index], _transition(1.0, previous))
+                y = y if self.mask is None else torch.where(self.mask.bool(), y, x)
             else:
-                y = _steps.ode_step(x, v, move)
+                y = _steps.ode_step(x, v, move, mask=self.mask)
             self.arrive(following, y)
 
     def gather(self, chosen, like: torch.Tensor) -> torch.Tensor:
         parts = [self.kept[i] for i, node in enumerate(self.plan.nodes) if chosen(node)]
         return torch.cat(parts) if parts else like[:0]
+
+
+def _fixed(fixed, prompts: list[int], plan: Plan, shape: tuple, dtype, device) -> tuple:
+    """The mask of fixed elements, and their values, (1 or P, *shape)."""
+    if fixed is None:
+        return None, None
+    mask, values = fixed
+    if tuple(mask.shape) != shape or mask.dtype not in (torch.bool, torch.uint8):
+        raise ShapeError(f"roll_out: the mask of fixed elements is {mask.dtype} {tuple(mask.shape)}, expected bool or uint8 {shape}")
+    values = values.unsqueeze(0) if tuple(values.shape) == shape else values
+    if tuple(values.shape) not in ((1, *shape), (len(prompts), *shape)):
+        raise ShapeError(f"roll_out: the values of fixed elements are {tuple(values.shape)}, expected {shape}, or "
+                         f"{(len(prompts), *shape)} for the prompts")
+    if values.dtype != dtype:
+        raise InvalidValueError(f"roll_out: the values of fixed elements are {values.dtype}, expected {dtype}")
+    if plan.redraw:
+        raise InvalidValueError("roll_out: fixed elements and redraw: what is drawn again has no mask")
+    return mask.to(device), values.to(device)
 
 
 def _transition(alpha: float, beta: float) -> torch.Tensor:
@@ -234,21 +259,24 @@ def _transition(alpha: float, beta: float) -> torch.Tensor:
 @typed
 def roll_out(model: Model, plan: Plan, prompts: Iterable[int], key: Key, *, shape: Sequence[int],
              dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu", max_batch: int = 0,
-             check_velocities: bool = True) -> Rollout:
+             check_velocities: bool = True, fixed: tuple[torch.Tensor, torch.Tensor] | None = None) -> Rollout:
     """Rolls out a plan for each prompt.
 
     model(x, sigma, prompts) -> v: x (B, *shape), sigma (B) float32, prompts (B) int64 ids; v like x, in dtype or in 16 bits
     beside float32 states. It is called once per noise level (or max_batch rows at a time), under no_grad.
     prompts: distinct ids in [0, 2^32): identities of the noise, and what the model finds its embeddings by.
     key: (seed of the run, number of the update). max_batch never changes a result.
+    fixed: what a condition gives to every state (a first frame): a mask like shape, whose zeros are fixed, and their values, like
+    shape or (P, *shape). The other elements are drawn as without it, log-probs are of these, and minibatches have the mask.
 
-    Raises ShapeError for a velocity of another shape, InvalidValueError for one that is not finite.
+    Raises ShapeError for a velocity or fixed elements of another shape, InvalidValueError for a velocity that is not finite.
     """
     if max_batch < 0:
         raise InvalidValueError(f"roll_out: max_batch = {max_batch}, must not be negative")
     prompts = _whole("roll_out", "prompts", prompts)
     table, samples = ops.rollout_tables(plan.chain.table, plan.nodes_table, prompts, plan.antithetic, plan.redraw)
-    walk = _Walk(plan, prompts, tuple(key), max_batch, check_velocities, model)
+    mask, values = _fixed(fixed, prompts, plan, tuple(shape), dtype, device)
+    walk = _Walk(plan, prompts, tuple(key), max_batch, check_velocities, model, mask, values)
     walk.start(tuple(shape), dtype, device)
     for knot in range(len(plan.chain)):
         walk.leave(knot)
@@ -257,7 +285,7 @@ def roll_out(model: Model, plan: Plan, prompts: Iterable[int], key: Key, *, shap
     return Rollout(plan, prompts, tuple(key), walk.gather(lambda n: n.finished and n.drawn, like),
                    walk.gather(lambda n: n.finished and not n.drawn, like), walk.gather(lambda n: n.kept, like),
                    torch.cat(log_probs).cpu() if log_probs else torch.empty(0, dtype=torch.float64, device="cpu"), table,
-                   [Identity(*numbers) for numbers in samples.tolist()])
+                   [Identity(*numbers) for numbers in samples.tolist()], mask=mask)
 
 
 @dataclass(eq=False)
@@ -281,6 +309,7 @@ class Batch:
     rollout: Rollout
     reduction: str = "mean"
     terms: str = "all"
+    mask: torch.Tensor | None = None  # (*shape): elements that count; None: all
 
 
 class Minibatches:
@@ -321,7 +350,7 @@ class Minibatches:
                      weights=self._weights[of], mean_over=mean_over, completes_update=bool(last),
                      without_zeros=self.skipped_rows > 0,
                      drawn=(table[:, 6:].contiguous(), rollout.key, plan.antithetic) if plan.redraw else None, rows=rows,
-                     rollout=rollout, reduction=rollout.reduction, terms=rollout.terms)
+                     rollout=rollout, reduction=rollout.reduction, terms=rollout.terms, mask=rollout.mask)
 
 
 @typed

@@ -50,6 +50,42 @@ def test_bits_are_those_of_the_cpp_engine(name, tmp_path):
     assert torch.equal(torch.cat([rollout.samples, rollout.states]), elements)
 
 
+@pytest.mark.parametrize("name", PLANS)
+def test_fixed_elements_stay_and_the_others_are_drawn_as_without_them(name):
+    plan = PLANS[name]()
+    mask = torch.arange(24).reshape(SHAPE) % 3 != 0
+    values = torch.arange(48.0).reshape(2, *SHAPE)
+    free = tempflow.roll_out(halving_model, plan, [7, 4], (11, 3), shape=SHAPE)  # a model of each element alone
+    rollout = tempflow.roll_out(halving_model, plan, [7, 4], (11, 3), shape=SHAPE, fixed=(mask, values))
+    for states, drawn, prompts in (
+            (rollout.samples, free.samples, [identity.prompt for identity in free.identities]),
+            (rollout.states[rollout.table[:, 0]], free.states[free.table[:, 0]], rollout.table[:, 6].tolist()),
+            (rollout.states[rollout.table[:, 1]], free.states[free.table[:, 1]], rollout.table[:, 6].tolist())):
+        given = torch.stack([values[[7, 4].index(prompt)] for prompt in prompts])
+        assert torch.equal(states, torch.where(mask, drawn, given))
+
+    ones = torch.ones(len(rollout.table)), torch.ones(len(plan.chain))
+    batches = tempflow.minibatches(rollout, *ones, of_rows=True, size=5)
+    for batch in batches:
+        v = halving_model(batch.x, batch.sigma, batch.prompts).requires_grad_()
+        loss, statistics = tempflow.policy_loss(v, batch)
+        loss.backward()
+        assert statistics.max_abs_log_ratio == 0 and not v.grad[:, ~mask].any() and v.grad[:, mask].any()
+    assert tempflow.rescore(halving_model, batches).max_abs == 0
+
+
+def test_fixed_elements_that_do_not_fit_are_refused():
+    plan, mask, values = PLANS["branch"](), torch.ones(SHAPE, dtype=torch.bool), torch.zeros(2, *SHAPE)
+    redrawn = tempflow.branch_plan(tempflow.make_chain(GRID), explorations=2, redraw=True)
+    for error, of, fixed in ((tempflow.ShapeError, plan, (mask[:1], values)), (tempflow.ShapeError, plan, (mask.float(), values)),
+                             (tempflow.ShapeError, plan, (mask, torch.zeros(3, *SHAPE))),
+                             (tempflow.InvalidValueError, plan, (mask, values.double())),
+                             (tempflow.InvalidValueError, plan, (~mask, values)),
+                             (tempflow.InvalidValueError, redrawn, (mask, values))):
+        with pytest.raises(error):
+            tempflow.roll_out(halving_model, of, [7, 4], (11, 3), shape=SHAPE, fixed=fixed)
+
+
 def test_costs_identities_and_groups():
     plan = PLANS["branch"]()
     rollout = tempflow.roll_out(halving_model, plan, [7, 4], (11, 3), shape=SHAPE)

@@ -111,6 +111,25 @@ TEST_CASE("a step so near to deterministic that its slope overflows drops its ro
   check_only_broken_row_is_dropped(cpu, whole, damaged);
 }
 
+TEST_CASE("a finite slope and a finite residual whose product overflows drop their row", "[non_finite]") {
+  const tempflow::cpu_backend cpu(1);
+  const support::drawn_rows<float> whole(cpu, rows, columns);
+  auto damaged = whole;
+  damaged.y.view().row(broken)[3] = 1e18f;  // its square is still a float
+  damaged.weights[broken] = 1e25;
+  tempflow::log_prob(cpu, damaged.x.view(), damaged.v, damaged.y, damaged.steps, damaged.log_probs);
+  check_only_broken_row_is_dropped(cpu, whole, damaged);
+}
+
+TEST_CASE("a log-prob that is infinite in fp64 drops its row", "[non_finite]") {
+  const tempflow::cpu_backend cpu(1);
+  const support::drawn_rows<double> whole(cpu, rows, columns);
+  auto damaged = whole;
+  damaged.y.view().row(broken)[3] = 1e150;
+  damaged.steps[broken].std = 1e-30;
+  check_only_broken_row_is_dropped(cpu, whole, damaged);
+}
+
 TEST_CASE("several broken rows are all counted", "[non_finite]") {
   const tempflow::cpu_backend cpu(1);
   auto damaged = support::drawn_rows<float>(cpu, rows, columns);

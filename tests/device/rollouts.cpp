@@ -8,8 +8,10 @@
 #include <vector>
 
 #include "support/catch.hpp"
+#include "support/masks.hpp"
 #include "support/models.hpp"
 #include "support/outputs.hpp"
+#include "support/placed_mask.hpp"
 #include "support/test_device.hpp"
 #include "tempflow/backend/cpu.hpp"
 #include "tempflow/objective/timestep_weights.hpp"
@@ -115,6 +117,26 @@ TEST_CASE("a tree, shared noise and steps of second order on a device are the cp
                               .completion_solver = tempflow::ode_solver::dpm_solver_2m,
                               .antithetic = true,
                               .shared_noise = true});
+}
+
+TEST_CASE("a rollout with fixed elements on a device is the cpu's", "[device]") {
+  const auto backend = support::make_test_device();
+  const tempflow::cpu_backend cpu(1);
+  visiting_model<float, support::test_device> there(backend, 1030);
+  support::row_model<float> here(1030);
+  const support::mask_bytes mask(1, 1030, 3);
+  const auto values = support::random_batch<float>(2, 1030, 11);
+  auto values_there = tempflow::make_buffer<float>(backend, 2, 1030);
+  tempflow::copy_from_host(backend, values, values_there.view());
+  support::placed_mask at_mask(backend, mask);
+  const auto check = [&](const auto& plan) {
+    auto device =
+        tempflow::roll_out(backend, there, prompts, steps, plan, key, {at_mask, values_there.view()});
+    auto host = tempflow::roll_out(cpu, here, prompts, steps, plan, key, {mask, values.view()});
+    check_same(device, host, backend);
+  };
+  check(tempflow::branch_plan{.seeds_per_prompt = 2, .explorations = 3, .max_batch = 7});
+  check(tempflow::branch_plan{.explorations = 2, .completion_solver = tempflow::ode_solver::dpm_solver_2m});
 }
 
 TEST_CASE("a device trains on minibatches of its rollout, on policy", "[device]") {

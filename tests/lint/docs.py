@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The documentation's rules: public entities have a docstring, links lead somewhere, files are quoted as they are.
 
-A Markdown code block after a line `<!-- from PATH -->` must occur in that file, word for word.
+A Markdown code block after a line `<!-- from PATH -->` must occur in that file, word for word. docs/README.md lists all pages.
 """
 
 import re
@@ -14,7 +14,7 @@ DETAIL = re.compile(r"^namespace (\S*detail) \{.*?^\}  // namespace \1$", re.M |
 # A line at namespace scope that begins an entity, after a blank line or the opening of a namespace.
 BARE = re.compile(r"^(?:|namespace .*\{)\n((?!namespace|static_assert|extern)\w[^\n]*|\[\[[^\n]*)$", re.M)
 LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
-FENCED = re.compile(r"^```.*?^```", re.M | re.S)  # no links there: a C++ lambda looks like one
+CODE = re.compile(r"^```.*?^```|`(?:[^`\n]|\n(?!\n))+`", re.M | re.S)  # no links there: a C++ lambda looks like one
 QUOTE = re.compile(r"^<!-- from (\S+) -->\n+```\w*\n(.*?)^```", re.M | re.S)
 
 
@@ -23,7 +23,7 @@ def undocumented(header):
 
 
 def broken(page, read, exists):
-    links = [f"dead link: {link}" for link in LINK.findall(FENCED.sub("", page)) if not exists(link)]
+    links = [f"dead link: {link}" for link in LINK.findall(CODE.sub("", page)) if not exists(link)]
     return links + [f"not as in {path}: {text[:60]!r}" for path, text in QUOTE.findall(page) if text not in read(path)]
 
 
@@ -34,7 +34,8 @@ def self_test():
     page = "[a](b.md) [c](https://d)\n<!-- from e.cpp -->\n```cpp\nint f();\n```\n"
     assert not broken(page, lambda path: "int f();\nint g();\n", lambda link: True)
     assert len(broken(page, lambda path: "int g();\n", lambda link: False)) == 2
-    assert not broken("```cpp\n[](options& o) {}\n```\n", lambda path: "", lambda link: False)
+    assert not broken("```cpp\n[](options& o) {}\n```\n`[](auto x) {}`\n", lambda path: "", lambda link: False)
+    assert broken("[`a`](b.md)", lambda path: "", lambda link: False)
 
 
 self_test()
@@ -45,5 +46,8 @@ for header in sorted((ROOT / "include").rglob("*.?*")):
 for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")]:
     problems = broken(page.read_text(), lambda path: (ROOT / path).read_text(), lambda link: (page.parent / link).exists())
     found += [f"{page.relative_to(ROOT)}: {problem}" for problem in problems]
+listed = {(ROOT / "docs" / link).resolve() for link in LINK.findall((ROOT / "docs/README.md").read_text())}
+pages = {path.resolve() for path in ROOT.glob("docs/**/*.md")} - {ROOT / "docs/README.md"}
+found += [f"docs/README.md: does not list {page.relative_to(ROOT)}" for page in sorted(pages - listed)]
 print(*found, f"docs: {len(found)} problems", sep="\n")
 sys.exit(bool(found))

@@ -9,6 +9,7 @@ from pathlib import Path
 LAYERS = [
     {"config.hpp", "version.hpp"},
     {"core"},
+    {"config_summary.hpp"},
     {"schedule", "objective", "advantage"},
     {"backend"},
     {"ops"},

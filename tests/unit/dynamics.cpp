@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "support/catch.hpp"
+#include "tempflow/schedule/multistep.hpp"
 #include "tempflow/schedule/sigmas.hpp"
 
 using Catch::Matchers::ContainsSubstring;
@@ -275,4 +276,13 @@ TEST_CASE("noise levels outside their range are errors that name level and value
   CHECK_THROWS_MATCHES(tempflow::ddim{-0.25}(at), value_error,
                        MessageMatches(ContainsSubstring("ddim") && ContainsSubstring("-0.25")));
   CHECK_THROWS_AS(tempflow::ddim{1.5}(at), value_error);
+}
+
+TEST_CASE("a step of second order behind one without length in lambda is of first order", "[dynamics]") {
+  // log((1 - s) / s) is 460 for both, and doubles there lie 5.7e-14 apart.
+  const double sigma = 1e-200, before = std::nextafter(sigma, 1.0);
+  const auto step = tempflow::dpm_solver_2m(before, {.sigma = sigma, .sigma_next = sigma / 2});
+  CHECK(step.previous == 0);
+  CHECK((step.alpha == 0.5 && step.beta == 0.5));
+  CHECK(tempflow::dpm_solver_2m(2 * sigma, {.sigma = sigma, .sigma_next = sigma / 2}).previous < 0);
 }

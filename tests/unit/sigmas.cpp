@@ -192,6 +192,11 @@ TEST_CASE("parts of a grid refuse numbers that give none, and name them", "[sigm
   refuses([&] { return qwen_image_sigmas(10, 1024, 1.5); }, "stretch_to_terminal: terminal = 1.5");
   refuses([&] { return stretch_to_terminal({}, 0.1); }, "stretch_to_terminal: points = 0");
   refuses([&] { return stretch_to_terminal({1.5, 0.5}, 0.1); }, "stretch_to_terminal: point = 1.5");
+  refuses(
+      [&] {
+        return stretch_to_terminal({1, 0.2, 0.5}, 0.1);
+      },
+      "stretch_to_terminal: point 0.2 lies below the last, 0.5");
   refuses([&] { return linear_points(1, 0, 0); }, "linear_points: count = 0");
   refuses([&] { return linear_points(1.5, 0, 4); }, "linear_points: first = 1.5");
   refuses([&] { return linear_points(1, nan, 4); }, "linear_points: last = nan");

@@ -31,8 +31,8 @@ class sample_parts {
     if (parts_.empty()) throw shape_error("sample_parts: no parts");
     index_t end = 0;
     for (std::size_t p = 0; p < parts_.size(); ++p) {
-      const auto [first, count] = parts_[p];
-      const auto reject = [&, first = first, count = count](const auto&... why) {
+      const index_t first = parts_[p].first, count = parts_[p].count;
+      const auto reject = [&](const auto&... why) {
         throw shape_error(detail::message("sample_parts: part ", p, ", ", count, " elements from element ",
                                           first, " on, ", why...));
       };

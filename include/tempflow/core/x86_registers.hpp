@@ -47,7 +47,8 @@ TEMPFLOW_AVX512 inline void fused_multiply_add(vector<float, 16>& out, const vec
 #if __has_builtin(__builtin_elementwise_fma)
   out = __builtin_elementwise_fma(a, b, c);
 #else
-  constexpr int all_lanes = -1, current_rounding = 4;
+  constexpr unsigned short all_lanes = 0xffff;
+  constexpr int current_rounding = 4;
   out = __builtin_ia32_vfmaddps512_mask(a, b, c, all_lanes, current_rounding);
 #endif
 }

@@ -19,6 +19,7 @@
 // times the first numbers. Bound by memory. Drawn again instead of stored: 4 B, 12 with a KL, whatever K, and bound
 // by the arithmetic of the noise.
 
+#include <concepts>
 #include <span>
 #include <vector>
 
@@ -50,6 +51,7 @@ TEMPFLOW_HIDDEN void row_loss_rows(const char* operation, const operation_argume
   row_constants constants = make_row_constants(operation, arguments, batch, v.rows(), in.of.rows(),
                                                v.columns(), is_given(v_ref), objective);
   constants.vanishing = is_given(to) ? smallest_stored<G>() / 2 : 0;
+  constants.overflowing = most_squared<T, G>();
   if (objective.needs.old_velocity && v.rows() > 0 && !is_given(v_old)) {
     throw shape_error(message(operation,
                               ": the objective needs v_old, the velocity of the rollout's policy (", v.rows(),
@@ -92,7 +94,8 @@ TEMPFLOW_HIDDEN void policy_loss_rows(const char* operation, const operation_arg
       .elements = elements,
       .gradient_factor = batch.gradient_scale / policy_mean_over(batch, states),
       .has_reference = !v_ref.empty(),
-      .vanishing = is_given(to) ? smallest_stored<G>() / 2 : 0};
+      .vanishing = is_given(to) ? smallest_stored<G>() / 2 : 0,
+      .overflowing = most_squared<T, G>()};
   execute(arguments,
           policy_loss_op<T, V, G, Objective>{batch.x, batch.y, v, v_ref, batch.drawn, of, terms, to, rows});
 }
@@ -108,8 +111,9 @@ TEMPFLOW_HIDDEN void policy_loss_rows(const char* operation, const operation_arg
 /// state. rows: R. The bits of a state and its rows depend on nothing but these and N.
 ///
 /// A row whose log-prob, loss, KL or slope is not finite is left out of the gradient and gets finite = 0, so that
-/// one broken sample cannot poison the weights; so do all rows of a state whose gradient overflows fp16. The gradient
-/// of a state that is left with no row is zero.
+/// one broken sample cannot poison the weights; so is one whose part in the gradient has a norm above 2^110 (1e33;
+/// 2^500 in fp64; of rows that are drawn again, that of the KL is not looked at), and so are all rows of a state whose
+/// gradient overflows fp16. The gradient of a state that is left with no row is zero.
 ///
 /// Throws shape_error for extents that differ, offsets that do not cut R rows in S parts, or a gradient that overlaps
 /// an input without being it; memory_error for offsets in device memory;
@@ -192,6 +196,19 @@ TEMPFLOW_HIDDEN policy_statistics policy_loss(const B& backend, const policy_bat
   std::vector<policy_row> rows(static_cast<std::size_t>(detail::policy_rows(batch, velocity.rows())));
   return policy_loss(backend, batch, velocity, v_ref, v_old, objective, as_view(gradient),
                      std::span<policy_row>(rows));
+}
+
+/// What is no objective does not compile, and is told what one is.
+template <backend B, storage_scalar T, velocities_for<T> V, class Objective, class Gradient, class... Rest>
+  requires(!any_objective<Objective> && !std::convertible_to<const Objective&, input_batch<storage_of<V>>>)
+void policy_loss(const B&, const policy_batch<T>&, V&&, input_batch<storage_of<V>>, const Objective&,
+                 Gradient&&, Rest&&...) {
+  static_assert(any_objective<Objective>,
+                "policy_loss needs an objective: a functor surrogate(double log_ratio, double advantage, "
+                "double weight) with "
+                "kl_beta, kl_over and validate() (objective/surrogate.hpp), or one of a row's means "
+                "(objective/row_objective.hpp); objectives of whole batches go through policy_scores "
+                "(ops/policy_sums.hpp)");
 }
 
 }  // namespace tempflow

@@ -55,6 +55,7 @@ row_constants make_row_constants(std::string_view operation, const operation_arg
           .has_reference = has_reference,
           .has_old = needs.old_velocity,
           .gradient_factor = batch.gradient_scale / mean_over_rows(batch, rows),
+          .overflowing = most_squared<T, T>(),
           .wide = std::same_as<compute_t<T>, double>};
 }
 
@@ -79,7 +80,8 @@ struct summed {
   index_t elements = 1;
 
   summed(std::string_view operation, std::span<const row_sums> sums) {
-    constexpr double most = 9007199254740992;  // 2^53
+    if (sums.empty()) reference = old = errors = true;  // of no rows
+    constexpr double most = 9007199254740992;           // 2^53
     for (std::size_t i = 0; i < sums.size(); ++i) {
       const double count = sums[i].elements;
       if (!(count >= 1 && count <= most) || std::floor(count) != count)

@@ -132,6 +132,7 @@ class minibatch_range {
     }
     batch.offsets = to.offsets;
     batch.transitions = to.transitions;
+    batch.mask = rollout_->mask();
     batch.old_log_probs = to.old;
     batch.advantages = to.advantage;
     batch.weights = to.weight;

@@ -27,8 +27,8 @@ struct rescore_drift {
 /// One pass of the model over the batches, in their order and composition, that replaces the rollout's
 /// log-probs. Afterwards, and before the first update, every log-ratio is exactly 0 for these batches.
 ///
-/// mask: of the losses that follow, one row for all states; rollouts score all elements, so a masked loss wants
-/// this pass.
+/// mask: of the losses that follow, one row for all states; {}: the rollout's own (fixed_elements). Another mask than
+/// the rollout's wants this pass.
 ///
 /// Costs one model evaluation per state. Throws value_error, naming the row, for a log-prob that is not finite,
 /// and for a rollout that stores no successors, which is on policy by definition; exceptions of the model pass
@@ -51,7 +51,7 @@ TEMPFLOW_HIDDEN rescore_drift rescore(const B& backend, M& model,
     fresh.resize(batch.rows.size());
     model.velocity(batch.x, batch.sigma, batch.prompt, v);
     policy_batch<typename M::value_type> scored = batch;
-    scored.mask = mask;
+    if (mask.given()) scored.mask = mask;
     log_prob(backend, scored, v, fresh);
     for (std::size_t i = 0; i < fresh.size(); ++i) {
       if (!is_finite(fresh[i])) {

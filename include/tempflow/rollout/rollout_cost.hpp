@@ -33,10 +33,10 @@ struct rollout_cost {
 
 /// Cost of a plan for `prompts` prompts of samples of `dimension` elements of `element_size` bytes, and of velocities
 /// of `velocity_size` where their type is not that of states (0: it is); without a dimension, bytes are those of log-probs
-/// alone. Throws what validate throws, and value_error for counts
+/// alone. fixed: with fixed elements, which take a call's states besides. Throws what validate throws, and value_error for counts
 /// that are not positive or overflow.
 inline rollout_cost cost_of(const forest& plan, index_t prompts, index_t dimension = 0,
-                            index_t element_size = 4, index_t velocity_size = 0) {
+                            index_t element_size = 4, index_t velocity_size = 0, bool fixed = false) {
   using detail::rollout_memory;
   plan.validate();
   const detail::forest_layout layout(plan);
@@ -71,7 +71,9 @@ inline rollout_cost cost_of(const forest& plan, index_t prompts, index_t dimensi
   const index_t row = dimension * element_size,
                 of_velocity =
                     velocity_size > 0 ? velocity_size + (predicts ? element_size : 0) : element_size,
-                of_calls = detail::call_rows(layout.gathered * prompts, plan.max_batch) * row +
+                of_calls = detail::call_rows((fixed ? layout.largest_call : layout.gathered) * prompts,
+                                             plan.max_batch) *
+                               row +
                            detail::call_rows(layout.largest_call * prompts, plan.max_batch) * dimension *
                                of_velocity,
                 numbers =

@@ -13,6 +13,7 @@
 
 #include "tempflow/backend/backend.hpp"
 #include "tempflow/core/batch_view.hpp"
+#include "tempflow/core/element_mask.hpp"
 #include "tempflow/core/noise.hpp"
 #include "tempflow/objective/gaussian.hpp"
 #include "tempflow/rollout/detail/group_id.hpp"
@@ -49,6 +50,7 @@ struct trajectory_data {
   log_prob_convention convention = {};
   bool antithetic = false;
   bool redraw = false;
+  element_mask mask = {};
   Buffer states = {};
   Buffer samples = {};
   Buffer trunk_samples = {};
@@ -111,6 +113,9 @@ class trajectories {
 
   /// Whether odd branches drew minus the noise of even ones: `noise_source{key(), row.noise, antithetic()}`.
   bool antithetic() const { return data_.antithetic; }
+
+  /// Which elements of states were drawn and scored, where a condition fixed the others (fixed_elements); {}: all.
+  element_mask mask() const { return data_.mask; }
 
   /// False where the plan wants successors drawn again instead of stored.
   bool stores_successors() const { return !data_.redraw; }

@@ -24,13 +24,15 @@ struct multistep_transition {
 };
 
 /// The step of a trajectory that came from sigma_previous, or that starts (sigma_previous = 1). First order
-/// behind pure noise and on the way to sigma_next = 0, where lambda has no bounds.
+/// behind pure noise and on the way to sigma_next = 0, where lambda has no bounds, and behind a step so short that it has
+/// no length in lambda.
 inline multistep_transition dpm_solver_2m(double sigma_previous, const sigma_step& at) {
   const auto lambda = [](double s) { return std::log((1 - s) / s); };
   const double kept = at.sigma_next / at.sigma;
   double c = 0;
-  if (sigma_previous < 1 && at.sigma_next > 0) {
-    c = (lambda(at.sigma_next) - lambda(at.sigma)) / (2 * (lambda(at.sigma) - lambda(sigma_previous)));
+  const double length_previous = lambda(at.sigma) - lambda(sigma_previous);
+  if (sigma_previous < 1 && at.sigma_next > 0 && length_previous > 0) {
+    c = (lambda(at.sigma_next) - lambda(at.sigma)) / (2 * length_previous);
   }
   return {.alpha = kept, .beta = (1 - kept) * (1 + c), .previous = -(1 - kept) * c};
 }

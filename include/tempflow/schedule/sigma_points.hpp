@@ -70,15 +70,21 @@ inline std::vector<double> linear_shift(std::vector<double> points, double mu) {
 }
 
 /// The points stretched about 1 so that the last is `terminal`: 1 - (1 - sigma) (1 - terminal) / (1 - last). Where
-/// the last is 1 there is nothing to stretch. Throws value_error for no points, a point outside [0, 1] or a terminal
-/// outside (0, 1). Source: diffusers, FlowMatchEulerDiscreteScheduler, stretch_shift_to_terminal.
+/// the last is 1 there is nothing to stretch. Throws value_error for no points, a point outside [0, 1] or below the
+/// last, or a terminal outside (0, 1). Source: diffusers, FlowMatchEulerDiscreteScheduler, stretch_shift_to_terminal.
 inline std::vector<double> stretch_to_terminal(std::vector<double> points, double terminal) {
   detail::check_count("stretch_to_terminal: points", static_cast<index_t>(points.size()), 1);
   if (!is_finite(terminal) || terminal <= 0 || terminal >= 1) {
     throw value_error(detail::message("stretch_to_terminal: terminal = ", terminal, ", must lie in (0, 1)"));
   }
-  for (const double sigma : points) detail::check_level("stretch_to_terminal: point", sigma, 1);
   const double last = points.back();
+  for (const double sigma : points) {
+    detail::check_level("stretch_to_terminal: point", sigma, 1);
+    if (sigma < last) {
+      throw value_error(
+          detail::message("stretch_to_terminal: point ", sigma, " lies below the last, ", last));
+    }
+  }
   if (last == 1) return points;
   for (double& sigma : points) sigma = 1 - (1 - sigma) * (1 - terminal) / (1 - last);
   return points;

@@ -32,7 +32,8 @@ policy_terms<Objective, row_table> terms_for_kernel(const policy_terms<Objective
           .elements = terms.elements,
           .gradient_factor = terms.gradient_factor,
           .has_reference = terms.has_reference,
-          .vanishing = terms.vanishing};
+          .vanishing = terms.vanishing,
+          .overflowing = terms.overflowing};
 }
 
 /// Brings the terms of a kernel to the device.

@@ -46,6 +46,7 @@ struct policy_terms {
   double gradient_factor;
   bool has_reference;
   double vanishing = 0;  ///< numbers up to it are stored as zeros in the gradient; 0 without one
+  double overflowing = positive_infinity;  ///< squared norms of parts of the gradient are not beyond it
 
   /// What multiplies v - v_ref.
   TEMPFLOW_HD double reference_slope(index_t state) const {
@@ -109,11 +110,15 @@ struct policy_terms {
     row.surrogate = answer.loss;
     row.below = answer.below ? 1 : 0;
     row.above = answer.above ? 1 : 0;
-    const bool finite = is_finite(answer.loss) && is_finite(slope) && is_finite(reference_slope);
+    const double part = slope * slope * squared_residual;
+    // That of c2 (v - v_ref): c2 is the derivative of a KL that is quadratic in v - v_ref.
+    const double pull = 2 * gradient_factor * objective.kl_beta * row.kl * reference_slope;
+    const bool finite = is_finite(answer.loss) && is_finite(row.log_ratio) && is_finite(slope) &&
+                        is_finite(reference_slope) && !(part > overflowing) && !(pull > overflowing);
     row.finite = row.finite != 0 && finite ? 1 : 0;
     // Half of a normal's values are smaller than this share of their root mean square.
     constexpr double median = 0.6745;
-    const double part = slope * slope * squared_residual, limit = vanishing / median;
+    const double limit = vanishing / median;
     row.underflowed = part > 0 && part < limit * limit * static_cast<double>(elements) ? 1 : 0;
   }
 };

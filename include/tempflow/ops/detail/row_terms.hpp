@@ -26,7 +26,8 @@ struct row_constants {
   bool has_reference = false, has_old = false;
   double gradient_factor = 1;
   double vanishing = 0;  ///< numbers up to it are stored as zeros in the gradient; 0 without one
-  bool wide = false;     ///< the gradient is computed in double
+  double overflowing = positive_infinity;  ///< squared norms of parts of the gradient are not beyond it
+  bool wide = false;                       ///< the gradient is computed in double
 };
 
 /// A row without the objective's answer.
@@ -78,12 +79,15 @@ TEMPFLOW_NOINLINE TEMPFLOW_HD inline policy_row conclude_row(const row_constants
   factors.residual *= of.gradient_factor;
   factors.reference *= of.gradient_factor;
   factors.old *= of.gradient_factor;
-  const auto fits = [&of](double factor) {
-    return of.wide ? is_finite(factor) : is_finite(static_cast<float>(factor));
+  // Sums that are not given are NaN, and their factors 0.
+  const auto fits = [&of](double factor, double squares) {
+    return (of.wide ? is_finite(factor) : is_finite(static_cast<float>(factor))) &&
+           !(factor * factor * squares > of.overflowing);
   };
   const bool finite = is_finite(sums.residual) && (!of.has_reference || is_finite(sums.reference)) &&
                       (!of.has_old || is_finite(sums.old)) && is_finite(to.kl) && is_finite(answer.loss) &&
-                      fits(factors.residual) && fits(factors.reference) && fits(factors.old);
+                      is_finite(row.log_ratio) && fits(factors.residual, sums.residual) &&
+                      fits(factors.reference, sums.reference) && fits(factors.old, sums.old);
   to.finite = finite ? 1 : 0;
   // Half of a normal's values are smaller than this share of their root mean square.
   constexpr double median = 0.6745;

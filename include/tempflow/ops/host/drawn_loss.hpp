@@ -7,6 +7,7 @@
 
 #include <concepts>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "tempflow/ops/detail/operations.hpp"
@@ -45,7 +46,8 @@ struct drawn_loss_row {
     state.reference_slope = static_cast<real>(op.terms.reference_slope(i));
     for (index_t row = op.of.first(i); row < op.of.first(i + 1); ++row) {
       const auto slope = static_cast<real>(op.terms.slope_of(i, answer_at(row)));
-      if (!is_finite(slope) || !is_finite(state.reference_slope)) continue;
+      const double part = double{slope} * slope * op.terms.expected_square(i);
+      if (!is_finite(slope) || !is_finite(state.reference_slope) || part > op.terms.overflowing) continue;
       const noise_draw draw(op.drawn->ids[row], op.drawn->antithetic);
       parts[static_cast<std::size_t>(op.of.first(i) + state.parts++)] = {
           draw.id, slope, row_coefficients<real>(op.terms.transitions[i], draw).std};
@@ -133,9 +135,11 @@ struct drawn_loss_row {
       policy_row& to = op.rows[static_cast<std::size_t>(row)];
       to = op.terms.score_on_policy(i, row, *difference);
       has_kl = has_kl && is_finite(to.kl);
+      const double kl = std::exchange(to.kl, 0);  // not looked at here, as on devices, which sum it up later
       const surrogate answer = answer_at(row);
       op.terms.conclude(answer, static_cast<real>(op.terms.slope_of(i, answer)),
                         states[static_cast<std::size_t>(i)].reference_slope, op.terms.expected_square(i), to);
+      to.kl = kl;
     }
     if (has_kl || op.gradient.empty()) return false;
     states[static_cast<std::size_t>(i)].parts = 0;

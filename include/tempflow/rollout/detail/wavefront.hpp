@@ -14,10 +14,12 @@
 #include "tempflow/ops/branch_step.hpp"
 #include "tempflow/ops/copy_rows.hpp"
 #include "tempflow/ops/fill_noise.hpp"
+#include "tempflow/ops/put_back.hpp"
 #include "tempflow/ops/step.hpp"
 #include "tempflow/rollout/detail/finite_velocities.hpp"
 #include "tempflow/rollout/detail/forest_layout.hpp"
 #include "tempflow/rollout/detail/rollout_tables.hpp"
+#include "tempflow/rollout/fixed_elements.hpp"
 #include "tempflow/rollout/trajectories.hpp"
 #include "tempflow/rollout/velocity_model.hpp"
 #include "tempflow/schedule/multistep.hpp"
@@ -31,17 +33,20 @@ class TEMPFLOW_HIDDEN wavefront {
   using V = velocity_of<M>;
   using buffer = buffer_of<B, T>;
 
-  wavefront(const B& backend, M& model, std::span<const index_t> prompts, const forest& plan, noise_key key)
+  wavefront(const B& backend, M& model, std::span<const index_t> prompts, const forest& plan, noise_key key,
+            const fixed_elements<T>& fixed)
       : backend_(backend),
         model_(model),
         prompts_(prompts),
         plan_(plan),
+        fixed_(fixed),
         layout_(plan),
         result_{.steps = plan.steps(),
                 .key = key,
                 .convention = plan.convention,
                 .antithetic = plan.antithetic,
-                .redraw = plan.redraw} {
+                .redraw = plan.redraw,
+                .mask = fixed.mask} {
     const auto rows = [&](index_t per_prompt) { return per_prompt * static_cast<index_t>(prompts.size()); };
     const auto batch = [&](index_t per_prompt) {
       return make_buffer<T>(backend, rows(per_prompt), model.dimension());
@@ -52,7 +57,9 @@ class TEMPFLOW_HIDDEN wavefront {
     scratch_ = batch(layout_.rows(rollout_memory::scratch));
     history_ = batch(layout_.rows(rollout_memory::history));
     const auto call_of = [&](index_t per_prompt) { return call_rows(rows(per_prompt), plan.max_batch); };
-    gathered_ = make_buffer<T>(backend, call_of(layout_.gathered), model.dimension());
+    // A masked step wants back what x had, so it is never in place.
+    const index_t aside = fixed.mask.given() ? layout_.largest_call : layout_.gathered;
+    gathered_ = make_buffer<T>(backend, call_of(aside), model.dimension());
     velocity_ = make_buffer<V>(backend, call_of(layout_.largest_call), model.dimension());
     if (!std::same_as<T, V> && history_.rows() > 0)
       prediction_ = make_buffer<T>(backend, call_of(layout_.largest_call), model.dimension());
@@ -66,6 +73,7 @@ class TEMPFLOW_HIDDEN wavefront {
       const states_of_node all{node, 0, plan_.node(node).states * count()};
       const auto ids = ids_of(all, initial_noise_step, 1, 0);
       fill_noise(backend_, noise_source(result_.key, ids), batch_of(all));
+      if (fixed_.mask.given()) put_back(backend_, fixed_.values, fixed_.mask, batch_of(all));
     }
     for (index_t knot = 0; knot < plan_.steps().steps(); ++knot) advance(knot);
     if (!host_backend<B> && plan_.check_velocities) check_probes(plan_, layout_, prompts_, on_host(probes_));
@@ -134,12 +142,13 @@ class TEMPFLOW_HIDDEN wavefront {
 
   /// One call of the model, then each node's moves.
   void call(std::span<const states_of_node> parts, index_t rows) {
-    const batch_view<T> x = parts.size() == 1 ? batch_of(parts[0]) : gathered_.view().slice(0, rows);
+    const bool aside = parts.size() > 1 || fixed_.mask.given();
+    const batch_view<T> x = aside ? gathered_.view().slice(0, rows) : batch_of(parts[0]);
     const batch_view<V> v = velocity_.view().slice(0, rows);
     of_rows_.clear();
     for (const states_of_node& part : parts) {
       const auto first = static_cast<index_t>(of_rows_.size());
-      if (parts.size() > 1) copy_rows(backend_, batch_of(part), x.slice(first, part.count));
+      if (aside) copy_rows(backend_, batch_of(part), x.slice(first, part.count));
       for_each_state(plan_.node(part.node), prompts_, part.first, part.count,
                      [&](index_t prompt, index_t, index_t) { of_rows_.push_back(prompt); });
     }
@@ -193,7 +202,7 @@ class TEMPFLOW_HIDDEN wavefront {
         const states_of_node to = successors_at(next, from);
         if (layout_.history(next).first >= 0)
           ode_step(backend_, x, v, prediction_at(from.node), batch_of(layout_.history(next), to));
-        ode_step(backend_, x, v, ode_transition(next), batch_of(to));
+        ode_step(backend_, x, v, ode_transition(next), batch_of(to), fixed_.mask);
       }
     }
     if (later) second_order_steps(from, x, v);
@@ -217,12 +226,13 @@ class TEMPFLOW_HIDDEN wavefront {
         log_probs_.view().data() + layout_.first_draw(next) * count() + to.first,
         layout_.scored(next) ? static_cast<std::size_t>(to.count) : 0);
     if (trunk < 0 && node.children == 1) {
-      step(backend_, x, v, step_of, noise, batch_of(to), log_probs, plan_.convention);
+      step(backend_, x, v, step_of, noise, batch_of(to), log_probs, plan_.convention, fixed_.mask);
     } else if (trunk < 0) {
-      branch_step(backend_, x, v, step_of, step_of, noise, {}, batch_of(to), log_probs, plan_.convention);
+      branch_step(backend_, x, v, step_of, step_of, noise, {}, batch_of(to), log_probs, plan_.convention,
+                  fixed_.mask);
     } else {
       branch_step(backend_, x, v, ode_transition(trunk), step_of, noise, batch_of(successors_at(trunk, from)),
-                  batch_of(to), log_probs, plan_.convention);
+                  batch_of(to), log_probs, plan_.convention, fixed_.mask);
     }
   }
 
@@ -257,6 +267,7 @@ class TEMPFLOW_HIDDEN wavefront {
       ode_step(backend_, x, m, transition{.alpha = step_of.alpha, .beta = step_of.beta}, batch_of(to));
       ode_step(backend_, batch_of(to), batch_of(layout_.history(from.node), from),
                transition{.alpha = 1, .beta = step_of.previous}, batch_of(to));
+      if (fixed_.mask.given()) put_back(backend_, x, fixed_.mask, batch_of(to));
       if (layout_.history(next).first >= 0) copy_rows(backend_, m, batch_of(layout_.history(next), to));
     }
   }
@@ -269,6 +280,7 @@ class TEMPFLOW_HIDDEN wavefront {
   M& model_;
   std::span<const index_t> prompts_;
   const forest& plan_;
+  const fixed_elements<T>& fixed_;
   forest_layout layout_;
   trajectory_data<T, buffer> result_;
   buffer scratch_, history_, gathered_, prediction_;

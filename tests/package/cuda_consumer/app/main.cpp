@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Calls operations of a GPU from a C++ source: through a library, and directly, with the library's kernels.
+// Agrees with a CUDA unit on every definition, and calls operations of a GPU from a C++ source: through a library, and directly,
+// with the library's kernels.
 
 #include <cstdio>
 #include <scorer.hpp>
@@ -10,6 +11,10 @@
 namespace tf = tempflow;
 
 int main() {
+  if (layout_of_cuda_unit() != cuda_layout{} || layout_elsewhere() != layout_here()) {
+    std::printf("the CUDA unit and the two of C++ have more than one definition\n");
+    return 1;
+  }
   int devices = 0;
   if (const cudaError_t found = cudaGetDeviceCount(&devices); found != cudaSuccess || devices == 0) {
     std::printf("linked; not run: no CUDA device (%s)\n", cudaGetErrorString(found));
