@@ -183,7 +183,7 @@ chain make_chain(std::vector<double> sigmas, const Rule& rule) {
 /// What is no dynamics does not compile, and is told what they are.
 template <class Rule, class... Rest>
   requires(!dynamics<Rule>)
-void make_chain(std::vector<double>, const Rule&, Rest&&...) {
+void make_chain(const std::vector<double>&, const Rule&, Rest&&...) {
   static_assert(dynamics<Rule>,
                 "make_chain needs dynamics: a function from a sigma_step to a transition, "
                 "transition operator()(const sigma_step&) const (schedule/dynamics.hpp)");
