@@ -163,7 +163,7 @@ void checkpoint_reader::check_shape(std::int64_t rows, std::int64_t columns, std
   // By a division, since the product of what a damaged file says may be any number, 0 too.
   const std::uint64_t most = (bytes_.size() - position_) / size;
   if (columns > 0 && static_cast<std::uint64_t>(rows) > most / static_cast<std::uint64_t>(columns))
-    fail("is damaged (it ends too early); remove it to begin afresh");
+    fail("holds less than it should");
 }
 
 void checkpoint_reader::expect_end() const {

@@ -134,14 +134,11 @@ void run(const options& o) {
 int main(int argc, char** argv) {
   const auto options = parse_options(
       argc, argv,
-      "Pre-trains a flow model on Fashion-MNIST, then fine-tunes it by policy gradient, TempFlow-GRPO unless "
-      "--method says otherwise, so that it follows its prompts. Killed and started again it continues from "
-      "its "
-      "last checkpoint, to the same bits. SIGTERM and SIGINT (Ctrl-C) end it after the update that it is at, "
-      "with "
-      "a checkpoint and exit status 143 or 130; a second one ends it at once. Errors have exit status 1 "
-      "(files, "
-      "disk) or above 100 (options).",
+      "Pre-trains a flow model on Fashion-MNIST, then fine-tunes it by policy gradient, TempFlow-GRPO "
+      "unless --method says otherwise, so that it follows its prompts. Killed and started again it "
+      "continues from its last checkpoint, to the same bits. SIGTERM and SIGINT (Ctrl-C) end it after the "
+      "update that it is at, with a checkpoint and exit status 143 or 130; a second one ends it at once. "
+      "Errors have exit status 1 (files, disk) or above 100 (options).",
       {}, [](CLI::App& app, fashion::options& o) {
         app.add_flag("--restart", o.restart,
                      "fine-tune afresh, without the checkpoint that each evaluation leaves in OUTPUT")

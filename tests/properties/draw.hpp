@@ -75,6 +75,30 @@ class draw {
   std::mt19937_64 bits_;
 };
 
+/// Calls check.template operator()<T>() for a random storage type.
+template <class Check>
+void with_storage(draw& source, const Check& check) {
+  switch (source.between(0, 3)) {
+    case 0: return check.template operator()<double>();
+    case 1: return check.template operator()<tempflow::bfloat16>();
+    case 2: return check.template operator()<tempflow::float16>();
+    default: return check.template operator()<float>();
+  }
+}
+
+/// The same with two types, of states and of velocities.
+template <class Check>
+void with_mixed_storage(draw& source, const Check& check) {
+  switch (source.between(0, 5)) {
+    case 0: return check.template operator()<double, double>();
+    case 1: return check.template operator()<tempflow::bfloat16, tempflow::bfloat16>();
+    case 2: return check.template operator()<tempflow::float16, tempflow::float16>();
+    case 3: return check.template operator()<float, tempflow::bfloat16>();
+    case 4: return check.template operator()<float, tempflow::float16>();
+    default: return check.template operator()<float, float>();
+  }
+}
+
 /// What all others have to agree with: one thread, the portable code.
 inline const tempflow::cpu_backend& plain_cpu() {
   static const tempflow::cpu_backend one(1, tempflow::instruction_set::portable);

@@ -21,6 +21,7 @@ using properties::draw;
 using properties::plain_cpu;
 using properties::problem;
 using properties::require;
+using properties::with_storage;
 using support::batch_buffer;
 using support::batch_view;
 using support::same_bits;
@@ -312,34 +313,15 @@ void check_schedules(draw& source) {
   }
 }
 
-void losses_of_any_storage(draw& source) {
-  switch (source.between(0, 3)) {
-    case 0: return check_losses<double>(source);
-    case 1: return check_losses<bfloat16>(source);
-    case 2: return check_losses<float16>(source);
-    default: return check_losses<float>(source);
-  }
-}
-void steps_of_any_storage(draw& source) {
-  switch (source.between(0, 3)) {
-    case 0: return check_steps<double>(source);
-    case 1: return check_steps<bfloat16>(source);
-    case 2: return check_steps<float16>(source);
-    default: return check_steps<float>(source);
-  }
-}
-void guidance_of_any_storage(draw& source) {
-  switch (source.between(0, 3)) {
-    case 0: return check_guidance<double>(source);
-    case 1: return check_guidance<bfloat16>(source);
-    case 2: return check_guidance<float16>(source);
-    default: return check_guidance<float>(source);
-  }
-}
-
-const properties::property losses("losses of extreme values", losses_of_any_storage);
-const properties::property steps("steps of extreme values", steps_of_any_storage);
-const properties::property guidance("guidance of extreme values", guidance_of_any_storage);
+const properties::property losses("losses of extreme values", [](draw& source) {
+  with_storage(source, [&]<class T>() { check_losses<T>(source); });
+});
+const properties::property steps("steps of extreme values", [](draw& source) {
+  with_storage(source, [&]<class T>() { check_steps<T>(source); });
+});
+const properties::property guidance("guidance of extreme values", [](draw& source) {
+  with_storage(source, [&]<class T>() { check_guidance<T>(source); });
+});
 const properties::property advantages("advantages of extreme values", check_advantages);
 const properties::property schedules("schedules of extreme values", check_schedules);
 

@@ -392,7 +392,7 @@ void check_log_prob_gradient(draw& source) {
 
 /// Calls check.template operator()<T, V, G>() for a random triple that tempflow::ops has.
 template <class Check>
-void with_storage(draw& source, const Check& check) {
+void with_gradient_storage(draw& source, const Check& check) {
   switch (source.between(0, 5)) {
     case 0: return check.template operator()<double, double, double>();
     case 1: return check.template operator()<bfloat16, bfloat16, bfloat16>();
@@ -404,13 +404,14 @@ void with_storage(draw& source, const Check& check) {
 }
 
 const properties::property sums("sums and gradients of a row", [](draw& source) {
-  with_storage(source, [&]<class T, class V, class G>() { check_sums_and_gradients<T, V, G>(source); });
+  with_gradient_storage(source,
+                        [&]<class T, class V, class G>() { check_sums_and_gradients<T, V, G>(source); });
 });
 const properties::property losses("one call and two", [](draw& source) {
-  with_storage(source, [&]<class T, class V, class G>() { check_losses<T, V, G>(source); });
+  with_gradient_storage(source, [&]<class T, class V, class G>() { check_losses<T, V, G>(source); });
 });
 const properties::property clipped("the clipped loss and its general form", [](draw& source) {
-  with_storage(source, [&]<class T, class V, class G>() { check_clipped<T, V, G>(source); });
+  with_gradient_storage(source, [&]<class T, class V, class G>() { check_clipped<T, V, G>(source); });
 });
 // Of one storage type: tempflow::ops does not have its kernels.
 const properties::property gradients("gradients of log-probs", [](draw& source) {

@@ -22,6 +22,7 @@ using properties::draw;
 using properties::placed;
 using properties::plain_cpu;
 using properties::require;
+using properties::with_storage;
 using support::batch_buffer;
 using support::batch_view;
 using support::same_bits;
@@ -316,26 +317,12 @@ void check_summaries(draw& source) {
           "other bits on a backend");
 }
 
-void guidance_of_any_storage(draw& source) {
-  switch (source.between(0, 3)) {
-    case 0: return check_guidance<double>(source);
-    case 1: return check_guidance<bfloat16>(source);
-    case 2: return check_guidance<float16>(source);
-    default: return check_guidance<float>(source);
-  }
-}
-
-void averages_of_any_storage(draw& source) {
-  switch (source.between(0, 3)) {
-    case 0: return check_average<double>(source);
-    case 1: return check_average<bfloat16>(source);
-    case 2: return check_average<float16>(source);
-    default: return check_average<float>(source);
-  }
-}
-
-const properties::property guidance("guidance and its gradient", guidance_of_any_storage);
-const properties::property averages("averages of weights", averages_of_any_storage);
+const properties::property guidance("guidance and its gradient", [](draw& source) {
+  with_storage(source, [&]<class T>() { check_guidance<T>(source); });
+});
+const properties::property averages("averages of weights", [](draw& source) {
+  with_storage(source, [&]<class T>() { check_average<T>(source); });
+});
 const properties::property advantages("group advantages", check_advantages);
 const properties::property summaries("summaries of rows", check_summaries);
 

@@ -17,6 +17,8 @@ using properties::placed;
 using properties::plain_cpu;
 using properties::problem;
 using properties::require;
+using properties::with_mixed_storage;
+using properties::with_storage;
 using support::batch_buffer;
 using support::batch_view;
 using support::same_bits;
@@ -256,28 +258,6 @@ void check_noise(draw& source) {
   }
 }
 
-void steps_of_any_storage(draw& source) {
-  switch (source.between(0, 5)) {
-    case 0: return check_steps<double, double>(source);
-    case 1: return check_steps<bfloat16, bfloat16>(source);
-    case 2: return check_steps<float16, float16>(source);
-    case 3: return check_steps<float, bfloat16>(source);
-    case 4: return check_steps<float, float16>(source);
-    default: return check_steps<float, float>(source);
-  }
-}
-
-void branches_of_any_storage(draw& source) {
-  switch (source.between(0, 5)) {
-    case 0: return check_branches<double, double>(source);
-    case 1: return check_branches<bfloat16, bfloat16>(source);
-    case 2: return check_branches<float16, float16>(source);
-    case 3: return check_branches<float, bfloat16>(source);
-    case 4: return check_branches<float, float16>(source);
-    default: return check_branches<float, float>(source);
-  }
-}
-
 void parts_of_any_storage(draw& source) {
   switch (source.between(0, 3)) {
     case 0: return check_parts<double, double>(source);
@@ -287,18 +267,15 @@ void parts_of_any_storage(draw& source) {
   }
 }
 
-void noise_of_any_storage(draw& source) {
-  switch (source.between(0, 3)) {
-    case 0: return check_noise<double>(source);
-    case 1: return check_noise<bfloat16>(source);
-    case 2: return check_noise<float16>(source);
-    default: return check_noise<float>(source);
-  }
-}
-
-const properties::property steps("steps and log-probs", steps_of_any_storage);
-const properties::property branches("branches are steps", branches_of_any_storage);
+const properties::property steps("steps and log-probs", [](draw& source) {
+  with_mixed_storage(source, [&]<class T, class V>() { check_steps<T, V>(source); });
+});
+const properties::property branches("branches are steps", [](draw& source) {
+  with_mixed_storage(source, [&]<class T, class V>() { check_branches<T, V>(source); });
+});
 const properties::property parts("parts are the whole", parts_of_any_storage);
-const properties::property noise("noise by identity", noise_of_any_storage);
+const properties::property noise("noise by identity", [](draw& source) {
+  with_storage(source, [&]<class T>() { check_noise<T>(source); });
+});
 
 }  // namespace
