@@ -4,7 +4,6 @@
 
 // A problem in the memory of a device: tables of rows and results lie there too, so no call waits.
 
-#include <cstring>
 #include <memory>
 #include <vector>
 

@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <map>
 #include <span>
-#include <type_traits>
 
 #include <tempflow/tempflow.hpp>
 

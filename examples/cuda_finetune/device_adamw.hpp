@@ -2,13 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
 #include <cmath>
 #include <tempflow/device/device_backend.hpp>
 #include <tempflow/ops/copy_rows.hpp>
 
-#include "adamw_rule.hpp"
 #include "kernels.hpp"
+#include "support/adamw_rule.hpp"
 
 namespace fashion {
 
@@ -35,7 +34,7 @@ struct sum_squares {
 };
 
 struct move_weight {
-  adamw_rule rule;
+  support::adamw_rule rule;
   const float* gradient;
   float *mean, *square, *weight;
 
@@ -62,7 +61,7 @@ class device_adamw {
 
   /// Moves the weights; returns the gradient's norm before the clip, for which it waits. Throws
   /// std::runtime_error when it is not finite.
-  double step(const adamw_settings& settings, const_states gradient, states weights) {
+  double step(const support::adamw_settings& settings, const_states gradient, states weights) {
     using partial = each_row<sum_squares>;
     backend_.device().launch(
         partial{{gradient, sums_.view()}},
@@ -71,7 +70,7 @@ class device_adamw {
     double norm = 0;
     for (tempflow::index_t i = 0; i < sums.columns(); ++i) norm += sums.view().data()[i];
     norm = std::sqrt(norm);
-    const adamw_rule rule(settings, steps_ + 1, norm);
+    const support::adamw_rule rule(settings, steps_ + 1, norm);
     ++steps_;
     backend_.for_each_index(weights.columns(), move_weight{rule, gradient.data(), mean_.view().data(),
                                                            square_.view().data(), weights.data()});

@@ -2,8 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
-#include <chrono>
 #include <functional>
 #include <span>
 #include <tempflow/device/device_backend.hpp>

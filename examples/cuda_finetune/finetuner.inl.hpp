@@ -6,6 +6,7 @@
 // device first.
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include "finetuner.hpp"

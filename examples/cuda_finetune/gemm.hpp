@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <concepts>
 #include <tempflow/core/batch_view.hpp>
 
 namespace fashion {

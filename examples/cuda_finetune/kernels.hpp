@@ -6,7 +6,6 @@
 // device and all others for the host, where tests run it on an emulated device.
 
 #include <cmath>
-#include <cstdint>
 #include <tempflow/core/batch_view.hpp>
 #include <tempflow/device/device_backend.hpp>
 

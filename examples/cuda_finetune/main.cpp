@@ -53,7 +53,7 @@ void run(const options& o, int repetitions) {
     const auto copy = training.average();
     return vector(Eigen::Map<const vector>(copy.data(), static_cast<Eigen::Index>(copy.size())));
   };
-  progress bar("fine-tuning");
+  support::progress bar("fine-tuning");
   evaluate.draw(start.weights, o.output / "samples_before.png");
   std::vector<metrics_row> rows(1);
   rows.back().quality = evaluate.evaluate(start.weights);

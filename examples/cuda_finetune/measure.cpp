@@ -7,8 +7,8 @@
 #include <cstdio>
 #include <vector>
 
-#include "progress.hpp"
-#include "random.hpp"
+#include "support/progress.hpp"
+#include "support/random.hpp"
 
 namespace fashion {
 namespace {
@@ -41,9 +41,9 @@ void measure(const std::function<update_cost(calls)>& update, int repetitions, s
   constexpr std::array orders{calls::wavefront, calls::branch_after_branch};
   for (const auto order : orders) update(order), update(order);  // memory grows, kernels load
 
-  progress bar("measuring");
+  support::progress bar("measuring");
   std::array<std::vector<update_cost>, 2> costs;
-  const auto turns = shuffled(2 * repetitions, {seed, purpose::shuffle, 0});
+  const auto turns = support::shuffled(2 * repetitions, {seed, support::purpose::shuffle, 0});
   for (std::size_t i = 0; i < turns.size(); ++i) {
     const auto which = static_cast<std::size_t>(turns[i] % 2);
     costs[which].push_back(update(orders[which]));

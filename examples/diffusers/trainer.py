@@ -3,7 +3,6 @@
 """The loop: roll out, decode, score, advantages, learn; evaluations and checkpoints between."""
 
 import time
-from pathlib import Path
 
 import numpy as np
 import torch

@@ -13,8 +13,8 @@ double cosine_rate(double peak, int step, int steps) {
   return peak * std::min(1.0, (step + 1) / 100.0) * 0.5 * (1 + std::cos(std::numbers::pi * done));
 }
 
-double adamw::step(const tempflow::cpu_backend& cpu, const adamw_settings& settings, const vector& gradient,
-                   vector& weights) {
+double adamw::step(const tempflow::cpu_backend& cpu, const support::adamw_settings& settings,
+                   const vector& gradient, vector& weights) {
   constexpr Eigen::Index block = 16384;  // fixed, so that sums do not depend on the number of threads
   const auto size = weights.size();
   const auto blocks = (size + block - 1) / block;
@@ -26,7 +26,7 @@ double adamw::step(const tempflow::cpu_backend& cpu, const adamw_settings& setti
   double norm = 0;
   for (const double s : squares) norm += s;
   norm = std::sqrt(norm);
-  const adamw_rule rule(settings, steps_ + 1, norm);
+  const support::adamw_rule rule(settings, steps_ + 1, norm);
   ++steps_;
   cpu.for_each_index(blocks, [&](tempflow::index_t b) {
     const auto begin = b * block, count = std::min(block, size - begin);

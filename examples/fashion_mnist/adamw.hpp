@@ -4,8 +4,8 @@
 
 #include <tempflow/backend/cpu.hpp>
 
-#include "adamw_rule.hpp"
 #include "matrix.hpp"
+#include "support/adamw_rule.hpp"
 
 namespace fashion {
 
@@ -20,8 +20,8 @@ class adamw {
 
   /// Moves the weights; returns the gradient's norm before the clip. Throws std::runtime_error when it is not
   /// finite.
-  double step(const tempflow::cpu_backend& cpu, const adamw_settings& settings, const vector& gradient,
-              vector& weights);
+  double step(const tempflow::cpu_backend& cpu, const support::adamw_settings& settings,
+              const vector& gradient, vector& weights);
 
   /// What a checkpoint holds.
   vector& mean() { return mean_; }

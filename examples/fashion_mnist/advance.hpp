@@ -6,10 +6,10 @@
 #include <cstdio>
 #include <ctime>
 
-#include "interruption.hpp"
 #include "options.hpp"
-#include "progress.hpp"
 #include "report.hpp"
+#include "support/interruption.hpp"
+#include "support/progress.hpp"
 #include "update_report.hpp"
 
 namespace fashion {
@@ -25,7 +25,8 @@ inline metrics_row row_after(const metrics_row& last) {
 /// judges the trainer's average. False: a signal asked the program to end before that; called again with the
 /// same row and trainer it goes on.
 template <class Trainer, class Evaluate>
-bool advance(Trainer& training, const options& o, const Evaluate& evaluate, metrics_row& row, progress& bar) {
+bool advance(Trainer& training, const options& o, const Evaluate& evaluate, metrics_row& row,
+             support::progress& bar) {
   const double start = bar.seconds();
   const std::clock_t begin = std::clock();
   const auto take_time = [&] {
@@ -33,7 +34,7 @@ bool advance(Trainer& training, const options& o, const Evaluate& evaluate, metr
   };
   const int count = std::min(o.evaluate_every, o.updates - static_cast<int>(row.update));
   while (training.updates() < row.update + count) {
-    if (interruption()) {
+    if (support::interruption()) {
       take_time();
       row.seconds += bar.seconds() - start;
       return false;

@@ -59,8 +59,8 @@ matrix autoencoder::decode(const tempflow::cpu_backend& cpu, const_matrix_view l
 
 void autoencoder::train_tile(const matrix& images, int step, int tile, perceptron::tape& encoding,
                              perceptron::tape& decoding) const {
-  random_stream random{settings_.seed, purpose::noise, static_cast<std::uint32_t>(step),
-                       static_cast<std::uint32_t>(tile)};
+  support::random_stream random{settings_.seed, support::purpose::noise, static_cast<std::uint32_t>(step),
+                                static_cast<std::uint32_t>(tile)};
   auto& x = encoding.linears.front().input;
   x.resize(tile_rows, pixels);
   for (Eigen::Index i = 0; i < tile_rows; ++i)
@@ -86,7 +86,8 @@ void autoencoder::train_tile(const matrix& images, int step, int tile, perceptro
 
 void autoencoder::train(const tempflow::cpu_backend& cpu, const matrix& images, const report& progress) {
   adamw optimiser(weights.size());
-  adamw_settings rule{.epsilon = 1e-10, .weight_decay = 1e-3};  // a mean over 784 pixels has small gradients
+  support::adamw_settings rule{.epsilon = 1e-10,
+                               .weight_decay = 1e-3};  // a mean over 784 pixels has small gradients
   vector gradient(weights.size());
   std::vector<perceptron::tape> encoding(tiles, encoder_.make_tape()), decoding(tiles, decoder_.make_tape());
   for (int step = 0; step < settings_.steps; ++step) {

@@ -32,19 +32,20 @@ void classifier::train(const tempflow::cpu_backend& cpu, const labelled_images& 
   const int count = static_cast<int>(data.size());
   const int batches = count / batch, steps = batches * settings_.epochs;
   adamw optimiser(weights_.size());
-  adamw_settings rule{.weight_decay = 1e-2};
+  support::adamw_settings rule{.weight_decay = 1e-2};
   vector gradient(weights_.size());
   std::vector<perceptron::tape> tapes(tiles, net_.make_tape());
   std::vector<int> order;
   for (int step = 0; step < steps; ++step) {
     const auto epoch = static_cast<std::uint32_t>(step / batches);
-    if (step % batches == 0) order = shuffled(count, {settings_.seed, purpose::shuffle, epoch});
+    if (step % batches == 0)
+      order = support::shuffled(count, {settings_.seed, support::purpose::shuffle, epoch});
     cpu.for_each_index(tiles, [&](tempflow::index_t tile) {
       auto& t = tapes[static_cast<std::size_t>(tile)];
       auto& images = t.linears.front().input;
       images.resize(tile_rows, pixels);
-      random_stream random{settings_.seed, purpose::noise, static_cast<std::uint32_t>(step),
-                           static_cast<std::uint32_t>(tile)};
+      support::random_stream random{settings_.seed, support::purpose::noise, static_cast<std::uint32_t>(step),
+                                    static_cast<std::uint32_t>(tile)};
       random.fill_normal(elements(images));
       const auto sources = std::span(order).subspan(
           static_cast<std::size_t>((step % batches) * batch + tile * tile_rows), tile_rows);

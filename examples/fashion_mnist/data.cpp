@@ -83,10 +83,4 @@ dataset read_dataset(const std::filesystem::path& folder) {
            read_labels(folder / "t10k-labels-idx1-ubyte.gz", test)}};
 }
 
-const std::string& class_name(tempflow::index_t label) {
-  static const std::array<std::string, classes> names{
-      "T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"};
-  return names.at(static_cast<std::size_t>(label));
-}
-
 }  // namespace fashion

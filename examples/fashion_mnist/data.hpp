@@ -5,7 +5,6 @@
 #include "matrix.hpp"
 
 #include <filesystem>
-#include <string>
 #include <tempflow/core/index.hpp>
 #include <vector>
 
@@ -26,8 +25,5 @@ struct dataset {
 /// Reads the four gzip-compressed IDX files of Fashion-MNIST. Throws data_error, naming the file and what is
 /// wrong.
 dataset read_dataset(const std::filesystem::path& folder);
-
-/// What a prompt is called in print.
-const std::string& class_name(tempflow::index_t label);
 
 }  // namespace fashion

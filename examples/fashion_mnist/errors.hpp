@@ -21,9 +21,4 @@ struct unreadable_error : checkpoint_error {
   using checkpoint_error::checkpoint_error;
 };
 
-/// A result could not be written.
-struct output_error : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
-
 }  // namespace fashion

@@ -12,7 +12,7 @@
 
 #include "layout.hpp"
 #include "matrix.hpp"
-#include "random.hpp"
+#include "support/random.hpp"
 
 namespace fashion {
 
@@ -58,7 +58,7 @@ inline void silu(matrix& x, matrix& slope) {
 }
 
 /// Normal weights of standard deviation gain / sqrt(inputs), zero bias.
-inline void initialise(const linear& layer, vector& p, float gain, random_stream random) {
+inline void initialise(const linear& layer, vector& p, float gain, support::random_stream random) {
   auto w = weight(layer, p);
   random.fill_normal(elements(w));
   w *= gain / std::sqrt(static_cast<float>(layer.inputs));

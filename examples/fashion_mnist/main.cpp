@@ -10,14 +10,14 @@
 #include "advance.hpp"
 #include "checkpoint.hpp"
 #include "evaluation.hpp"
-#include "folder_lock.hpp"
-#include "interruption.hpp"
 #include "options.hpp"
 #include "pretrain.hpp"
-#include "progress.hpp"
 #include "recipe.hpp"
 #include "report.hpp"
 #include "stopwatch.hpp"
+#include "support/folder_lock.hpp"
+#include "support/interruption.hpp"
+#include "support/progress.hpp"
 #include "trainer.hpp"
 
 namespace {
@@ -41,7 +41,7 @@ struct run_state {
 
   /// False: there is none. Where the newest is damaged, or a kill came before it was in its place, the one before it
   /// takes its place. Throws unreadable_error when none is whole.
-  bool load(progress& bar) {
+  bool load(support::progress& bar) {
     bool damaged = false;
     for (const auto& path : {newest, previous}) {
       if (!std::filesystem::exists(path)) continue;
@@ -59,8 +59,8 @@ struct run_state {
   }
 
   void remove() {
-    discard_file(newest);
-    discard_file(previous);
+    support::discard_file(newest);
+    support::discard_file(previous);
   }
 
  private:
@@ -74,8 +74,8 @@ struct run_state {
 
 void run(const options& o) {
   const tf::cpu_backend cpu(o.threads);
-  make_output_folder(o.output);
-  const folder_lock ours(o.output, contention::refuse);
+  support::make_output_folder(o.output);
+  const support::folder_lock ours(o.output, support::contention::refuse);
   const auto metrics = o.output / "metrics.csv";
 
   recipe(o).plan(0);  // a plan that makes no sense throws before the pre-training
@@ -92,7 +92,7 @@ void run(const options& o) {
                   o.fingerprint(scope::run),
                   {},
                   {}};
-  progress bar("fine-tuning");
+  support::progress bar("fine-tuning");
 
   if (o.restart) state.remove();
   if (state.load(bar)) {
@@ -119,7 +119,7 @@ void run(const options& o) {
     }
     state.save();
     write_metrics(metrics, state.rows);
-    end_if_interrupted();
+    support::end_if_interrupted();
   }
 
   evaluate.draw(training.average(), o.output / "samples_after.png");
@@ -144,10 +144,10 @@ int main(int argc, char** argv) {
                      "fine-tune afresh, without the checkpoint that each evaluation leaves in OUTPUT")
             ->group("Files and machine (no effect on results)");
       });
-  note_interruptions();
+  support::note_interruptions();
   try {
     run(options);
-  } catch (const interrupted& by) {
+  } catch (const support::interrupted& by) {
     std::fprintf(stderr, "fashion_mnist: %s; started again it continues from here\n", strsignal(by.signal));
     return 128 + by.signal;
   } catch (const std::exception& error) {

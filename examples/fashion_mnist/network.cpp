@@ -76,7 +76,7 @@ vector velocity_network::initial_weights(std::uint64_t seed) const {
     // Film and down layers and the output start at zero: blocks are the identity, the network the linear guess.
     const bool zero = l + 1 == layers_.size() || (in_block && (l - 2) % 3 != 1);
     initialise(layers_[l], weights, zero ? 0.0f : 1.0f,
-               {seed, purpose::weights, static_cast<std::uint32_t>(l)});
+               {seed, support::purpose::weights, static_cast<std::uint32_t>(l)});
   }
   return weights;
 }

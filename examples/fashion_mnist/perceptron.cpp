@@ -26,7 +26,7 @@ perceptron::perceptron(layer_allocator& allocate, const std::vector<int>& widths
 void perceptron::initialise_weights(vector& weights, std::uint64_t seed) const {
   for (const auto& layer : layers_)
     initialise(layer, weights, std::numbers::sqrt2_v<float>,
-               {seed, purpose::weights, static_cast<std::uint32_t>(layer.offset)});
+               {seed, support::purpose::weights, static_cast<std::uint32_t>(layer.offset)});
 }
 
 perceptron::tape perceptron::make_tape() const {

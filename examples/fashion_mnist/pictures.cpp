@@ -8,8 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "checkpoint.hpp"
-#include "errors.hpp"
+#include "support/durable_file.hpp"
 
 #define STB_IMAGE_WRITE_IMPLEMENTATION
 #define STB_IMAGE_WRITE_STATIC
@@ -43,8 +42,8 @@ void write_grid(const std::filesystem::path& path, const_matrix_view images, int
                                                static_cast<std::size_t>(size));
   };
   if (!stbi_write_png_to_func(append, &png, width, height, 1, canvas.data(), width))
-    throw output_error("cannot encode " + path.string());
-  write_file_atomically(path, png);
+    throw support::output_error("cannot encode " + path.string());
+  support::write_file_atomically(path, png);
 }
 
 double jpeg_kilobytes(std::span<const float> image, int quality) {

@@ -11,10 +11,10 @@
 
 #include "adamw.hpp"
 #include "checkpoint.hpp"
-#include "folder_lock.hpp"
-#include "interruption.hpp"
-#include "progress.hpp"
-#include "random.hpp"
+#include "support/folder_lock.hpp"
+#include "support/interruption.hpp"
+#include "support/progress.hpp"
+#include "support/random.hpp"
 
 namespace fashion {
 namespace {
@@ -59,7 +59,7 @@ struct flow_batch {
   void draw(const tf::cpu_backend& cpu, const options& o, const matrix& latents,
             const std::vector<tf::index_t>& labels, int step) {
     const auto rows = clean.rows();
-    random_stream random{o.seed, purpose::batches, static_cast<std::uint32_t>(step)};
+    support::random_stream random{o.seed, support::purpose::batches, static_cast<std::uint32_t>(step)};
     for (Eigen::Index i = 0; i < rows; ++i) {
       const auto row = static_cast<std::size_t>(i);
       const int image = random.below(static_cast<int>(latents.rows()));
@@ -73,8 +73,8 @@ struct flow_batch {
     }
     cpu.for_each_index(tiles_of(rows), [&](tf::index_t tile) {
       auto part = noise.middleRows(tile * tile_rows, tile_rows);
-      random_stream normals{o.seed, purpose::noise, static_cast<std::uint32_t>(step),
-                            static_cast<std::uint32_t>(tile)};
+      support::random_stream normals{o.seed, support::purpose::noise, static_cast<std::uint32_t>(step),
+                                     static_cast<std::uint32_t>(tile)};
       normals.fill_normal(elements(part));
     });
   }
@@ -83,7 +83,8 @@ struct flow_batch {
 /// Trains the flow model's weights on latents of images; returns their average.
 vector train_flow(const tf::cpu_backend& cpu, const options& o, const matrix& latents,
                   const std::vector<tf::index_t>& labels, const velocity_network& network,
-                  const std::filesystem::path& partial, const std::string& fingerprint, progress& bar) {
+                  const std::filesystem::path& partial, const std::string& fingerprint,
+                  support::progress& bar) {
   int step = 0;
   vector weights = network.initial_weights(o.seed), average = weights, gradient(weights.size());
   adamw optimiser(weights.size());
@@ -109,12 +110,12 @@ vector train_flow(const tf::cpu_backend& cpu, const options& o, const matrix& la
     char note[32];
     std::snprintf(note, sizeof note, "loss %.3f", shown_loss);
     bar.update(static_cast<double>(step) / o.pretrain_steps, note);
-    if ((bar.seconds() - saved > 10 || interruption()) && step < o.pretrain_steps) {
+    if ((bar.seconds() - saved > 10 || support::interruption()) && step < o.pretrain_steps) {
       checkpoint_writer file(partial, fingerprint);
       file << step << weights << average << optimiser.mean() << optimiser.square() << optimiser.steps();
       file.commit();
       saved = bar.seconds();
-      end_if_interrupted();
+      support::end_if_interrupted();
     }
   }
   return average;
@@ -134,10 +135,10 @@ classifier make_classifier(const tf::cpu_backend& cpu, const options& o, const d
     net.set_weights(std::move(weights));
     return net;
   }
-  progress bar(name);
+  support::progress bar(name);
   net.train(cpu, data.train, [&](double done) {
     bar.update(done);
-    end_if_interrupted();
+    support::end_if_interrupted();
   });
   (checkpoint_writer(path, fingerprint) << net.weights()).commit();
   char line[80];
@@ -154,10 +155,10 @@ autoencoder make_autoencoder(const tf::cpu_backend& cpu, const options& o, const
   if (read_cache(path, fingerprint,
                  [&](checkpoint_reader& file) { file >> codec.weights >> codec.mean >> codec.deviation; }))
     return codec;
-  progress bar("autoencoder");
+  support::progress bar("autoencoder");
   codec.train(cpu, data.train.images, [&](double done) {
     bar.update(done);
-    end_if_interrupted();
+    support::end_if_interrupted();
   });
   (checkpoint_writer(path, fingerprint) << codec.weights << codec.mean << codec.deviation).commit();
   const matrix again = codec.decode(cpu, codec.encode(cpu, data.test.images));
@@ -176,14 +177,14 @@ vector make_flow(const tf::cpu_backend& cpu, const options& o, const dataset& da
   const auto path = cache_file(o, "flow", fingerprint), partial = cache_file(o, "flow-partial", fingerprint);
   vector weights(network.parameters());
   if (read_cache(path, fingerprint, [&](checkpoint_reader& file) { file >> weights; })) {
-    discard_file(partial);  // of a process killed after its last step
+    support::discard_file(partial);  // of a process killed after its last step
     return weights;
   }
-  progress bar("flow model");
+  support::progress bar("flow model");
   weights = train_flow(cpu, o, codec.encode(cpu, data.train.images), data.train.labels, network, partial,
                        fingerprint, bar);
   (checkpoint_writer(path, fingerprint) << weights).commit();
-  discard_file(partial);
+  support::discard_file(partial);
   char line[80];
   std::snprintf(line, sizeof line, "flow model: %.2f M parameters, %.1f s",
                 1e-6 * static_cast<double>(weights.size()), bar.seconds());
@@ -195,8 +196,8 @@ vector make_flow(const tf::cpu_backend& cpu, const options& o, const dataset& da
 
 pretrained pretrain(const tf::cpu_backend& cpu, const options& o, const dataset& data) {
   std::filesystem::create_directories(o.cache);
-  std::optional<folder_lock> filling;  // the output folder is this process's already
-  if (!std::filesystem::equivalent(o.cache, o.output)) filling.emplace(o.cache, contention::wait);
+  std::optional<support::folder_lock> filling;  // the output folder is this process's already
+  if (!std::filesystem::equivalent(o.cache, o.output)) filling.emplace(o.cache, support::contention::wait);
   const classifier_settings for_reward{
       .hidden = {256, 128}, .nonlinearity = activation::relu, .epochs = o.classifier_epochs, .seed = o.seed};
   const classifier_settings for_judge{.hidden = {384, 64},

@@ -3,7 +3,6 @@
 #include "recipe.hpp"
 
 #include <numeric>
-#include <utility>
 
 #include "task.hpp"
 
@@ -66,7 +65,7 @@ std::vector<double> recipe::step_weights(int update) const {
   return tf::uniform_weights(steps);
 }
 
-adamw_settings recipe::optimiser(int update) const {
+support::adamw_settings recipe::optimiser(int update) const {
   const double done = static_cast<double>(update) / o_.updates;
   return {.learning_rate = o_.learning_rate * (1 - (1 - o_.final_rate) * done),
           .weight_decay = o_.weight_decay,

@@ -6,9 +6,9 @@
 #include <tempflow/tempflow.hpp>
 #include <vector>
 
-#include "adamw_rule.hpp"
 #include "methods.hpp"
 #include "options.hpp"
+#include "support/adamw_rule.hpp"
 
 namespace fashion {
 
@@ -44,7 +44,7 @@ struct recipe {
     return group_advantages(rewards, siblings ? rollout.seed_groups() : rollout.prompt_groups(), scale_);
   }
 
-  adamw_settings optimiser(int update) const;
+  support::adamw_settings optimiser(int update) const;
   tempflow::minibatch_options cut(int update) const;
 
   // Of methods that train on finished samples, which have no draws and hence no identities.

@@ -4,10 +4,9 @@
 
 #include <cmath>
 #include <cstdio>
-#include <cstdlib>
 #include <string_view>
 
-#include "checkpoint.hpp"
+#include "support/durable_file.hpp"
 
 namespace fashion {
 
@@ -27,10 +26,10 @@ void write_metrics(const std::filesystem::path& path, const std::vector<metrics_
                   static_cast<long long>(r.scored), r.seconds, r.cpu_seconds);
     text += line;
   }
-  write_file_atomically(path, text);
+  support::write_file_atomically(path, text);
 }
 
-void print_row(progress& bar, const metrics_row& row) {
+void print_row(support::progress& bar, const metrics_row& row) {
   char line[160];
   std::snprintf(line, sizeof line,
                 "update %4lld  reward %7.3f  judge %.3f  diversity %.3f  frechet %6.2f  kl %.4f  %4.0f s",
@@ -84,7 +83,7 @@ void draw_reward(const std::filesystem::path& metrics, const std::filesystem::pa
     std::printf("%s is not drawn: gnuplot is not installed (Debian: gnuplot-nox) or failed\n",
                 picture.c_str());
   } else {
-    write_file_atomically(picture, png);
+    support::write_file_atomically(picture, png);
   }
 }
 

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "evaluation.hpp"
-#include "progress.hpp"
 #include "stopwatch.hpp"
+#include "support/progress.hpp"
 
 namespace fashion {
 
@@ -31,7 +31,7 @@ struct metrics_row {
 };
 
 /// Prints a row beside a progress bar.
-void print_row(progress& bar, const metrics_row& row);
+void print_row(support::progress& bar, const metrics_row& row);
 
 /// Writes metrics.csv. Throws output_error.
 void write_metrics(const std::filesystem::path& path, const std::vector<metrics_row>& rows);

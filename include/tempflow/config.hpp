@@ -137,3 +137,19 @@
 #else
 #define TEMPFLOW_ASSERT(condition) static_cast<void>(0)
 #endif
+
+// TEMPFLOW_NEEDS_BACKEND    adds an overload of an operation that any arguments fit, all others better: what is no backend does
+//                           not compile, and is told what one is. (Not for what is also called without one, as summarize.)
+//                           It returns auto, so that this is said before what the result is used for.
+#define TEMPFLOW_NEEDS_BACKEND(OPERATION)                                                              \
+  template <class B>                                                                                   \
+    requires(!backend<B>)                                                                              \
+  auto OPERATION(const B&, detail::any_argument, detail::any_argument, detail::any_argument = {},      \
+                 detail::any_argument = {}, detail::any_argument = {}, detail::any_argument = {},      \
+                 detail::any_argument = {}, detail::any_argument = {}, detail::any_argument = {},      \
+                 detail::any_argument = {}) {                                                          \
+    static_assert(backend<B>, #OPERATION                                                               \
+                  " needs a backend as its first argument, such as cpu_backend: a copyable type with " \
+                  "`arithmetic` and for_each_index(count, body) (backend/backend.hpp)");               \
+  }                                                                                                    \
+  static_assert(true)

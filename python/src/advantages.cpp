@@ -9,8 +9,8 @@
 
 #include "chains.hpp"
 #include "convention.hpp"
+#include "tables.hpp"
 #include "tempflow/tempflow.hpp"
-#include "tensors.hpp"
 
 namespace tempflow::python {
 namespace {

@@ -9,10 +9,10 @@
 #include <torch/csrc/stable/ops.h>
 
 #include "objectives.hpp"
+#include "tables.hpp"
 #include "tempflow/backend/executor.hpp"
 #include "tempflow/ops/log_prob_gradient.hpp"
 #include "tempflow/tempflow.hpp"
-#include "tensors.hpp"
 #ifdef TEMPFLOW_PYTHON_CUDA
 #include "tempflow/cuda.hpp"
 #endif

@@ -7,8 +7,8 @@
 
 #include <vector>
 
+#include "tables.hpp"
 #include "tempflow/schedule/chain.hpp"
-#include "tensors.hpp"
 
 namespace tempflow::python {
 

@@ -8,8 +8,8 @@
 #include <span>
 #include <type_traits>
 
+#include "tables.hpp"
 #include "tempflow/objective/gaussian.hpp"
-#include "tensors.hpp"
 
 namespace tempflow::python {
 

@@ -9,9 +9,9 @@
 
 #include "convention.hpp"
 #include "policy_rows.hpp"
+#include "tables.hpp"
 #include "tempflow/objective/drift.hpp"
 #include "tempflow/objective/rollout_correction.hpp"
-#include "tensors.hpp"
 
 namespace tempflow::python {
 namespace {

@@ -11,8 +11,8 @@
 #include "convention.hpp"
 #include "parameters.hpp"
 #include "policy_rows.hpp"
+#include "tables.hpp"
 #include "tempflow/ops/policy_scores.hpp"
-#include "tensors.hpp"
 
 namespace tempflow::python {
 namespace {

@@ -10,11 +10,11 @@
 #include <utility>
 #include <vector>
 
+#include "errors.hpp"
 #include "json.hpp"
 #include "objectives.hpp"
 #include "tempflow/objective/preference_pairs.hpp"
 #include "tempflow/objective/sequence_grpo.hpp"
-#include "tensors.hpp"
 
 namespace tempflow::python {
 

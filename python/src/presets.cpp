@@ -5,9 +5,9 @@
 
 #include <torch/csrc/stable/library.h>
 
+#include "errors.hpp"
 #include "json.hpp"
 #include "tempflow/tempflow.hpp"
-#include "tensors.hpp"
 
 namespace tempflow::python {
 namespace {

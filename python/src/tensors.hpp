@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Tensors of torch's stable ABI as what the library takes: batches, tables and numbers per row. Everything is checked
+// Tensors of torch's stable ABI as what the library takes: batches, masks and numbers per row. Everything is checked
 // before a view is made.
 
 #include <torch/csrc/stable/ops.h>
@@ -11,55 +11,23 @@
 #include <algorithm>
 #include <cstdint>
 #include <initializer_list>
-#include <new>
 #include <optional>
 #include <span>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <type_traits>
-#include <utility>
 #include <vector>
 
+#include "errors.hpp"
 #include "tempflow/core/batch_view.hpp"
 #include "tempflow/core/element_mask.hpp"
 #include "tempflow/core/error.hpp"
-#include "tempflow/core/noise.hpp"
-#include "tempflow/core/per_row.hpp"
 #include "tempflow/core/scalar.hpp"
-#include "tempflow/schedule/transition.hpp"
 
 namespace tempflow::python {
 
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
-
-/// Runs an operator. Errors of the library reach Python as text; the type goes first, for tempflow/errors.py to raise.
-template <class F>
-auto typed(const F& run) {
-  const auto named = [](const char* type, const std::exception& e) {
-    return std::runtime_error(std::string("tempflow.") + type + ": " + e.what());
-  };
-  try {
-    return run();
-  } catch (const shape_error& e) {
-    throw named("ShapeError", e);
-  } catch (const schedule_error& e) {
-    throw named("ScheduleError", e);
-  } catch (const group_error& e) {
-    throw named("GroupError", e);
-  } catch (const memory_error& e) {
-    throw named("MemoryError", e);
-  } catch (const value_error& e) {
-    throw named("InvalidValueError", e);
-  } catch (const error& e) {
-    throw named("TempflowError", e);
-  } catch (const std::bad_alloc& e) {
-    throw named("MemoryError", e);
-  } catch (const std::length_error& e) {
-    throw named("MemoryError", e);
-  }
-}
 
 inline std::string_view name_of(ScalarType type) {
   switch (type) {
@@ -209,117 +177,6 @@ inline std::vector<std::int64_t> with_rows(const Tensor& like, index_t rows) {
   return shape;
 }
 
-/// Where the numbers of a table may lie.
-enum class table_memory { host, any };
-
-/// A table: a tensor of R numbers, or R x columns of them. On the host it is copied, so that a device may read it later; on a
-/// device it stays there.
-template <class T>
-class table {
- public:
-  table(std::string_view operation, std::string_view name, const Tensor& tensor, index_t columns = 1,
-        table_memory memory = table_memory::host)
-      : on_device_(tensor) {
-    check_type(operation, name, tensor, scalar_type_of<T>());
-    if (columns == 1 ? tensor.dim() != 1 : tensor.dim() != 2 || tensor.size(1) != columns) {
-      throw shape_error(detail::message(operation, ": ", name, " has shape ", shape_of(tensor),
-                                        ", expected (rows",
-                                        columns == 1 ? "" : detail::message(", ", columns), ")"));
-    }
-    if (!tensor.is_cpu() && (memory == table_memory::host || !tensor.is_cuda())) {
-      throw memory_error(detail::message(operation, ": ", name, " lies on a device, expected on the CPU"));
-    }
-    if (!tensor.is_contiguous()) on_device_ = torch::stable::contiguous(tensor);
-    const auto* const first = static_cast<const T*>(on_device_.const_data_ptr());
-    values_ = {first, static_cast<std::size_t>(tensor.numel())};
-    if (!tensor.is_cpu()) return;
-    copy_.assign(first, first + values_.size());
-    values_ = copy_;
-  }
-
-  table(const table&) = delete;
-  table& operator=(const table&) = delete;
-
-  bool on_host() const { return on_device_.is_cpu(); }
-  std::span<const T> values() const { return values_; }
-  operator std::span<const T>() const { return values_; }
-
- private:
-  Tensor on_device_;
-  std::vector<T> copy_;
-  std::span<const T> values_;
-};
-
-/// Transitions: (7) on the host for all rows, or (R, 7). Rows are those of the class transition.
-class transition_table {
- public:
-  transition_table(std::string_view operation, std::string_view name, const Tensor& tensor)
-      : numbers_(operation, name, tensor, tensor.dim() == 1 ? 1 : columns,
-                 tensor.dim() == 1 ? table_memory::host : table_memory::any),
-        same_(tensor.dim() == 1) {
-    if (same_ && numbers_.values().size() != columns) {
-      throw shape_error(detail::message(operation, ": ", name, " has shape ", shape_of(tensor),
-                                        ", expected (7) or (rows, 7)"));
-    }
-  }
-
-  std::span<const transition> rows() const {
-    return {reinterpret_cast<const transition*>(numbers_.values().data()),
-            numbers_.values().size() / columns};
-  }
-  operator per_row<transition>() const {
-    return same_ ? per_row<transition>(rows()[0]) : per_row<transition>(rows());
-  }
-
- private:
-  static constexpr std::size_t columns = sizeof(transition) / sizeof(double);
-  table<double> numbers_;
-  bool same_;
-};
-
-/// Identities of draws: (R, 4) of prompt, seed, step, branch.
-inline std::vector<noise_id> noise_ids(std::string_view operation, const Tensor& tensor) {
-  const table<std::int64_t> numbers(operation, "ids", tensor, 4);
-  std::vector<noise_id> ids;
-  for (std::size_t at = 0; at < numbers.values().size(); at += 4) {
-    const auto field = [&](std::size_t i, std::int64_t limit, const char* name) {
-      const std::int64_t value = numbers.values()[at + i];
-      if (value < 0 || value >= limit) {
-        throw value_error(detail::message(operation, ": ids[", at / 4, "] has ", name, " ", value,
-                                          ", must lie in [0, ", limit, ")"));
-      }
-      return value;
-    };
-    constexpr std::int64_t words = std::int64_t{1} << 32, halves = 65536;
-    ids.push_back({.prompt = static_cast<std::uint32_t>(field(0, words, "prompt")),
-                   .seed = static_cast<std::uint32_t>(field(1, words, "seed")),
-                   .step = static_cast<std::uint16_t>(field(2, halves, "step")),
-                   .branch = static_cast<std::uint16_t>(field(3, halves, "branch"))});
-  }
-  return ids;
-}
-
-inline noise_key key_of(std::string_view operation, std::int64_t seed, std::int64_t update) {
-  constexpr std::int64_t limit = std::int64_t{1} << 32;
-  if (seed < 0 || seed >= limit || update < 0 || update >= limit) {
-    throw value_error(
-        detail::message(operation, ": key (", seed, ", ", update, "), both must lie in [0, 2^32)"));
-  }
-  return {static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(update)};
-}
-
-/// The entry of that name.
-template <class E, std::size_t N>
-E choice(std::string_view operation, std::string_view argument, std::string_view name,
-         const std::pair<std::string_view, E> (&entries)[N]) {
-  std::string known;
-  for (const auto& [key, value] : entries) {
-    if (key == name) return value;
-    known += detail::message(known.empty() ? "" : ", ", key);
-  }
-  throw value_error(detail::message(operation, ": ", argument, " = '", name, "', must be one of ", known));
-}
-
 /// Numbers where another tensor lies: results per row.
 inline Tensor numbers_like(const Tensor& like, std::initializer_list<std::int64_t> shape) {
   return torch::stable::new_empty(like, std::vector<std::int64_t>(shape), ScalarType::Double);
@@ -327,17 +184,6 @@ inline Tensor numbers_like(const Tensor& like, std::initializer_list<std::int64_
 
 inline std::span<double> values_of(const Tensor& numbers) {
   return {static_cast<double*>(numbers.mutable_data_ptr()), static_cast<std::size_t>(numbers.numel())};
-}
-
-/// A tensor of numbers on the host.
-template <class T>
-Tensor table_of(const std::vector<T>& values, index_t columns = 0) {
-  const auto count = static_cast<std::int64_t>(values.size());
-  const std::vector<std::int64_t> shape =
-      columns == 0 ? std::vector<std::int64_t>{count} : std::vector<std::int64_t>{count / columns, columns};
-  const Tensor result = torch::stable::empty(shape, scalar_type_of<T>());
-  std::copy(values.begin(), values.end(), static_cast<T*>(result.mutable_data_ptr()));
-  return result;
 }
 
 }  // namespace tempflow::python

@@ -22,6 +22,7 @@ from ._operators import has_cuda
 from .advantages import (Advantages, CombinedAdvantages, GroupStatistics, RewardStatistics, RunningAdvantages, best_and_worst,
                          combined_advantages, group_advantages, teaching_nothing, trimmed_advantages, win_rates,
                          win_rates_of_scores)
+from .batches import Batch, Minibatches, minibatches
 from .config import config_summary
 from .drop_in import clipped_loss, sde_step_with_logprob
 from .errors import BackendMemoryError, GroupError, InvalidValueError, ScheduleError, ShapeError, TempflowError
@@ -30,9 +31,9 @@ from .joint import JointMinibatches, joint_advantages, joint_minibatches, sum_gr
 from .loss import PolicyStatistics, ema_decay, ema_update, policy_loss, policy_loss_rows, statistics_of
 from .objectives import (AdvantageWeightedMatching, ClippedGRPO, DiffusionNFT, DualClippedGRPO, FlowDPPO, GRPOGuard,
                          Objective, PreferencePairs, SequenceGRPO)
+from .plans import Cost, Plan, branch_plan, flow_plan, tree_plan
 from .rescoring import Drift, RowCorrections, StepDrift, corrected_weights, drift_by_step, rescore
-from .rollout import (Batch, Cost, Identity, Minibatches, Plan, Rollout, branch_plan, flow_plan, minibatches, roll_out,
-                      tree_plan)
+from .rollout import Identity, Rollout, roll_out
 from .sampling import sample
 from .schedule import Chain, clean_transitions, make_chain, preset, sigmas, timestep_weights
 from .steps import branch_step, log_prob, noise, noised, ode_step, step

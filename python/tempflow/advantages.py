@@ -69,10 +69,11 @@ def group_advantages(rewards: Numbers, groups: Numbers, *, scale: str = "group_s
     """How much better each sample did than its group: (R - mean of the group) / (std + epsilon).
 
     rewards: (N). groups: (N) integers, the same for samples of one group, in any order. scale: group_std, global_std or
-    none (Dr.GRPO). std: population (Flow-GRPO) or sample (DanceGRPO). not_finite: "refuse" raises for a reward that is not
-    finite, "exclude" leaves it out of means and of training. baseline: group_mean, or others_mean, without the sample itself
-    (with scale="none" RLOO). least_std: a group whose std is below it teaches nothing. group_size: samples that each group must
-    have.
+    none (Dr.GRPO). std: population (Flow-GRPO) or sample (DanceGRPO). epsilon: added to the std, or, with
+    epsilon_rule="floor", the least that it is taken for. not_finite: "refuse" raises for a reward that is not finite,
+    "exclude" leaves it out of means and of training. baseline: group_mean, or others_mean, without the sample itself (with
+    scale="none" RLOO). least_std: a group whose std is below it has advantages of 0. group_size: samples that each group
+    must have; 0: any number.
 
     Raises GroupError when there is nothing to compare or a group has another size, InvalidValueError for a reward.
     Source: GRPO, arXiv 2402.03300; Flow-GRPO, flow_grpo/stat_tracking.py.

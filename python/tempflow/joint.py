@@ -22,8 +22,9 @@ import torch
 import torch.distributed as dist
 
 from .advantages import Advantages, _numbers, group_advantages
+from .batches import Batch, Minibatches
 from .errors import InvalidValueError
-from .rollout import Batch, Minibatches, Rollout
+from .rollout import Rollout
 
 
 def _gather(value, group) -> tuple[list, int]:

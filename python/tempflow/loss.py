@@ -15,7 +15,7 @@ from .objectives import ClippedGRPO, Objective
 from .steps import _leaf_free
 
 if TYPE_CHECKING:
-    from .rollout import Batch
+    from .batches import Batch
 
 
 class PolicyStatistics:

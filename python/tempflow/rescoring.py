@@ -11,8 +11,9 @@ from torch import Tensor
 from . import steps as _steps
 from ._operators import ops
 from .advantages import Numbers, _group_ids, _numbers
+from .batches import Batch
 from .errors import InvalidValueError, typed
-from .rollout import Batch, Model
+from .rollout import Model
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,91 +13,21 @@ autocast, hooks, FSDP and torch.compile; the bits are those of the C++ engine.
 from collections import namedtuple
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from . import steps as _steps
 from ._operators import ops
-from .advantages import Advantages, Numbers, _numbers
+from .advantages import _numbers
 from .errors import InvalidValueError, ShapeError, typed
-from .schedule import Chain
+from .plans import DRAW, START, Plan
 from .steps import Key, _whole
 
 Model = Callable[[Tensor, Tensor, Tensor], Tensor]  # (x, sigma, prompts) -> v
 
-_NODE = ("move", "parent", "knot", "children", "states", "first_seed", "seeds", "first_branch", "solver", "trained",
-         "finished", "kept", "drawn", "remembers", "looks_back")
-Node = namedtuple("Node", _NODE)
-Node.__doc__ = "States with the same history of moves: forest_node, and what its rollout does with them."
-START, ODE, DRAW = range(3)
-
 Identity = namedtuple("Identity", ("prompt", "seed", "step", "branch", "node", "last_row"))
 Identity.__doc__ = "Whose sample it is: sample_identity."
-
-Cost = namedtuple("Cost", ("model_evaluations", "model_calls", "sequential_calls", "samples", "trained_states",
-                           "trained_rows", "bytes", "working_bytes", "forward_passes"))
-Cost.__doc__ = "What a rollout takes, and training on it: rollout_cost."
-
-
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """What a rollout visits, per prompt, as tables: nodes (N, 15) and the move to each (N, 8). Made by branch_plan,
-    flow_plan or tree_plan."""
-
-    chain: Chain
-    nodes_table: torch.Tensor
-    moves: torch.Tensor
-    antithetic: bool = False
-    redraw: bool = False
-
-    @cached_property
-    def nodes(self) -> list[Node]:
-        return [Node(*numbers) for numbers in self.nodes_table.tolist()]
-
-    @typed
-    def cost(self, prompts: int, *, dimension: int = 0, element_size: int = 4, max_batch: int = 0) -> Cost:
-        """What it takes: model rows and calls, samples to score, states to train on, bytes."""
-        return Cost(*ops.cost(self.chain.table, self.nodes_table, prompts, dimension, element_size, max_batch).tolist())
-
-
-@typed
-def branch_plan(chain: Chain, *, seeds_per_prompt: int = 4, explorations: int = 6, branch_steps: Sequence[int] = (),
-                completion_steps: Sequence[int] = (0,), completion_solver: str = "one_step",
-                finish_trunk: bool = False, antithetic: bool = False, shared_noise: bool = False, first_seed: int = 0,
-                redraw: bool = False) -> Plan:
-    """TempFlow-GRPO: an ODE trunk per seed, K explorations at each branching step, each completed by the ODE.
-
-    branch_steps: ascending; empty: the chain's trainable steps. completion_steps: ODE steps that finish a branch, at most,
-    one number or one for each branching step; 0: all. Source: arXiv 2508.04324, section 3.2.
-    """
-    nodes, moves = ops.branch_forest(chain.table, seeds_per_prompt, explorations, list(branch_steps), list(completion_steps),
-                                     completion_solver, finish_trunk, antithetic, shared_noise, first_seed, redraw)
-    return Plan(chain, nodes, moves, antithetic, redraw)
-
-
-@typed
-def flow_plan(chain: Chain, *, samples_per_prompt: int = 24, trained_steps: Sequence[int] = (), shared_noise: bool = False,
-              solver: str = "one_step", antithetic: bool = False, first_seed: int = 0, redraw: bool = False) -> Plan:
-    """Flow-GRPO: every stochastic step draws noise, one reward credits all of them. On a chain with a window of stochastic
-    steps MixGRPO's; with shared noise DanceGRPO's.
-
-    solver: of the deterministic steps, one_step (Euler) or dpm_solver_2m (MixGRPO-Flash)."""
-    nodes, moves = ops.flow_forest(chain.table, samples_per_prompt, list(trained_steps), shared_noise, solver, antithetic,
-                                   first_seed, redraw)
-    return Plan(chain, nodes, moves, antithetic, redraw)
-
-
-@typed
-def tree_plan(chain: Chain, *, trees_per_prompt: int = 1, children: int = 2, split_steps: Sequence[int] = (0, 3, 6, 9),
-              trained_steps: Sequence[int] = (),
-              antithetic: bool = False, first_seed: int = 0, redraw: bool = False) -> Plan:
-    """BranchGRPO: trees whose states part at chosen steps. Source: arXiv 2509.06040, section 3."""
-    nodes, moves = ops.tree_forest(chain.table, trees_per_prompt, children, list(split_steps), list(trained_steps),
-                                   antithetic, first_seed, redraw)
-    return Plan(chain, nodes, moves, antithetic, redraw)
-
 
 @dataclass(eq=False)
 class Rollout:
@@ -286,89 +216,3 @@ def roll_out(model: Model, plan: Plan, prompts: Iterable[int], key: Key, *, shap
                    walk.gather(lambda n: n.finished and not n.drawn, like), walk.gather(lambda n: n.kept, like),
                    torch.cat(log_probs).cpu() if log_probs else torch.empty(0, dtype=torch.float64, device="cpu"), table,
                    [Identity(*numbers) for numbers in samples.tolist()], mask=mask)
-
-
-@dataclass(eq=False)
-class Batch:
-    """S states and the R transitions that leave them, to train on. `completes_update`: step the optimiser after it."""
-
-    x: torch.Tensor  # (S, *shape)
-    y: torch.Tensor | None  # (R, *shape); None where successors are drawn again
-    sigma: torch.Tensor  # (S) float32
-    prompts: torch.Tensor  # (S)
-    transitions: torch.Tensor  # (S, 7)
-    offsets: torch.Tensor  # (S + 1): rows offsets[s] to offsets[s + 1] leave state s
-    old_log_probs: torch.Tensor  # (R)
-    advantages: torch.Tensor  # (R)
-    weights: torch.Tensor  # (R)
-    mean_over: int
-    completes_update: bool
-    without_zeros: bool
-    drawn: tuple | None
-    rows: torch.Tensor  # (R) of the rollout
-    rollout: Rollout
-    reduction: str = "mean"
-    terms: str = "all"
-    mask: torch.Tensor | None = None  # (*shape): elements that count; None: all
-
-
-class Minibatches:
-    """The batches of a rollout, gathered one at a time; len() of them. What no batch has, counted: skipped_states and
-    skipped_rows teach nothing, left_out_states and left_out_rows were not to be trained on. rows: what means count."""
-
-    def __init__(self, rollout: Rollout, tables, updates: int) -> None:
-        self.rollout, self.updates = rollout, updates
-        pieces, self._states, self._offsets, self._rows, self._advantages, self._weights, left = tables
-        self._pieces = pieces.tolist()
-        self.skipped_states, self.skipped_rows, self.left_out_states, self.left_out_rows = left.tolist()
-        self.rows = rollout.table.shape[0] - self.left_out_rows
-
-    def __len__(self) -> int:
-        return len(self._pieces)
-
-    def __iter__(self):
-        for piece in self._pieces:
-            if self.rollout.plan.redraw and self.rollout.spent:
-                raise InvalidValueError("minibatches: a second pass over a rollout that stores no successors: what is drawn again "
-                                        "is on policy before the first optimiser step alone")
-            self.rollout.spent = self.rollout.spent or bool(piece[3])  # a caller may leave after this batch
-            yield self._gather(*piece)
-
-    def _gather(self, first: int, count: int, mean_over: int, last: int) -> Batch:
-        rollout, plan = self.rollout, self.rollout.plan
-        device = rollout.states.device
-        cut = self._offsets[first:first + count + 1]
-        of = slice(int(cut[0]), int(cut[-1]))
-        rows = self._rows[of]
-        table = rollout.table[rows]
-        leaving = table[cut[:-1] - cut[0]]  # the first row of each state
-        transitions = plan.chain.table[leaving[:, 2]]
-        return Batch(x=rollout.states[self._states[first:first + count].to(device)],
-                     y=None if plan.redraw else rollout.states[table[:, 1].to(device)],
-                     sigma=transitions[:, 3].float().to(device), prompts=leaving[:, 6].to(device), transitions=transitions,
-                     offsets=cut - cut[0], old_log_probs=rollout.log_probs[rows], advantages=self._advantages[of],
-                     weights=self._weights[of], mean_over=mean_over, completes_update=bool(last),
-                     without_zeros=self.skipped_rows > 0,
-                     drawn=(table[:, 6:].contiguous(), rollout.key, plan.antithetic) if plan.redraw else None, rows=rows,
-                     rollout=rollout, reduction=rollout.reduction, terms=rollout.terms, mask=rollout.mask)
-
-
-@typed
-def minibatches(rollout: Rollout, advantages: Advantages | Numbers, weights: Numbers, *, size: int = 64, updates: int = 1,
-                shuffle: Key | None = None, of_rows: bool = False, skip_zeros: bool = False,
-                leave_out: Iterable[int] = ()) -> Minibatches:
-    """Cuts a rollout into batches of at most `size` states, each state with all its rows, once.
-
-    advantages: one per sample (or Advantages, without what was excluded), or per row with of_rows. weights: one per step of
-    the chain (timestep_weights). updates: optimiser steps, each on its share of the initial noises. shuffle: a key, for the
-    order. skip_zeros: leaves out rows of advantage or weight 0, which no KL may miss. leave_out: samples (or rows) that are
-    not trained on, nor counted in means.
-    """
-    left_out = _whole("minibatches", "leave_out", leave_out)
-    if isinstance(advantages, Advantages):
-        advantages, left_out = advantages.values, left_out + advantages.excluded
-    plan = rollout.plan
-    return Minibatches(rollout, ops.minibatch_tables(
-        plan.chain.table, plan.nodes_table, rollout.prompts, plan.redraw, _numbers(advantages, "advantages"),
-        _numbers(weights, "weights"), size, updates, None if shuffle is None else list(shuffle), of_rows, skip_zeros,
-        left_out), updates)

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 import torch
 import torch.nn.functional as F
 
-from .rollout import DRAW, ODE, START, Model, Node, Plan, roll_out
+from .plans import DRAW, ODE, START, Node, Plan
+from .rollout import Model, roll_out
 from .schedule import Chain
 from .steps import Key
 

@@ -41,7 +41,7 @@ def gradient(prompt_lists, seeds, group=None, redraw=False):
     found = tempflow.joint_advantages(rollouts, [rewards_of(r) for r in rollouts], group=group, not_finite="exclude")
     batches = tempflow.joint_minibatches([tempflow.minibatches(r, a, torch.ones(STEPS), size=3, skip_zeros=True)
                                           for r, a in zip(rollouts, found)], group=group)
-    states, completed, total = [], [], 0.0
+    states, completed = [], []
     for batch in batches:
         loss, statistics = tempflow.policy_loss(model(batch.x, batch.sigma, batch.prompts), batch)
         loss.backward()

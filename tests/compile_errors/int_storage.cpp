@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
 // SPDX-License-Identifier: Apache-2.0
 
-// error: satisf[^<]*storage_scalar
+// error: constraint.*storage_scalar
 
 #include <tempflow/core/batch_view.hpp>
 

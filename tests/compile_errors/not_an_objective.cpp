@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
 // SPDX-License-Identifier: Apache-2.0
 
-// error: static assertion failed: policy_loss needs an objective: a functor
+// error: policy_loss needs an objective: a functor
 
 #include <tempflow/backend/reference.hpp>
 #include <tempflow/ops/policy_loss.hpp>

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: Copyright (c) 2026 The tempflow authors
 // SPDX-License-Identifier: Apache-2.0
 
-// error: static assertion failed: make_chain needs dynamics: a function from a sigma_step to a transition
+// error: make_chain needs dynamics: a function from a sigma_step to a transition
 
 #include <tempflow/schedule/chain.hpp>
 

@@ -3,7 +3,6 @@
 
 // However many passes over memory a gradient takes, and past which caches, its bits are the same.
 
-#include <algorithm>
 #include <vector>
 
 #include "support/catch.hpp"

@@ -5,7 +5,6 @@
 // rows.
 
 #include <algorithm>
-#include <span>
 #include <vector>
 
 #include "support/catch.hpp"

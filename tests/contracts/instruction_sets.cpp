@@ -6,7 +6,6 @@
 
 #include "tempflow/core/instruction_set.hpp"
 
-#include <cstring>
 #include <span>
 #include <utility>
 #include <vector>

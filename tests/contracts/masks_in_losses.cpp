@@ -4,7 +4,6 @@
 // Losses of which a mask leaves elements out, losses of rows that lie in several shards, and the same bits however they
 // are computed.
 
-#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <span>

@@ -5,8 +5,6 @@
 // those of velocities converted beforehand.
 
 #include <algorithm>
-#include <span>
-#include <utility>
 #include <vector>
 
 #include "support/all_operations.hpp"
@@ -19,6 +17,7 @@
 #include "tempflow/rollout/rescore.hpp"
 #include "tempflow/rollout/roll_out.hpp"
 
+using support::converted;
 using tempflow::batch_buffer;
 using tempflow::batch_view;
 using tempflow::bfloat16;
@@ -26,18 +25,6 @@ using tempflow::cpu_backend;
 using tempflow::float16;
 using tempflow::index_t;
 using tempflow::instruction_set;
-
-namespace {
-
-template <class To, class From>
-batch_buffer<To> converted(const batch_buffer<From>& from) {
-  batch_buffer<To> to(from.rows(), from.columns());
-  std::transform(from.view().data(), from.view().data() + from.rows() * from.columns(), to.view().data(),
-                 [](From number) { return tempflow::store<To>(tempflow::load(number)); });
-  return to;
-}
-
-}  // namespace
 
 TEMPLATE_TEST_CASE("16-bit velocities of fp32 states are those numbers in fp32", "[storage]", bfloat16,
                    float16) {

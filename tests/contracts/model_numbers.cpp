@@ -3,7 +3,6 @@
 
 // A model that returns a number that is not finite: the rollout says at which step, for which prompt, seed and branch.
 
-#include <cmath>
 #include <limits>
 #include <vector>
 

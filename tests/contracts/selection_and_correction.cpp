@@ -4,7 +4,6 @@
 // What selections and corrections do to an update, on whole rollouts.
 
 #include <algorithm>
-#include <cmath>
 #include <vector>
 
 #include "support/catch.hpp"

@@ -4,7 +4,6 @@
 // Gradients too small for their storage type are counted.
 
 #include <algorithm>
-#include <vector>
 
 #include "support/catch.hpp"
 #include "support/policy_problem.hpp"

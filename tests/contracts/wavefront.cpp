@@ -13,16 +13,14 @@
 
 #include "support/catch.hpp"
 #include "support/models.hpp"
-#include "support/policy_problem.hpp"
+#include "support/walker.hpp"
 #include "tempflow/backend/cpu.hpp"
 
 using support::row_model;
-using tempflow::batch_buffer;
 using tempflow::bfloat16;
 using tempflow::branch_plan;
 using tempflow::chain;
 using tempflow::index_t;
-using tempflow::noise_id;
 using tempflow::trajectories;
 
 namespace {
@@ -33,43 +31,14 @@ const std::vector<index_t> prompts{7, 0, 4000000000};
 
 chain six_steps() { return tempflow::make_chain(tempflow::sd3_sigmas(6), tempflow::flow_sde{0.7}); }
 
-// One trajectory at a time, one row a call.
+/// The trajectory of a prompt and a seed, alone.
 template <class T>
-struct single {
-  row_model<T> model{dimension};
-  const tempflow::cpu_backend cpu{1};
-  index_t prompt, seed;
-  batch_buffer<T> x{1, dimension}, v{1, dimension};
-
-  single(index_t which_prompt, index_t which_seed) : prompt(which_prompt), seed(which_seed) {
-    tempflow::fill_noise(cpu, {key, id(tempflow::initial_noise_step, 0)}, x.view());
-  }
-
-  noise_id id(index_t step, index_t branch) const {
-    return {.prompt = static_cast<std::uint32_t>(prompt),
-            .seed = static_cast<std::uint32_t>(seed),
-            .step = static_cast<std::uint16_t>(step),
-            .branch = static_cast<std::uint16_t>(branch)};
-  }
-
-  void evaluate(double sigma) {
-    model.velocity(x.view(), std::span(&sigma, 1), std::span(&prompt, 1), v.view());
-  }
-
-  void ode(const chain& steps, index_t from, index_t to) {
-    evaluate(steps.sigmas()[static_cast<std::size_t>(from)]);
-    tempflow::ode_step(cpu, x.view(), v, steps.ode_step(from, to), x);
-  }
-
-  double stochastic(const chain& steps, index_t i, index_t branch) {
-    evaluate(steps.sigmas()[static_cast<std::size_t>(i)]);
-    batch_buffer<T> y(1, dimension);
-    double log_prob = 0;
-    tempflow::step(cpu, x.view(), v, steps[i], {key, id(i, branch)}, y, std::span(&log_prob, 1));
-    x = y;
-    return log_prob;
-  }
-};
+support::walker<T> alone(const chain& steps, index_t prompt, index_t seed) {
+  return {steps,
+          dimension,
+          key,
+          {.prompt = static_cast<std::uint32_t>(prompt), .seed = static_cast<std::uint32_t>(seed)}};
+}
 
 // Every branch on its own: along the ODE to its step, one draw, and home over the given knots.
 template <class T>
@@ -80,19 +49,18 @@ void check_against_sequential(const trajectories<T>& rollout, const branch_plan&
     for (const index_t prompt : prompts) {
       for (index_t seed = 0; seed < plan.seeds_per_prompt; ++seed) {
         for (index_t k = 0; k < plan.explorations; ++k, ++row) {
-          single<T> walker(prompt, seed);
-          for (index_t j = 0; j < i; ++j) walker.ode(steps, j, j + 1);
+          auto walker = alone<T>(steps, prompt, seed);
+          for (index_t j = 0; j < i; ++j) walker.ode(j, j + 1);
           const auto& entry = rollout.row(row);
           const auto same = [&](index_t state) {
             return support::same_bits(walker.x.view(), rollout.states().slice(state, 1));
           };
           wrong += same(entry.state) ? 0 : 1;
-          const double log_prob = walker.stochastic(steps, i, k);
+          const double log_prob = walker.draw(i, k);
           wrong +=
               same(entry.successor) && log_prob == rollout.log_probs()[static_cast<std::size_t>(row)] ? 0 : 1;
           const auto knots = tempflow::completion_knots(i, steps.steps(), plan.completion_steps[0]);
-          for (std::size_t hop = 0; hop + 1 < knots.size(); ++hop)
-            walker.ode(steps, knots[hop], knots[hop + 1]);
+          for (std::size_t hop = 0; hop + 1 < knots.size(); ++hop) walker.ode(knots[hop], knots[hop + 1]);
           wrong += support::same_bits(walker.x.view(), rollout.samples().slice(entry.sample, 1)) ? 0 : 1;
           const auto& who = rollout.identities()[static_cast<std::size_t>(entry.sample)];
           wrong += entry.step == i && entry.sample == row && who.prompt == prompt && who.seed == seed &&
@@ -144,13 +112,14 @@ TEST_CASE("with chosen branching steps the wavefront gives the bits of the seque
 
 TEST_CASE("a finished trunk is the ODE's sample of each prompt and seed", "[wavefront]") {
   const branch_plan plan{.seeds_per_prompt = 2, .explorations = 2, .branch_steps = {1}, .finish_trunk = true};
-  const auto rollout = roll_out<float>(plan, six_steps());
+  const auto steps = six_steps();
+  const auto rollout = roll_out<float>(plan, steps);
   REQUIRE(rollout.trunk_samples().rows() == 6);
   index_t row = 0;
   for (const index_t prompt : prompts) {
     for (index_t seed = 0; seed < 2; ++seed, ++row) {
-      single<float> walker(prompt, seed);
-      for (index_t j = 0; j < 6; ++j) walker.ode(six_steps(), j, j + 1);
+      auto walker = alone<float>(steps, prompt, seed);
+      for (index_t j = 0; j < 6; ++j) walker.ode(j, j + 1);
       CHECK(support::same_bits(walker.x.view(), rollout.trunk_samples().slice(row, 1)));
     }
   }

@@ -8,7 +8,6 @@
 
 #include <span>
 #include <utility>
-#include <vector>
 
 #include "support/catch.hpp"
 #include "support/test_device.hpp"

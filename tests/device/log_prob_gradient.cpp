@@ -4,7 +4,6 @@
 // The gradient of any loss of log-probs on a device: the bits of the cpu backend.
 
 #include <type_traits>
-#include <vector>
 
 #include "support/catch.hpp"
 #include "support/sibling_problem.hpp"

@@ -4,7 +4,6 @@
 // Masks of elements on a device: the bits of the cpu backend, wherever rows and masks begin.
 
 #include <cmath>
-#include <cstring>
 #include <span>
 #include <utility>
 #include <vector>

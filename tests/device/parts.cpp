@@ -3,7 +3,6 @@
 
 // Parts of rows on a device: the noise of the whole rows, wherever slices begin, and the bits of the cpu backend.
 
-#include <span>
 #include <utility>
 #include <vector>
 

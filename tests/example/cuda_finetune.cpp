@@ -4,8 +4,8 @@
 // emulated device with Eigen's matrix products, against fashion_mnist on the CPU.
 #include "adamw.hpp"
 #include "finetuner.inl.hpp"
-#include "random.hpp"
 #include "support/catch.hpp"
+#include "support/random.hpp"
 #include "support/test_device.hpp"
 #include "tempflow/interop/eigen.hpp"
 #include "trainer.hpp"
@@ -30,7 +30,7 @@ struct eigen_gemm {
 
 matrix normals(Eigen::Index rows, Eigen::Index columns, std::uint32_t stream) {
   matrix out(rows, columns);
-  fashion::random_stream(7, fashion::purpose::noise, stream).fill_normal(elements(out));
+  support::random_stream(7, support::purpose::noise, stream).fill_normal(elements(out));
   return out;
 }
 vector normal_vector(Eigen::Index size, std::uint32_t stream, float std) {
@@ -123,7 +123,7 @@ TEST_CASE(
   auto there = tf::from_host(backend, start);
   fashion::adamw here(size);
   fashion::device_adamw<emulated_device> on_device(backend, size);
-  const fashion::adamw_settings settings{.learning_rate = 0.1};
+  const support::adamw_settings settings{.learning_rate = 0.1};
   for (std::uint32_t step = 1; step <= 4; ++step) {
     const vector gradient = normal_vector(size, step, step < 3 ? 1.0f : 1e-3f);
     const auto gradient_there = tf::from_host(backend, tf::batch_view<const float>(gradient.data(), 1, size));

@@ -3,8 +3,6 @@
 
 // Fashion-MNIST's files, IDX in gzip: byte 0 says whether of images or labels, and whether the rest is compressed here.
 
-#include <vector>
-
 #include "../../examples/fashion_mnist/data.cpp"  // its readers of one file
 #include "fuzz/input.hpp"
 

@@ -23,12 +23,14 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-FASHION = ROOT / "examples/fashion_mnist"
+EXAMPLES = ROOT / "examples"
+FASHION = EXAMPLES / "fashion_mnist"
 FLAGS = ["-std=c++20", "-O1", "-g1", "-pthread", f"-I{ROOT}/include", f"-I{ROOT}/tests", "-fsanitize=fuzzer,address,undefined",
          "-fno-sanitize-recover=undefined"]
-OF_EXAMPLE = [f"-I{FASHION}", "-isystem", "/usr/include/eigen3", '-DFASHION_MNIST_DATA=""', "-DEIGEN_DONT_PARALLELIZE"]
+OF_EXAMPLE = [f"-I{FASHION}", f"-I{EXAMPLES}", "-isystem", "/usr/include/eigen3", '-DFASHION_MNIST_DATA=""',
+              "-DEIGEN_DONT_PARALLELIZE"]
 BESIDE = {  # what a target links
-    "checkpoint": [*OF_EXAMPLE, str(FASHION / "checkpoint.cpp"), "-lz"],
+    "checkpoint": [*OF_EXAMPLE, str(FASHION / "checkpoint.cpp"), str(EXAMPLES / "support/durable_file.cpp"), "-lz"],
     "data": [*OF_EXAMPLE, "-lz"],
     "options": [*OF_EXAMPLE, *(str(FASHION / f"{name}.cpp") for name in ("options", "methods", "plans", "recipe"))],
 }
@@ -41,7 +43,7 @@ def targets() -> list[str]:
 
 def build(compiler: str, target: str, folder: Path) -> Path:
     program, source = folder / target, HERE / f"{target}.cpp"
-    newest = max(path.stat().st_mtime for place in (ROOT / "include", HERE, FASHION) for path in place.rglob("*.?pp"))
+    newest = max(path.stat().st_mtime for place in (ROOT / "include", HERE, FASHION, EXAMPLES / "support") for path in place.rglob("*.?pp"))
     if not program.exists() or program.stat().st_mtime < newest:
         subprocess.run([compiler, *FLAGS, str(source), *BESIDE.get(target, []), "-o", str(program)], check=True)
     return program

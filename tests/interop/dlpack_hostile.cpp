@@ -11,8 +11,6 @@
 #include <limits>
 #include <optional>
 #include <random>
-#include <type_traits>
-#include <vector>
 
 #include "support/catch.hpp"
 #include "tempflow/interop/dlpack.hpp"

@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 DETAIL = re.compile(r"^namespace (\S*detail) \{.*?^\}  // namespace \1$", re.M | re.S)
 # A line at namespace scope that begins an entity, after a blank line or the opening of a namespace.
-BARE = re.compile(r"^(?:|namespace .*\{)\n((?!namespace|static_assert|extern)\w[^\n]*|\[\[[^\n]*)$", re.M)
+BARE = re.compile(r"^(?:|namespace .*\{)\n((?!namespace|static_assert|extern|TEMPFLOW_NEEDS_BACKEND)\w[^\n]*|\[\[[^\n]*)$", re.M)
 LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
 CODE = re.compile(r"^```.*?^```|`(?:[^`\n]|\n(?!\n))+`", re.M | re.S)  # no links there: a C++ lambda looks like one
 QUOTE = re.compile(r"^<!-- from (\S+) -->\n+```\w*\n(.*?)^```", re.M | re.S)

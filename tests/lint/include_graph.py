@@ -102,7 +102,7 @@ root = Path(__file__).resolve().parents[2]
 include = root / "include"
 headers = {str(p.relative_to(include)): p.read_text() for p in sorted(include.rglob("*.?*")) if p.is_file()}
 found = [*problems(headers)]
-for source in [p for top in ("examples", "benchmarks") for p in sorted((root / top).rglob("*.[ch]*"))]:
+for source in [p for top in ("examples", "benchmarks") for p in sorted((root / top).rglob("*.[ch]*")) if p.suffix != ".pyc"]:
     if re.search(r'[<"]tempflow/\w+/(detail|host|kernels)/', source.read_text()):
         found.append(f"{source.relative_to(root)}: detail/, host/ and kernels/ are nobody's to include")
 print(*found, f"{len(headers)} headers, {len(found)} problems", sep="\n")

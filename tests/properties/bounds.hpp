@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "support/batches.hpp"
 #include "tempflow/core/scalar.hpp"

@@ -13,10 +13,25 @@
 
 #include "support/batches.hpp"
 #include "tempflow/backend/cpu.hpp"
+#include "tempflow/backend/reference.hpp"
+#include "tempflow/schedule/transition.hpp"
 
 namespace properties {
 
+using support::batch_buffer;
+using support::batch_view;
+using support::converted;
+using support::same_bits;
+using support::value_of;
+using tempflow::bfloat16;
+using tempflow::cpu_backend;
+using tempflow::float16;
 using tempflow::index_t;
+using tempflow::reference_backend;
+using tempflow::transition;
+
+/// An index of a container.
+inline constexpr auto at = [](index_t i) { return static_cast<std::size_t>(i); };
 
 class draw {
  public:
@@ -47,7 +62,7 @@ class draw {
   }
   template <class T>
   const T& one_of(std::span<const T> choices) {
-    return choices[static_cast<std::size_t>(between(0, static_cast<index_t>(choices.size()) - 1))];
+    return choices[at(between(0, static_cast<index_t>(choices.size()) - 1))];
   }
 
   /// Elements of a row: around the sizes of registers and tiles, now and then enough for several threads.
@@ -58,17 +73,17 @@ class draw {
   }
 
   /// A backend of 1 to 3 threads and any instruction set.
-  const tempflow::cpu_backend& cpu() {
+  const cpu_backend& cpu() {
     using tempflow::instruction_set;
-    static const std::vector<tempflow::cpu_backend> all = [] {
-      std::vector<tempflow::cpu_backend> backends;
+    static const std::vector<cpu_backend> all = [] {
+      std::vector<cpu_backend> backends;
       for (const index_t threads : {1, 2, 3}) {
         for (const auto most : {instruction_set::portable, instruction_set::avx2, instruction_set::avx512})
           backends.emplace_back(threads, most);
       }
       return backends;
     }();
-    return one_of(std::span<const tempflow::cpu_backend>(all));
+    return one_of(std::span<const cpu_backend>(all));
   }
 
  private:
@@ -80,8 +95,8 @@ template <class Check>
 void with_storage(draw& source, const Check& check) {
   switch (source.between(0, 3)) {
     case 0: return check.template operator()<double>();
-    case 1: return check.template operator()<tempflow::bfloat16>();
-    case 2: return check.template operator()<tempflow::float16>();
+    case 1: return check.template operator()<bfloat16>();
+    case 2: return check.template operator()<float16>();
     default: return check.template operator()<float>();
   }
 }
@@ -91,17 +106,17 @@ template <class Check>
 void with_mixed_storage(draw& source, const Check& check) {
   switch (source.between(0, 5)) {
     case 0: return check.template operator()<double, double>();
-    case 1: return check.template operator()<tempflow::bfloat16, tempflow::bfloat16>();
-    case 2: return check.template operator()<tempflow::float16, tempflow::float16>();
-    case 3: return check.template operator()<float, tempflow::bfloat16>();
-    case 4: return check.template operator()<float, tempflow::float16>();
+    case 1: return check.template operator()<bfloat16, bfloat16>();
+    case 2: return check.template operator()<float16, float16>();
+    case 3: return check.template operator()<float, bfloat16>();
+    case 4: return check.template operator()<float, float16>();
     default: return check.template operator()<float, float>();
   }
 }
 
 /// What all others have to agree with: one thread, the portable code.
-inline const tempflow::cpu_backend& plain_cpu() {
-  static const tempflow::cpu_backend one(1, tempflow::instruction_set::portable);
+inline const cpu_backend& plain_cpu() {
+  static const cpu_backend one(1, tempflow::instruction_set::portable);
   return one;
 }
 
@@ -114,21 +129,21 @@ class placed {
         columns_(columns),
         offset_(source.once_in(2) ? 0 : source.between(0, 20)),
         stride_(columns + (source.once_in(2) ? 0 : source.between(0, 20))),
-        elements_(static_cast<std::size_t>(offset_ + rows * stride_ + 16), sentinel()) {}
-  placed(draw& source, tempflow::batch_view<const T> from) : placed(source, from.rows(), from.columns()) {
+        elements_(at(offset_ + rows * stride_ + 16), sentinel()) {}
+  placed(draw& source, batch_view<const T> from) : placed(source, from.rows(), from.columns()) {
     for (index_t i = 0; i < rows_; ++i) std::copy_n(from.row(i), columns_, view().row(i));
   }
 
-  tempflow::batch_view<T> view() { return {elements_.data() + offset_, rows_, columns_, stride_}; }
-  operator tempflow::batch_view<T>() { return view(); }
-  operator tempflow::batch_view<const T>() { return view(); }
+  batch_view<T> view() { return {elements_.data() + offset_, rows_, columns_, stride_}; }
+  operator batch_view<T>() { return view(); }
+  operator batch_view<const T>() { return view(); }
 
   /// Whether nothing was written beside the rows.
   bool is_whole() const {
     for (index_t e = 0; e < static_cast<index_t>(elements_.size()); ++e) {
-      const index_t at = e - offset_;
-      const bool within = at >= 0 && at < rows_ * stride_ && at % stride_ < columns_;
-      if (!within && elements_[static_cast<std::size_t>(e)] != sentinel()) return false;
+      const index_t place = e - offset_;
+      const bool within = place >= 0 && place < rows_ * stride_ && place % stride_ < columns_;
+      if (!within && elements_[at(e)] != sentinel()) return false;
     }
     return true;
   }

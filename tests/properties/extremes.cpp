@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "properties/disturb.hpp"
 #include "properties/objectives.hpp"
 #include "properties/problem.hpp"
 #include "properties/property.hpp"
@@ -15,81 +16,10 @@
 #include "tempflow/ops/group_advantages.hpp"
 #include "tempflow/ops/guidance.hpp"
 
+namespace properties {
 namespace {
 
-using properties::draw;
-using properties::plain_cpu;
-using properties::problem;
-using properties::require;
-using properties::with_storage;
-using support::batch_buffer;
-using support::batch_view;
-using support::same_bits;
-using support::value_of;
-using tempflow::bfloat16;
-using tempflow::float16;
-using tempflow::index_t;
-using tempflow::not_a_number;
 using tempflow::policy_row;
-using tempflow::positive_infinity;
-using tempflow::transition;
-
-constexpr auto at = [](index_t i) { return static_cast<std::size_t>(i); };
-
-/// A number that arithmetic has trouble with; finite: none that is not one.
-double extreme(draw& source, bool finite) {
-  const double size = source.one_of({0.0,
-                                     5e-324,
-                                     1e-310,
-                                     1e-300,
-                                     1e-46,
-                                     1e-45,
-                                     1e-38,
-                                     1e-30,
-                                     1e-8,
-                                     1.0,
-                                     6e4,
-                                     1e15,
-                                     1e19,
-                                     1e30,
-                                     3.4e38,
-                                     1e39,
-                                     1e150,
-                                     1e300,
-                                     1.7e308,
-                                     finite ? 2.0 : positive_infinity,
-                                     finite ? 3.0 : not_a_number});
-  return source.once_in(2) ? size : -size;
-}
-
-/// Some elements of a batch replaced.
-template <class T>
-void disturb(draw& source, batch_buffer<T>& batch) {
-  if (batch.rows() == 0 || source.once_in(2)) return;
-  for (index_t n = source.between(1, 4); n > 0; --n) {
-    T& element =
-        batch.view().row(source.between(0, batch.rows() - 1))[source.between(0, batch.columns() - 1)];
-    element = tempflow::store<T>(extreme(source, false));
-  }
-}
-
-void disturb(draw& source, std::vector<double>& numbers, bool positive) {
-  if (source.once_in(2)) return;
-  for (double& number : numbers) {
-    if (source.once_in(3)) number = positive ? std::abs(extreme(source, true)) : extreme(source, true);
-  }
-}
-
-void disturb(draw& source, std::vector<transition>& steps) {
-  if (source.once_in(2)) return;
-  for (transition& step : steps) {
-    if (source.once_in(3)) step.alpha = extreme(source, true);
-    if (source.once_in(3)) step.beta = extreme(source, true);
-    if (source.once_in(3))
-      step.std = source.one_of({1e-30, 1e-22, 1e-10, 1e10, 1e30, std::abs(extreme(source, true))});
-    if (source.once_in(3)) step.diffusion = std::abs(extreme(source, true));
-  }
-}
 
 /// Calls act; true unless it is refused by an error of the library's.
 template <class Act>
@@ -119,9 +49,8 @@ void check_losses(draw& source) {
   accepted([&] { tempflow::log_prob(plain_cpu(), of.batch(), of.v_old, of.old); });
   for (double& old : of.old) old = tempflow::is_finite(old) ? old : 1;
   disturb(source, of.old, false), disturb(source, of.advantages, false), disturb(source, of.weights, true);
-  const auto objective =
-      finished ? properties::finished_objective(source) : properties::drawn_objective(source);
-  const auto clipped = properties::random_clipped(source);
+  const auto objective = finished ? finished_objective(source) : drawn_objective(source);
+  const auto clipped = random_clipped(source);
   const bool own_kernel = !finished && source.once_in(2);
   if (own_kernel) of.mask_rows = 0;
   auto batch = of.batch();
@@ -137,8 +66,8 @@ void check_losses(draw& source) {
   std::vector<policy_row> rows(at(of.rows())), other_rows(at(of.rows()));
   tempflow::policy_statistics total;
   if (!accepted([&] { total = loss(plain_cpu(), gradient, rows); })) return;
-  properties::check_rows(rows, of.old, own_kernel || objective.needs.ratio);
-  properties::check_all_finite(gradient);
+  check_rows(rows, of.old, own_kernel || objective.needs.ratio);
+  check_all_finite(gradient);
   index_t left_out = 0;
   for (index_t s = 0; s < of.states; ++s) {
     bool any = false;
@@ -152,8 +81,7 @@ void check_losses(draw& source) {
           total.loss);
   require(tempflow::is_finite(total.kl), "the mean KL of the rows that count is ", total.kl);
   const auto again = loss(source.cpu(), other, other_rows);
-  require(same_bits(gradient, other) && properties::same_rows(rows, other_rows) &&
-              again.non_finite_rows == left_out,
+  require(same_bits(gradient, other) && same_rows(rows, other_rows) && again.non_finite_rows == left_out,
           "other bits on another backend");
 }
 
@@ -162,7 +90,7 @@ template <class T>
 void check_steps(draw& source) {
   problem<T> of(source, true);
   disturb(source, of.steps), disturb(source, of.x), disturb(source, of.v);
-  const auto ids = properties::random_ids(source, of.states);
+  const auto ids = random_ids(source, of.states);
   const tempflow::noise_source noise({1, 2}, ids);
   batch_buffer<T> y(of.states, of.columns), alone(1, of.columns);
   std::vector<double> scores(at(of.states));
@@ -313,16 +241,16 @@ void check_schedules(draw& source) {
   }
 }
 
-const properties::property losses("losses of extreme values", [](draw& source) {
+const property losses("losses of extreme values", [](draw& source) {
   with_storage(source, [&]<class T>() { check_losses<T>(source); });
 });
-const properties::property steps("steps of extreme values", [](draw& source) {
-  with_storage(source, [&]<class T>() { check_steps<T>(source); });
-});
-const properties::property guidance("guidance of extreme values", [](draw& source) {
+const property steps("steps of extreme values",
+                     [](draw& source) { with_storage(source, [&]<class T>() { check_steps<T>(source); }); });
+const property guidance("guidance of extreme values", [](draw& source) {
   with_storage(source, [&]<class T>() { check_guidance<T>(source); });
 });
-const properties::property advantages("advantages of extreme values", check_advantages);
-const properties::property schedules("schedules of extreme values", check_schedules);
+const property advantages("advantages of extreme values", check_advantages);
+const property schedules("schedules of extreme values", check_schedules);
 
 }  // namespace
+}  // namespace properties

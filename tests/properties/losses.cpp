@@ -7,7 +7,7 @@
 
 #include <algorithm>
 
-#include "properties/bounds.hpp"
+#include "properties/exact_rows.hpp"
 #include "properties/objectives.hpp"
 #include "properties/problem.hpp"
 #include "properties/property.hpp"
@@ -15,140 +15,11 @@
 #include "tempflow/compiled.hpp"
 #include "tempflow/ops/log_prob_gradient.hpp"
 
+namespace properties {
 namespace {
-
-using properties::bounded;
-using properties::chosen_objective;
-using properties::draw;
-using properties::placed;
-using properties::plain_cpu;
-using properties::problem;
-using properties::require;
-using properties::same_rows;
-using support::batch_buffer;
-using support::batch_view;
-using support::same_bits;
-using support::value_of;
-using tempflow::bfloat16;
-using tempflow::float16;
-using tempflow::index_t;
-using tempflow::policy_row;
-using tempflow::reference_backend;
-using tempflow::row_factors;
-using tempflow::row_sums;
-using tempflow::transition;
-
-constexpr auto at = [](index_t i) { return static_cast<std::size_t>(i); };
-
-/// The residual and the differences of an element of a row.
-struct element {
-  bounded residual, reference, old;
-};
-template <class T, class V>
-element element_of(const problem<T, V>& of, index_t row, index_t e) {
-  const index_t s = of.state_of(row);
-  const double v = value_of(of.v.view().row(s)[e]);
-  return {properties::residual<T>(of.steps[at(s)], value_of(of.x.view().row(s)[e]), v,
-                                  value_of(of.y.view().row(row)[e])),
-          properties::difference<T>(v, value_of(of.v_ref.view().row(s)[e])),
-          properties::difference<T>(v, value_of(of.v_old.view().row(s)[e]))};
-}
 
 bool same_sums(std::span<const row_sums> a, std::span<const row_sums> b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;
-}
-
-/// Sums against exact ones, within what their roundings allow.
-template <class T, class V>
-void check_sums(const char* backend, const problem<T, V>& of, std::span<const row_sums> sums,
-                double mixture) {
-  for (index_t i = 0; i < of.rows(); ++i) {
-    const index_t s = of.state_of(i);
-    const row_sums& found = sums[at(i)];
-    properties::product_sum<T> residual, reference, residual_reference, old, residual_old, positive, negative;
-    index_t counted = 0;
-    const double beta = of.steps[at(s)].beta;
-    for (index_t e = 0; e < of.columns; ++e) {
-      if (!of.counts_element(s, e)) continue;
-      const auto [r, to_reference, to_old] = element_of(of, i, e);
-      ++counted;
-      residual.add(r, r);
-      reference.add(to_reference, to_reference), residual_reference.add(r, to_reference);
-      old.add(to_old, to_old), residual_old.add(r, to_old);
-      const bounded one{1, 0, 1};
-      const auto along = [&, r = r, to_old = to_old](double distance) {
-        const double part = beta * distance * to_old.value, size = std::abs(r.value + part);
-        return bounded{size,
-                       r.error + 5 * properties::unit<T> * (std::abs(part) + size) +
-                           properties::least<T> * (std::abs(to_old.value) + 2),
-                       (std::max)({r.largest, std::abs(part), std::abs(beta * distance)})};
-      };
-      positive.add(along(1 - mixture), one), negative.add(along(1 + mixture), one);
-    }
-    const auto check = [&](const char* name, const auto& sum, double value) {
-      require(sum.is(value), backend, ": ", name, " of row ", i, " (", of.columns, " elements) is ", value,
-              ", expected ", sum.value(), " +- ", sum.error());
-    };
-    require(found.elements == static_cast<double>(counted), backend, ": row ", i, " has ", found.elements,
-            " elements, not ", counted);
-    check("the sum of r^2", residual, found.residual);
-    check("the sum of (v - v_ref)^2", reference, found.reference);
-    check("the sum of r (v - v_ref)", residual_reference, found.residual_reference);
-    check("the sum of (v - v_old)^2", old, found.old);
-    check("the sum of r (v - v_old)", residual_old, found.residual_old);
-    if (mixture == 0) continue;
-    check("the positive sum", positive, found.positive);
-    check("the negative sum", negative, found.negative);
-  }
-}
-
-/// A gradient against the exact one of the factors. marks: finite = 0 for rows whose state overflowed in fp16.
-template <class T, class V, class G>
-void check_gradient(const char* backend, const problem<T, V>& of, std::span<const row_factors> factors,
-                    batch_view<const G> gradient, std::span<const policy_row> marks) {
-  for (index_t s = 0; s < of.states; ++s) {
-    const index_t first = of.offsets[at(s)], last = of.offsets[at(s) + 1];
-    double to_reference = 0, to_old = 0;
-    bool kept = true;
-    for (index_t i = first; i < last; ++i) {
-      to_reference += factors[at(i)].reference, to_old += factors[at(i)].old;
-      kept = kept && (marks.empty() || marks[at(i)].finite != 0);
-    }
-    bool overflows = false;
-    for (index_t e = 0; e < of.columns; ++e) {
-      const G found = gradient.row(s)[e];
-      if (!of.counts_element(s, e)) {
-        require(value_of(found) == 0, backend, ": left-out element ", e, " of state ", s, " has a gradient");
-        continue;
-      }
-      bounded sum;
-      double sizes = 0;
-      const auto add = [&](double factor, const bounded& term) {
-        if (factor == 0) return;
-        const double part = factor * term.value;
-        sum.value += part, sizes += std::abs(part);
-        sum.error += std::abs(factor) * term.error + properties::least<T> * (std::abs(term.value) + 1);
-        sum.largest = (std::max)({sum.largest, std::abs(part), std::abs(factor), term.largest});
-      };
-      for (index_t i = first; i < last; ++i) add(factors[at(i)].residual, element_of(of, i, e).residual);
-      if (last > first) {
-        const element any = element_of(of, first, e);
-        add(to_reference, any.reference), add(to_old, any.old);
-      }
-      sum.error += 2 * static_cast<double>(last - first + 5) * properties::unit<T> * (sizes + sum.error);
-      sum.largest = (std::max)(sum.largest, sizes);
-      overflows = overflows || sum.largest >= properties::overflowing<T> ||
-                  std::abs(sum.value) + sum.error >= properties::largest_stored<G>() * (1 - 0x1p-9);
-      if (!kept) {
-        require(value_of(found) == 0, backend, ": state ", s, " was left out, and element ", e, " is ",
-                value_of(found));
-        continue;
-      }
-      require(properties::is_stored<G, T>(found, sum), backend, ": element ", e, " of the gradient of state ",
-              s, " is ", value_of(found), ", expected ", sum.value, " +- ", sum.error);
-    }
-    require(kept || overflows, backend, ": state ", s, " was left out, and nothing overflows");
-  }
 }
 
 /// Marks of the rows that a gradient left out, and their scores did not.
@@ -205,8 +76,8 @@ void check_sums_and_gradients(draw& source) {
     check_sums("reference", of, std::span<const row_sums>(sums), mixture);
     check_gradient<T, V, G>("reference", of, factors, gradient, marks);
   } else {
-    const auto wide = properties::converted<T>(of.v), wide_ref = properties::converted<T>(of.v_ref),
-               wide_old = properties::converted<T>(of.v_old);
+    const auto wide = converted<T>(of.v), wide_ref = converted<T>(of.v_ref),
+               wide_old = converted<T>(of.v_old);
     tempflow::policy_sums(plain_cpu(), of.batch(), wide, wide_ref, wide_old, other_sums, mixture);
     require(same_sums(sums, other_sums), "sums have other bits with velocities in the type of the states");
   }
@@ -247,8 +118,8 @@ struct check_objective {
       return tempflow::policy_loss(backend, batch, of.v, v_ref, of.v_old, objective, to, numbers);
     };
     const auto total = call(plain_cpu(), gradient, one);
-    properties::check_rows(one, of.old, objective.needs.ratio);
-    properties::check_all_finite(gradient);
+    check_rows(one, of.old, objective.needs.ratio);
+    check_all_finite(gradient);
     tempflow::policy_sums(source.cpu(), batch, of.v, v_ref, of.v_old, sums,
                           tempflow::detail::mixture_of(objective));
     tempflow::policy_scores(batch, objective, std::span<const row_sums>(sums), std::span<policy_row>(two),
@@ -300,12 +171,12 @@ void check_losses(draw& source) {
   problem<T, V> of(source, source.once_in(3));
   if (source.once_in(2)) {
     score_old(source, of);
-    check_objective<T, V, G>{source, of}(properties::drawn_objective(source));
+    check_objective<T, V, G>{source, of}(drawn_objective(source));
   } else {
     for (transition& step : of.steps) step = tempflow::clean_transition(source.magnitude(1e-3, 1));
     of.convention = support::squared_error;
     score_old(source, of);
-    check_objective<T, V, G>{source, of}(properties::finished_objective(source));
+    check_objective<T, V, G>{source, of}(finished_objective(source));
   }
 }
 
@@ -316,7 +187,7 @@ void check_clipped(draw& source) {
   of.mask_rows = 0;
   score_old(source, of);
   const index_t rows = of.rows();
-  const tempflow::clipped_grpo objective = properties::random_clipped(source);
+  const tempflow::clipped_grpo objective = random_clipped(source);
   auto batch = of.batch();
   batch.gradient_scale = source.one_of({1.0, 1024.0, 1e-3}),
   batch.mean_over = source.one_of<index_t>({0, 1, 1000});
@@ -328,8 +199,8 @@ void check_clipped(draw& source) {
   batch_buffer<G> gradient(of.states, of.columns), general_gradient(of.states, of.columns);
   const auto total =
       tempflow::policy_loss(plain_cpu(), batch, of.v, v_ref, objective, gradient, std::span(own));
-  properties::check_rows(own, of.old, true);
-  properties::check_all_finite(gradient);
+  check_rows(own, of.old, true);
+  check_all_finite(gradient);
 
   placed<G> elsewhere(source, of.states, of.columns);
   const auto again =
@@ -376,7 +247,7 @@ void check_log_prob_gradient(draw& source) {
   std::vector<policy_row> numbers(at(rows));
   auto batch = of.batch();
   tempflow::log_prob_gradient(source.cpu(), batch, of.v, given, gradient, std::span(numbers));
-  properties::check_all_finite(gradient);
+  check_all_finite(gradient);
   std::vector<row_factors> factors;
   std::vector<double> log_probs(at(rows));
   tempflow::log_prob(plain_cpu(), batch, of.v, log_probs);
@@ -403,19 +274,19 @@ void with_gradient_storage(draw& source, const Check& check) {
   }
 }
 
-const properties::property sums("sums and gradients of a row", [](draw& source) {
+const property sums("sums and gradients of a row", [](draw& source) {
   with_gradient_storage(source,
                         [&]<class T, class V, class G>() { check_sums_and_gradients<T, V, G>(source); });
 });
-const properties::property losses("one call and two", [](draw& source) {
+const property losses("one call and two", [](draw& source) {
   with_gradient_storage(source, [&]<class T, class V, class G>() { check_losses<T, V, G>(source); });
 });
-const properties::property clipped("the clipped loss and its general form", [](draw& source) {
+const property clipped("the clipped loss and its general form", [](draw& source) {
   with_gradient_storage(source, [&]<class T, class V, class G>() { check_clipped<T, V, G>(source); });
 });
 // Of one storage type: tempflow::ops does not have its kernels.
-const properties::property gradients("gradients of log-probs", [](draw& source) {
-  check_log_prob_gradient<float, float, float>(source);
-});
+const property gradients("gradients of log-probs",
+                         [](draw& source) { check_log_prob_gradient<float, float, float>(source); });
 
 }  // namespace
+}  // namespace properties

@@ -5,43 +5,18 @@
 
 #include <algorithm>
 #include <map>
+#include <utility>
 
 #include "properties/bounds.hpp"
-#include "properties/draw.hpp"
+#include "properties/exact_guidance.hpp"
 #include "properties/property.hpp"
 #include "tempflow/compiled.hpp"
 #include "tempflow/ops/ema_update.hpp"
 #include "tempflow/ops/group_advantages.hpp"
-#include "tempflow/ops/guidance.hpp"
 #include "tempflow/ops/summarize.hpp"
 
+namespace properties {
 namespace {
-
-using properties::bounded;
-using properties::draw;
-using properties::placed;
-using properties::plain_cpu;
-using properties::require;
-using properties::with_storage;
-using support::batch_buffer;
-using support::batch_view;
-using support::same_bits;
-using support::value_of;
-using tempflow::bfloat16;
-using tempflow::float16;
-using tempflow::index_t;
-using tempflow::reference_backend;
-
-constexpr auto at = [](index_t i) { return static_cast<std::size_t>(i); };
-
-/// m = u + w (c - u), and what rounding may make of it.
-template <class T>
-bounded mixed(double c, double u, double w) {
-  const double away = c - u, value = std::fma(w, away, u);
-  const double sizes = std::abs(w * away) + std::abs(u) + std::abs(value);
-  return {value, 4 * properties::unit<T> * sizes + properties::least<T> * (std::abs(away) + 2),
-          (std::max)({std::abs(c) + std::abs(u), sizes})};
-}
 
 /// Moderate elements: norms are within fp32, squares of small ones too.
 template <class T>
@@ -57,17 +32,18 @@ void check_guidance(draw& source) {
                 rows = source.between(1, 4),
                 columns =
                     channels == 0 ? source.columns() : channels * source.between(1, 2000 / channels + 1);
-  const auto c = predictions<T>(source, rows, columns), u = predictions<T>(source, rows, columns),
-             g = predictions<T>(source, rows, columns);
+  auto c = predictions<T>(source, rows, columns), u = predictions<T>(source, rows, columns),
+       g = predictions<T>(source, rows, columns);
   std::vector<double> scales;
   for (index_t i = 0; i < rows; ++i) scales.push_back(source.one_of({0.0, 1.0, 4.5, source.uniform(-2, 10)}));
-  const tempflow::guidance_options options{.scale = scales, .channels = channels};
-  batch_buffer<T> guided(rows, columns), of_c(rows, columns), of_u(rows, columns);
-  tempflow::guide(plain_cpu(), c, u, options, guided);
-  tempflow::guide_gradient(plain_cpu(), g, c, u, options, of_c, of_u);
+  guided_batch<T> batch{channels, std::move(scales), std::move(c), std::move(u), std::move(g)};
+  batch.compute(plain_cpu());
+  batch.check("cpu");
 
   placed<T> other(source, rows, columns), other_c(source, rows, columns), other_u(source, rows, columns);
-  placed<T> placed_c(source, c.view()), placed_u(source, u.view()), placed_g(source, g.view());
+  placed<T> placed_c(source, batch.c.view()), placed_u(source, batch.u.view()),
+      placed_g(source, batch.g.view());
+  const tempflow::guidance_options options{.scale = batch.scales, .channels = channels};
   const auto& cpu = source.cpu();
   tempflow::guide(cpu, placed_c.view(), placed_u.view(), options, other.view());
   tempflow::guide_gradient(cpu, placed_g.view(), placed_c.view(), placed_u.view(), options, other_c.view(),
@@ -75,75 +51,11 @@ void check_guidance(draw& source) {
   const auto is_same = [](placed<T>& a, const batch_buffer<T>& b) {
     return same_bits(batch_view<const T>(a), b.view()) && a.is_whole();
   };
-  require(is_same(other, guided) && is_same(other_c, of_c) && is_same(other_u, of_u),
+  require(is_same(other, batch.guided) && is_same(other_c, batch.of_c) && is_same(other_u, batch.of_u),
           "other bits in another layout");
 
-  const auto check = [&](const char* backend) {
-    const index_t token = channels == 0 ? columns : channels;
-    for (index_t i = 0; i < rows; ++i) {
-      const double w = scales[at(i)];
-      for (index_t first = 0; first < columns; first += token) {
-        long double mm = 0, cc = 0, gm = 0, gg = 0, error_of_mm = 0, error_of_gm = 0;
-        for (index_t e = first; e < first + token; ++e) {
-          const double ce = value_of(c.view().row(i)[e]), ge = value_of(g.view().row(i)[e]);
-          const bounded m = mixed<T>(ce, value_of(u.view().row(i)[e]), w);
-          mm += static_cast<long double>(m.value) * m.value, cc += static_cast<long double>(ce) * ce;
-          gm += static_cast<long double>(ge) * m.value, gg += static_cast<long double>(ge) * ge;
-          error_of_mm += 2 * std::abs(m.value) * m.error + m.error * m.error,
-              error_of_gm += std::abs(ge) * m.error;
-        }
-        // The relative errors of norms and of g m: of the elements, and of tiled sums.
-        const double tiled = 50 * properties::unit<T>;
-        const long double of_m = mm > 0 ? error_of_mm / mm + tiled : 0, of_c_norm = tiled,
-                          of_gm = error_of_gm + tiled * std::sqrt(gg * mm);
-        if (channels != 0 &&
-            (mm == 0 || of_m > 0.1L || mm < 1e-30L || cc < 1e-30L || mm > 1e36L || cc > 1e36L))
-          continue;
-        const long double factor = channels == 0 ? 1 : std::sqrt(cc / mm);
-        const long double of_factor = channels == 0 ? 0 : of_m + of_c_norm + 4 * properties::unit<T>;
-        for (index_t e = first; e < first + token; ++e) {
-          const double ce = value_of(c.view().row(i)[e]), ge = value_of(g.view().row(i)[e]);
-          const bounded m = mixed<T>(ce, value_of(u.view().row(i)[e]), w);
-          const auto expect = [&](const char* name, T found, long double value, long double error) {
-            error += 4 * properties::least<T>;
-            const bounded of{static_cast<double>(value), static_cast<double>(error),
-                             static_cast<double>(std::abs(value))};
-            require(properties::is_stored<T, T>(found, of), backend, ": ", name, " ", e, " of row ", i, " (",
-                    channels, " channels, w = ", w, ") is ", value_of(found), ", expected ", of.value, " +- ",
-                    of.error);
-          };
-          expect("guided element", guided.view().row(i)[e], factor * m.value,
-                 factor * (m.error + std::abs(m.value) * of_factor));
-          if (channels == 0) {
-            expect("gradient of c", of_c.view().row(i)[e], static_cast<long double>(w) * ge,
-                   3 * properties::unit<T> * std::abs(w * ge));
-            expect("gradient of u", of_u.view().row(i)[e], (1 - static_cast<long double>(w)) * ge,
-                   3 * properties::unit<T> * std::abs(ge) * (1 + std::abs(w)));
-            continue;
-          }
-          // g_m = f (g - m (g m) / m^2), dL/dc = w g_m + c (g m) / (|m| |c|).
-          const long double along = gm / mm,
-                            of_along = of_gm / mm + std::abs(along) * (of_m + 4 * properties::unit<T>);
-          const long double inner = ge - along * m.value,
-                            of_inner = std::abs(m.value) * of_along + std::abs(along) * m.error +
-                                       4 * properties::unit<T> * (std::abs(ge) + std::abs(along * m.value));
-          const long double mix = factor * inner, of_mix = factor * of_inner + std::abs(mix) * of_factor;
-          const long double c_part = ce * gm / std::sqrt(mm * cc),
-                            of_part = std::abs(ce) * of_gm / std::sqrt(mm * cc) +
-                                      std::abs(c_part) * (of_m + of_c_norm + 6 * properties::unit<T>);
-          expect("gradient of c", of_c.view().row(i)[e], w * mix + c_part,
-                 std::abs(w) * of_mix + of_part +
-                     4 * properties::unit<T> * (std::abs(w * mix) + std::abs(c_part)));
-          expect("gradient of u", of_u.view().row(i)[e], (1 - w) * mix,
-                 (1 + std::abs(w)) * (of_mix + 4 * properties::unit<T> * std::abs(mix)));
-        }
-      }
-    }
-  };
-  check("cpu");
-  tempflow::guide(reference_backend{}, c, u, options, guided);
-  tempflow::guide_gradient(reference_backend{}, g, c, u, options, of_c, of_u);
-  check("reference");
+  batch.compute(reference_backend{});
+  batch.check("reference");
 }
 
 template <class T>
@@ -160,11 +72,11 @@ void check_average(draw& source) {
   tempflow::ema_update(reference_backend{}, span(reference, count), span(weights, count), decay);
   require(same_bits(average, other), "other bits on another backend");
   for (index_t e = 0; e < count; ++e) {
-    const bounded of = properties::affine<T>(0, decay, value_of(before.view().data()[e]), 1 - decay,
-                                             value_of(weights.view().data()[e]));
+    const bounded of =
+        affine<T>(0, decay, value_of(before.view().data()[e]), 1 - decay, value_of(weights.view().data()[e]));
     for (const T found : {average.view().data()[e], reference.view().data()[e]}) {
-      require(properties::is_stored<T, T>(found, of), "element ", e, " with decay ", decay, " is ",
-              value_of(found), ", expected ", of.value, " +- ", of.error);
+      require(is_stored<T, T>(found, of), "element ", e, " with decay ", decay, " is ", value_of(found),
+              ", expected ", of.value, " +- ", of.error);
     }
   }
 }
@@ -317,13 +229,14 @@ void check_summaries(draw& source) {
           "other bits on a backend");
 }
 
-const properties::property guidance("guidance and its gradient", [](draw& source) {
+const property guidance("guidance and its gradient", [](draw& source) {
   with_storage(source, [&]<class T>() { check_guidance<T>(source); });
 });
-const properties::property averages("averages of weights", [](draw& source) {
+const property averages("averages of weights", [](draw& source) {
   with_storage(source, [&]<class T>() { check_average<T>(source); });
 });
-const properties::property advantages("group advantages", check_advantages);
-const properties::property summaries("summaries of rows", check_summaries);
+const property advantages("group advantages", check_advantages);
+const property summaries("summaries of rows", check_summaries);
 
 }  // namespace
+}  // namespace properties

@@ -11,15 +11,10 @@
 #include "properties/draw.hpp"
 #include "support/policy_problem.hpp"
 #include "support/row_problem.hpp"
-#include "tempflow/backend/reference.hpp"
 #include "tempflow/ops/log_prob.hpp"
 #include "tempflow/ops/step.hpp"
 
 namespace properties {
-
-using support::batch_buffer;
-using support::batch_view;
-using tempflow::transition;
 
 inline transition wild_transition(draw& source) {
   const auto factor = [&] {
@@ -52,7 +47,7 @@ inline std::vector<tempflow::noise_id> random_ids(draw& source, index_t count) {
 
 /// Bytes of a mask of which each row counts some; one row, or one for each state.
 inline std::vector<std::uint8_t> random_mask(draw& source, index_t rows, index_t columns) {
-  std::vector<std::uint8_t> bytes(static_cast<std::size_t>(rows * columns));
+  std::vector<std::uint8_t> bytes(at(rows * columns));
   for (index_t i = 0; i < rows; ++i) {
     std::uint8_t* const row = bytes.data() + i * columns;
     const double share = source.one_of({0.02, 0.5, 0.98, 1.0});
@@ -71,16 +66,8 @@ inline std::vector<std::uint8_t> random_mask(draw& source, index_t rows, index_t
 template <class T>
 double random_scale(draw& source, bool wild) {
   if (!wild) return 2;
-  constexpr bool narrow = std::is_same_v<T, tempflow::float16>;
+  constexpr bool narrow = std::is_same_v<T, float16>;
   return narrow ? source.magnitude(1e-6, 1e3) : source.magnitude(1e-15, 1e15);
-}
-
-template <class To, class From>
-batch_buffer<To> converted(const batch_buffer<From>& from) {
-  batch_buffer<To> to(from.rows(), from.columns());
-  for (index_t e = 0; e < from.rows() * from.columns(); ++e)
-    to.view().data()[e] = tempflow::store<To>(tempflow::load(from.view().data()[e]));
-  return to;
 }
 
 /// Transitions that leave states, in T, velocities in V.
@@ -127,14 +114,10 @@ struct problem {
   }
 
   index_t rows() const { return offsets.back(); }
-  bool one_each() const {
-    return rows() == states && offsets.size() == static_cast<std::size_t>(states) + 1 && is_identity();
-  }
-
   /// The state that a row leaves.
   index_t state_of(index_t row) const {
     index_t s = 0;
-    while (offsets[static_cast<std::size_t>(s) + 1] <= row) ++s;
+    while (offsets[at(s) + 1] <= row) ++s;
     return s;
   }
 
@@ -157,25 +140,18 @@ struct problem {
   }
 
  private:
-  bool is_identity() const {
-    for (index_t s = 0; s <= states; ++s) {
-      if (offsets[static_cast<std::size_t>(s)] != s) return false;
-    }
-    return true;
-  }
-
   /// y near the mean of its step, where that can be stored.
   void draw_successors(draw& source) {
     y = batch_buffer<T>(rows(), columns);
     support::numbers normal(source.bits());
     for (index_t i = 0; i < rows(); ++i) {
       const index_t s = state_of(i);
-      const transition& step = steps[static_cast<std::size_t>(s)];
+      const transition& step = steps[at(s)];
       for (index_t e = 0; e < columns; ++e) {
-        const double mean = step.alpha * support::value_of(x.view().row(s)[e]) +
-                            step.beta * support::value_of(v.view().row(s)[e]);
+        const double mean =
+            step.alpha * value_of(x.view().row(s)[e]) + step.beta * value_of(v.view().row(s)[e]);
         const double drawn = mean + 2 * step.std * normal.next();
-        constexpr double most = std::is_same_v<T, tempflow::float16> ? 6e4 : 1e38;
+        constexpr double most = std::is_same_v<T, float16> ? 6e4 : 1e38;
         y.view().row(i)[e] = tempflow::store<T>(std::clamp(drawn, -most, most));
       }
     }

@@ -9,29 +9,10 @@
 #include "tempflow/compiled.hpp"
 #include "tempflow/ops/parts.hpp"
 
+namespace properties {
 namespace {
 
-using properties::bounded;
-using properties::draw;
-using properties::placed;
-using properties::plain_cpu;
-using properties::problem;
-using properties::require;
-using properties::with_mixed_storage;
-using properties::with_storage;
-using support::batch_buffer;
-using support::batch_view;
-using support::same_bits;
-using support::value_of;
-using tempflow::bfloat16;
-using tempflow::cpu_backend;
-using tempflow::float16;
-using tempflow::index_t;
 using tempflow::noise_source;
-using tempflow::reference_backend;
-using tempflow::transition;
-
-constexpr auto at = [](index_t i) { return static_cast<std::size_t>(i); };
 
 template <class B, class T, class V>
 std::vector<double> log_probs_of(const B& backend, batch_view<const T> x, batch_view<const V> v,
@@ -48,12 +29,12 @@ void check_log_probs(const problem<T, V>& of, batch_view<const T> y, std::span<c
                      tempflow::element_mask mask) {
   for (index_t i = 0; i < of.states; ++i) {
     const transition& step = of.steps[at(i)];
-    properties::product_sum<T> squares;
+    product_sum<T> squares;
     index_t counted = 0;
     for (index_t e = 0; e < of.columns; ++e) {
       if (mask.given() && mask.row(i)[e] == 0) continue;
-      const auto r = properties::residual<T>(step, value_of(of.x.view().row(i)[e]),
-                                             value_of(of.v.view().row(i)[e]), value_of(y.row(i)[e]));
+      const auto r = residual<T>(step, value_of(of.x.view().row(i)[e]), value_of(of.v.view().row(i)[e]),
+                                 value_of(y.row(i)[e]));
       squares.add(r, r);
       ++counted;
     }
@@ -71,7 +52,7 @@ template <class T, class V>
 void check_steps(draw& source) {
   const problem<T, V> of(source, true);
   const index_t rows = of.states, columns = of.columns;
-  const auto ids = properties::random_ids(source, rows);
+  const auto ids = random_ids(source, rows);
   const tempflow::noise_key key{static_cast<std::uint32_t>(source.bits()),
                                 static_cast<std::uint32_t>(source.bits())};
   const noise_source noise(key, ids, source.once_in(2),
@@ -123,15 +104,14 @@ void check_steps(draw& source) {
           continue;
         }
         const double xe = value_of(from), ve = value_of(of.v.view().row(i)[e]);
-        const bounded without = properties::affine<T>(0, step.alpha, xe, step.beta, ve);
-        require(properties::is_stored<T, T>(expected.row(i)[e], without), backend, ": mean ", e, " of row ",
-                i, " is ", value_of(expected.row(i)[e]), ", expected ", without.value, " +- ", without.error);
-        bounded with =
-            properties::affine<T>(0, step.alpha, xe, step.beta, ve, step.std, value_of(z.view().row(i)[e]));
+        const bounded without = affine<T>(0, step.alpha, xe, step.beta, ve);
+        require(is_stored<T, T>(expected.row(i)[e], without), backend, ": mean ", e, " of row ", i, " is ",
+                value_of(expected.row(i)[e]), ", expected ", without.value, " +- ", without.error);
+        bounded with = affine<T>(0, step.alpha, xe, step.beta, ve, step.std, value_of(z.view().row(i)[e]));
         // z is known as it is stored: 6.6 is more than any.
-        with.error += 6.6 * step.std * (properties::storage_rounding<T>(1) + 0x1p-24);
-        require(properties::is_stored<T, T>(drawn.row(i)[e], with), backend, ": element ", e, " of row ", i,
-                " is ", value_of(drawn.row(i)[e]), ", expected ", with.value, " +- ", with.error);
+        with.error += 6.6 * step.std * (storage_rounding<T>(1) + 0x1p-24);
+        require(is_stored<T, T>(drawn.row(i)[e], with), backend, ": element ", e, " of row ", i, " is ",
+                value_of(drawn.row(i)[e]), ", expected ", with.value, " +- ", with.error);
       }
     }
   };
@@ -145,7 +125,7 @@ void check_steps(draw& source) {
     check_numbers("reference", exact, exact_mean);
     check_log_probs<T, V>(of, exact, scores, mask);
   } else {
-    const auto wide = properties::converted<T>(of.v);
+    const auto wide = converted<T>(of.v);
     batch_buffer<T> same(rows, columns);
     tempflow::step(plain_cpu(), of.x, wide, of.steps, noise, same, other_scores, of.convention, mask);
     require(same_bits(same, y) && same_bits(scores, other_scores),
@@ -157,10 +137,10 @@ template <class T, class V>
 void check_branches(draw& source) {
   const problem<T, V> of(source, true);
   const index_t rows = of.states, columns = of.columns, count = source.between(1, 5);
-  const auto ids = properties::random_ids(source, rows);
+  const auto ids = random_ids(source, rows);
   const noise_source noise({7, 8}, ids, source.once_in(2), 4 * source.between(0, 100));
   const auto mask = of.mask();
-  const auto trunk_steps = properties::random_transitions(source, rows, of.wild);
+  const auto trunk_steps = random_transitions(source, rows, of.wild);
   placed<T> trunk(source, rows, columns), branches(source, rows * count, columns);
   std::vector<double> scores(at(rows * count)), expected_scores(at(rows));
   const bool has_trunk = !source.once_in(4);
@@ -202,7 +182,7 @@ void check_parts(draw& source) {
   }
   if (pieces.empty()) pieces.push_back({0, columns});
   const tempflow::sample_parts parts(pieces, columns);
-  const auto ids = properties::random_ids(source, rows);
+  const auto ids = random_ids(source, rows);
   const noise_source noise({7, 8}, ids, source.once_in(2), 4 * source.between(0, 100));
   const std::vector<tempflow::per_row<transition>> steps(parts.size(), of.steps);
   const cpu_backend& cpu = source.cpu();
@@ -231,7 +211,7 @@ void check_parts(draw& source) {
 template <class T>
 void check_noise(draw& source) {
   const index_t rows = source.between(1, 4), columns = source.columns();
-  auto ids = properties::random_ids(source, rows);
+  auto ids = random_ids(source, rows);
   for (auto& id : ids) id.branch = static_cast<std::uint16_t>(id.branch & 0xfffeu);
   const tempflow::noise_key key{static_cast<std::uint32_t>(source.bits()),
                                 static_cast<std::uint32_t>(source.bits())};
@@ -267,15 +247,15 @@ void parts_of_any_storage(draw& source) {
   }
 }
 
-const properties::property steps("steps and log-probs", [](draw& source) {
+const property steps("steps and log-probs", [](draw& source) {
   with_mixed_storage(source, [&]<class T, class V>() { check_steps<T, V>(source); });
 });
-const properties::property branches("branches are steps", [](draw& source) {
+const property branches("branches are steps", [](draw& source) {
   with_mixed_storage(source, [&]<class T, class V>() { check_branches<T, V>(source); });
 });
-const properties::property parts("parts are the whole", parts_of_any_storage);
-const properties::property noise("noise by identity", [](draw& source) {
-  with_storage(source, [&]<class T>() { check_noise<T>(source); });
-});
+const property parts("parts are the whole", parts_of_any_storage);
+const property noise("noise by identity",
+                     [](draw& source) { with_storage(source, [&]<class T>() { check_noise<T>(source); }); });
 
 }  // namespace
+}  // namespace properties

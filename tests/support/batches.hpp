@@ -70,6 +70,15 @@ batch_buffer<T> batch_of(index_t rows, index_t columns, std::span<const double> 
   return batch;
 }
 
+/// A batch in another storage type.
+template <class To, class From>
+batch_buffer<To> converted(const batch_buffer<From>& from) {
+  batch_buffer<To> to(from.rows(), from.columns());
+  for (index_t e = 0; e < from.rows() * from.columns(); ++e)
+    to.view().data()[e] = tempflow::store<To>(tempflow::load(from.view().data()[e]));
+  return to;
+}
+
 /// The same extents and the same bits in every element.
 template <class A, class B>
 bool same_bits(batch_view<A> a, batch_view<B> b) {

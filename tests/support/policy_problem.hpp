@@ -5,7 +5,6 @@
 // Batches as a trainer has them: rows of different steps, samplers, prompts and branches.
 
 #include <cstdint>
-#include <span>
 #include <vector>
 
 #include "support/batches.hpp"

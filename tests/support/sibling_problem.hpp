@@ -5,7 +5,6 @@
 // States that any number of transitions leave, and the same transitions as rows with states of their own.
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <vector>
 

@@ -5,7 +5,6 @@
 
 #include "tempflow/core/arithmetic.hpp"
 
-#include <algorithm>
 #include <cmath>
 #include <vector>
 

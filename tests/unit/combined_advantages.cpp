@@ -16,10 +16,14 @@
 
 #include "support/batches.hpp"
 #include "support/catch.hpp"
+#include "support/rewards.hpp"
 #include "tempflow/advantage/teaching_nothing.hpp"
 
 using Catch::Matchers::ContainsSubstring;
 using Catch::Matchers::MessageMatches;
+using support::ids;
+using support::moments_of;
+using support::rewards;
 using tempflow::combination_options;
 using tempflow::combined_advantages;
 using tempflow::group_error;
@@ -29,21 +33,11 @@ using tempflow::not_finite_rewards;
 using tempflow::shape_error;
 using tempflow::value_error;
 
-using rewards = std::vector<double>;
-using ids = std::vector<std::int64_t>;
 using named = std::vector<named_reward>;
 
 namespace {
 
 constexpr double missing = std::numeric_limits<double>::quiet_NaN();
-
-double std_of(const rewards& values, double ddof) {
-  double sum = 0, squares = 0;
-  for (const double value : values) sum += value;
-  const double n = static_cast<double>(values.size()), mean = sum / n;
-  for (const double value : values) squares += (value - mean) * (value - mean);
-  return std::sqrt(squares / (n - ddof));
-}
 
 /// GDPO of Flow-Factory, written out: NaN where a reward does not apply. Without the last step, MixGRPO's.
 rewards textbook(const std::vector<rewards>& all, const rewards& weights, const ids& groups, double ddof,
@@ -59,9 +53,8 @@ rewards textbook(const std::vector<rewards>& all, const rewards& weights, const 
       if (std::isnan(all[k][i])) continue;
       const rewards& own = members.at(groups[i]);
       if (own.size() == 1) continue;
-      double mean = 0;
-      for (const double value : own) mean += value / static_cast<double>(own.size());
-      sums[i] += weights[k] * (all[k][i] - mean) / divisor(std_of(own, ddof));
+      const auto [mean, std] = moments_of(own, ddof);
+      sums[i] += weights[k] * (all[k][i] - mean) / divisor(std);
     }
   }
   if (!normalize) return sums;
@@ -71,9 +64,8 @@ rewards textbook(const std::vector<rewards>& all, const rewards& weights, const 
     for (const auto& one : all) applies = applies || !std::isnan(one[i]);
     if (applies) counted.push_back(sums[i]);
   }
-  double mean = 0;
-  for (const double a : counted) mean += a / static_cast<double>(counted.size());
-  for (double& a : sums) a = (a - mean) / divisor(std_of(counted, ddof));
+  const auto [mean, std] = moments_of(counted, ddof);
+  for (double& a : sums) a = (a - mean) / divisor(std);
   return sums;
 }
 

@@ -3,7 +3,6 @@
 
 // Samples without a reward, and groups that teach nothing: left out, counted and named.
 
-#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <vector>

@@ -14,8 +14,12 @@
 
 #include "support/batches.hpp"
 #include "support/catch.hpp"
+#include "support/rewards.hpp"
 #include "tempflow/advantage/teaching_nothing.hpp"
 
+using support::ids;
+using support::moments_of;
+using support::rewards;
 using tempflow::advantage_baseline;
 using tempflow::advantage_options;
 using tempflow::advantage_scale;
@@ -23,23 +27,7 @@ using tempflow::epsilon_rule;
 using tempflow::group_advantages;
 using tempflow::std_estimate;
 
-using rewards = std::vector<double>;
-using ids = std::vector<std::int64_t>;
-
 namespace {
-
-double mean_of(const rewards& values) {
-  double sum = 0;
-  for (const double value : values) sum += value;
-  return sum / static_cast<double>(values.size());
-}
-
-double std_of(const rewards& values, double ddof) {
-  const double mean = mean_of(values);
-  double sum = 0;
-  for (const double value : values) sum += (value - mean) * (value - mean);
-  return std::sqrt(sum / (static_cast<double>(values.size()) - ddof));
-}
 
 struct problem {
   rewards r;
@@ -68,7 +56,7 @@ void check_against(const advantage_options& options,
   for (std::size_t i = 0; i < p.r.size(); ++i) {
     const auto& group = p.members.at(p.g[i]);
     CHECK(result.values[i] ==
-          Approx((p.r[i] - mean_of(group)) / divisor(group, p.r)).epsilon(1e-12).margin(1e-13));
+          Approx((p.r[i] - moments_of(group).mean) / divisor(group, p.r)).epsilon(1e-12).margin(1e-13));
   }
 }
 
@@ -76,19 +64,19 @@ void check_against(const advantage_options& options,
 
 TEST_CASE("advantages are z-scores within groups by population std + 1e-4 unless told otherwise",
           "[advantage]") {
-  check_against({}, [](const rewards& group, const rewards&) { return std_of(group, 0) + 1e-4; });
+  check_against({}, [](const rewards& group, const rewards&) { return moments_of(group).std + 1e-4; });
 }
 
 TEST_CASE("the sample std divides by n - 1", "[advantage]") {
   check_against({.std = std_estimate::sample, .epsilon = 1e-8},
-                [](const rewards& group, const rewards&) { return std_of(group, 1) + 1e-8; });
+                [](const rewards& group, const rewards&) { return moments_of(group, 1).std + 1e-8; });
 }
 
 TEST_CASE("the global std is that of all rewards, while the mean stays the group's", "[advantage]") {
   check_against({.scale = advantage_scale::global_std},
-                [](const rewards&, const rewards& all) { return std_of(all, 0) + 1e-4; });
+                [](const rewards&, const rewards& all) { return moments_of(all).std + 1e-4; });
   check_against({.scale = advantage_scale::global_std, .std = std_estimate::sample},
-                [](const rewards&, const rewards& all) { return std_of(all, 1) + 1e-4; });
+                [](const rewards&, const rewards& all) { return moments_of(all, 1).std + 1e-4; });
 }
 
 TEST_CASE("without a std advantages are centred rewards", "[advantage]") {
@@ -111,9 +99,10 @@ TEST_CASE("the others' mean is the baseline of RLOO, with and without a std", "[
       for (std::size_t j = 0; j < p.r.size(); ++j) {
         if (j != i && p.g[j] == p.g[i]) others += p.r[j], count += 1;
       }
-      const double divisor = scale == advantage_scale::none        ? 1
-                             : scale == advantage_scale::group_std ? std_of(p.members.at(p.g[i]), 0) + 1e-4
-                                                                   : std_of(p.r, 0) + 1e-4;
+      const double divisor = scale == advantage_scale::none ? 1
+                             : scale == advantage_scale::group_std
+                                 ? moments_of(p.members.at(p.g[i])).std + 1e-4
+                                 : moments_of(p.r).std + 1e-4;
       CHECK(found.values[i] == Approx((p.r[i] - others / count) / divisor).epsilon(1e-12).margin(1e-13));
     }
   }
@@ -154,7 +143,7 @@ TEST_CASE("a group whose std is below the least teaches nothing, and is counted 
 
 TEST_CASE("epsilon as a floor only acts on smaller stds", "[advantage]") {
   check_against({.epsilon = 1e-6, .epsilon_as = epsilon_rule::floor},
-                [](const rewards& group, const rewards&) { return std_of(group, 0); });
+                [](const rewards& group, const rewards&) { return moments_of(group).std; });
   check_against({.epsilon = 10, .epsilon_as = epsilon_rule::floor},
                 [](const rewards&, const rewards&) { return 10.0; });
 }

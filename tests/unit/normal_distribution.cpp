@@ -4,7 +4,6 @@
 // A million normals as a sample: moments, the whole distribution, and independence from one another.
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <vector>
 

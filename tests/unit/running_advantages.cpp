@@ -13,9 +13,13 @@
 
 #include "support/batches.hpp"
 #include "support/catch.hpp"
+#include "support/rewards.hpp"
 
 using Catch::Matchers::ContainsSubstring;
 using Catch::Matchers::MessageMatches;
+using support::ids;
+using support::moments_of;
+using support::rewards;
 using tempflow::group_error;
 using tempflow::index_t;
 using tempflow::not_finite_rewards;
@@ -26,23 +30,7 @@ using tempflow::running_state;
 using tempflow::shape_error;
 using tempflow::value_error;
 
-using rewards = std::vector<double>;
-using ids = std::vector<std::int64_t>;
-
 namespace {
-
-struct mean_and_std {
-  double mean, std;
-};
-
-template <class Values>
-mean_and_std textbook(const Values& values, double ddof) {
-  double sum = 0, squares = 0;
-  for (const double value : values) sum += value;
-  const double n = static_cast<double>(values.size()), mean = sum / n;
-  for (const double value : values) squares += (value - mean) * (value - mean);
-  return {mean, std::sqrt(squares / (n - ddof))};
-}
 
 /// DDPO's tracker: the batch goes in first; a prompt with too few rewards takes the batch's moments.
 struct plain_tracker {
@@ -59,7 +47,7 @@ struct plain_tracker {
     rewards advantages;
     for (std::size_t i = 0; i < r.size(); ++i) {
       const auto& own = past.at(prompts[i]);
-      const auto [mean, std] = own.size() < warm_up ? textbook(r, ddof) : textbook(own, ddof);
+      const auto [mean, std] = own.size() < warm_up ? moments_of(r, ddof) : moments_of(own, ddof);
       advantages.push_back((r[i] - mean) / (std + 1e-6));
     }
     return advantages;
@@ -221,7 +209,7 @@ TEST_CASE("options and states that make no sense are errors", "[advantage][bad_i
 
 TEST_CASE("moments of parts join to those of all numbers, in any cut", "[advantage]") {
   const rewards numbers = support::numbers(31).take(40);
-  const auto [mean, std] = textbook(numbers, 0);
+  const auto [mean, std] = moments_of(numbers);
   for (const std::size_t cut : {std::size_t{0}, std::size_t{1}, std::size_t{17}, std::size_t{40}}) {
     running_moments a, b;
     for (std::size_t i = 0; i < numbers.size(); ++i) (i < cut ? a : b).add(1e6 + numbers[i]);

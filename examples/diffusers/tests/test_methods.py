@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 from command_line import read_options
-from conftest import log_of, run, succeed
+from conftest import run
 from credit import Part
-from finished import Finished, FinishedBatches, sample
+from finished import FinishedBatches, sample
 from methods import METHODS
 from plans import Course
 

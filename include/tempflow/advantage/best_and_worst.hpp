@@ -72,8 +72,8 @@ inline sample_selection best_and_worst(std::span<const double> scores, std::span
       }
     });
   });
-  std::ranges::sort(selection.chosen);
-  std::ranges::sort(selection.rest);
+  std::sort(selection.chosen.begin(), selection.chosen.end());
+  std::sort(selection.rest.begin(), selection.rest.end());
   return selection;
 }
 

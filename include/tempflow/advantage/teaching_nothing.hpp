@@ -38,7 +38,7 @@ inline std::vector<index_t> teaching_nothing(std::span<const double> advantages,
       for (std::size_t i = first; i < last; ++i) found.push_back(static_cast<index_t>(place(i)));
     });
   });
-  std::ranges::sort(found);
+  std::sort(found.begin(), found.end());
   return found;
 }
 

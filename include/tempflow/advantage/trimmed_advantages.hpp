@@ -43,7 +43,7 @@ inline advantage_set trimmed_advantages(std::span<const double> rewards, std::sp
     for (std::size_t i = 0; i < count; ++i) {
       if (is_finite(reward(i))) sorted.push_back(reward(i));
     }
-    std::ranges::sort(sorted);
+    std::sort(sorted.begin(), sorted.end());
     const auto dropped = static_cast<std::size_t>(static_cast<double>(sorted.size()) * trim);
     return detail::moments(
         sorted.size() - dropped, [&](std::size_t i) { return sorted[dropped + i]; }, options);

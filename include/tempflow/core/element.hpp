@@ -8,10 +8,8 @@
 // another, or, where all rows are bf16, in the order that suits it: the lower halves of 16 words and then the upper
 // ones, which costs no shuffle.
 
-#include <bit>
 #include <concepts>
 #include <cstdint>
-#include <type_traits>
 #include <utility>
 
 #include "tempflow/config.hpp"

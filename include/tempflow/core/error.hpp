@@ -6,7 +6,6 @@
 // means that the outputs are as they were.
 
 #include <charconv>
-#include <cstddef>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -67,21 +66,22 @@ inline std::string to_text(index_t value) { return std::to_string(value); }
 
 inline std::string to_text(std::string_view value) { return std::string(value); }
 
-/// Joins texts and numbers into a message.
+template <class Part>
+void append_to(std::string& text, const Part& part) {
+  if constexpr (std::is_floating_point_v<Part>) {
+    text += to_text(static_cast<double>(part));
+  } else if constexpr (std::is_integral_v<Part>) {
+    text += to_text(static_cast<index_t>(part));
+  } else {
+    text += to_text(std::string_view(part));
+  }
+}
+
+/// Joins texts and numbers into a message. By value: else each length of a literal would be a type, and each call be compiled.
 template <class... Parts>
-std::string message(const Parts&... parts) {
+std::string message(Parts... parts) {
   std::string text;
-  const auto append = [&text](const auto& part) {
-    using part_type = std::decay_t<decltype(part)>;
-    if constexpr (std::is_floating_point_v<part_type>) {
-      text += to_text(static_cast<double>(part));
-    } else if constexpr (std::is_integral_v<part_type>) {
-      text += to_text(static_cast<index_t>(part));
-    } else {
-      text += to_text(std::string_view(part));
-    }
-  };
-  (append(parts), ...);
+  (append_to(text, parts), ...);
   return text;
 }
 

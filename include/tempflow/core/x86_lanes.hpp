@@ -124,20 +124,12 @@ TEMPFLOW_INLINE_HOST lanes<std::uint32_t, Width> as_word(const lanes<float, Widt
   return cast<std::uint32_t>(reals);
 }
 
-/// Words of the bytes.
-template <int Width>
-TEMPFLOW_INLINE_HOST lanes<std::uint32_t, Width> widened(const lanes<std::uint8_t, Width>& bytes) {
-  using values = vector<std::uint8_t, Width>;
+/// Words of bytes or halves, and the lower halves of words.
+template <class Narrow, int Width>
+TEMPFLOW_INLINE_HOST lanes<std::uint32_t, Width> widened(const lanes<Narrow, Width>& narrow) {
+  using values = vector<Narrow, Width>;
   vector<std::uint32_t, Width> out;
-  registers::widen(out, __builtin_bit_cast(values, bytes.bytes));
-  return lanes<std::uint32_t, Width>(out);
-}
-/// Words of the halves, and the lower halves of words.
-template <int Width>
-TEMPFLOW_INLINE_HOST lanes<std::uint32_t, Width> widened(const lanes<std::uint16_t, Width>& halves) {
-  using values = vector<std::uint16_t, Width>;
-  vector<std::uint32_t, Width> out;
-  registers::widen(out, __builtin_bit_cast(values, halves.bytes));
+  registers::widen(out, __builtin_bit_cast(values, narrow.bytes));
   return lanes<std::uint32_t, Width>(out);
 }
 template <int Width>

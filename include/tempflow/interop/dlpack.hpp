@@ -21,8 +21,6 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
-#include <span>
-#include <string>
 #include <type_traits>
 #include <utility>
 #include <vector>

@@ -13,7 +13,6 @@
 // Both orders give a batch of B rows and D columns. Matrix, Array, Map, Ref, Block and their transposes are
 // taken; a view lives as long as the memory that it looks at.
 
-#include <concepts>
 #include <Eigen/Core>
 #include <string>
 #include <type_traits>

@@ -13,7 +13,6 @@
 // Source: GSPO, arXiv 2507.18071, eqs. 5 and 7; GMPO, arXiv 2507.20673, eq. 4.
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <span>
 #include <unordered_map>

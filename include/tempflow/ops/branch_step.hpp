@@ -15,6 +15,7 @@
 
 #include "tempflow/core/batch_like.hpp"
 #include "tempflow/ops/detail/checks.hpp"
+#include "tempflow/ops/detail/needs_backend.hpp"
 #include "tempflow/ops/detail/operations.hpp"
 #include "tempflow/ops/host/branch_step.hpp"
 #include "tempflow/ops/host/log_prob.hpp"
@@ -83,5 +84,7 @@ TEMPFLOW_HIDDEN void branch_step(const B& backend, X&& x, V&& v, per_row<transit
                                  from, branches, velocity, detail::siblings(offsets, rows), branch_steps,
                                  log_probs, convention, mask});
 }
+
+TEMPFLOW_NEEDS_BACKEND(branch_step);
 
 }  // namespace tempflow

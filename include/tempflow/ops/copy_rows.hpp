@@ -6,13 +6,14 @@
 //
 // Traffic: each element read and written once. Bound by memory, or by the link between host and device.
 
+#include <concepts>
 #include <span>
-#include <type_traits>
 
 #include "tempflow/backend/backend.hpp"
 #include "tempflow/backend/reference.hpp"
 #include "tempflow/core/batch_like.hpp"
 #include "tempflow/ops/detail/checks.hpp"
+#include "tempflow/ops/detail/needs_backend.hpp"
 #include "tempflow/ops/detail/operations.hpp"
 #include "tempflow/ops/host/copy_rows.hpp"
 
@@ -97,5 +98,7 @@ TEMPFLOW_HIDDEN auto make_zeros(const B& backend, index_t rows, index_t columns)
     return batch_buffer<T>(rows, columns);
   }
 }
+
+TEMPFLOW_NEEDS_BACKEND(copy_rows);
 
 }  // namespace tempflow

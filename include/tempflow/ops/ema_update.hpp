@@ -11,6 +11,7 @@
 
 #include "tempflow/core/batch_like.hpp"
 #include "tempflow/ops/detail/checks.hpp"
+#include "tempflow/ops/detail/needs_backend.hpp"
 #include "tempflow/ops/detail/operations.hpp"
 #include "tempflow/ops/host/ema_update.hpp"
 
@@ -46,5 +47,7 @@ TEMPFLOW_HIDDEN void ema_update(const B& backend, Average&& average, input_batch
     ema_update(backend, std::span<T>(to.row(i), columns), std::span<const T>(weights.row(i), columns), decay);
   }
 }
+
+TEMPFLOW_NEEDS_BACKEND(ema_update);
 
 }  // namespace tempflow

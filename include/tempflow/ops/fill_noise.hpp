@@ -8,6 +8,7 @@
 
 #include "tempflow/core/batch_like.hpp"
 #include "tempflow/ops/detail/checks.hpp"
+#include "tempflow/ops/detail/needs_backend.hpp"
 #include "tempflow/ops/detail/operations.hpp"
 #include "tempflow/ops/host/fill_noise.hpp"
 
@@ -22,5 +23,7 @@ TEMPFLOW_HIDDEN void fill_noise(const B& backend, noise_source noise, Out&& out)
   detail::check_noise("fill_noise", noise, to.rows(), to.columns());
   detail::execute(backend, detail::fill_noise_op<storage_of<Out>>{to, noise});
 }
+
+TEMPFLOW_NEEDS_BACKEND(fill_noise);
 
 }  // namespace tempflow

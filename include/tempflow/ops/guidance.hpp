@@ -11,6 +11,7 @@
 
 #include "tempflow/core/batch_like.hpp"
 #include "tempflow/ops/detail/checks.hpp"
+#include "tempflow/ops/detail/needs_backend.hpp"
 #include "tempflow/ops/detail/operations.hpp"
 #include "tempflow/ops/host/guidance.hpp"
 
@@ -109,5 +110,8 @@ requires computes_with<storage_of<G>, T> TEMPFLOW_HIDDEN void guide_gradient(
   detail::execute(arguments, detail::guide_gradient_op<T, storage_of<G>>{
                                  g, conditional, unconditional, of_c, of_u, options.scale, options.channels});
 }
+
+TEMPFLOW_NEEDS_BACKEND(guide);
+TEMPFLOW_NEEDS_BACKEND(guide_gradient);
 
 }  // namespace tempflow

@@ -11,6 +11,7 @@
 
 #include "tempflow/core/batch_like.hpp"
 #include "tempflow/ops/detail/checks.hpp"
+#include "tempflow/ops/detail/needs_backend.hpp"
 #include "tempflow/ops/detail/operations.hpp"
 #include "tempflow/ops/host/log_prob.hpp"
 #include "tempflow/ops/policy_batch.hpp"
@@ -78,5 +79,7 @@ TEMPFLOW_HIDDEN void log_prob(const B& backend, const policy_batch<T>& batch, V&
                                                                     batch.transitions, log_probs,
                                                                     batch.convention, batch.mask});
 }
+
+TEMPFLOW_NEEDS_BACKEND(log_prob);
 
 }  // namespace tempflow

@@ -12,6 +12,7 @@
 #include <span>
 #include <vector>
 
+#include "tempflow/ops/detail/needs_backend.hpp"
 #include "tempflow/ops/policy_loss.hpp"
 
 namespace tempflow {
@@ -70,5 +71,7 @@ template <backend B, storage_scalar T, velocities_for<T> V, writable_batch Gradi
   arguments.wait();
   return summarize(rows, 0, 1).non_finite_rows;
 }
+
+TEMPFLOW_NEEDS_BACKEND(log_prob_gradient);
 
 }  // namespace tempflow

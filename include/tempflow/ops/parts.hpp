@@ -18,6 +18,7 @@
 
 #include "tempflow/core/numeric.hpp"
 #include "tempflow/core/sample_parts.hpp"
+#include "tempflow/ops/detail/needs_backend.hpp"
 #include "tempflow/ops/log_prob.hpp"
 #include "tempflow/ops/step.hpp"
 
@@ -141,5 +142,8 @@ inline void joint_log_probs(std::span<const double> log_probs, std::span<const d
     joint[i] = sum;
   }
 }
+
+TEMPFLOW_NEEDS_BACKEND(step_parts);
+TEMPFLOW_NEEDS_BACKEND(log_prob_parts);
 
 }  // namespace tempflow

@@ -7,6 +7,7 @@
 #include <concepts>
 #include <span>
 
+#include "tempflow/ops/detail/needs_backend.hpp"
 #include "tempflow/ops/policy_sums.hpp"
 
 namespace tempflow {
@@ -58,5 +59,7 @@ TEMPFLOW_HIDDEN void policy_gradient(const B& backend, const policy_batch<T>& ba
   }
   detail::execute(arguments, detail::row_gradient_op<T, storage_of<V>, G>{in, in.of, factors, to, rows});
 }
+
+TEMPFLOW_NEEDS_BACKEND(policy_gradient);
 
 }  // namespace tempflow

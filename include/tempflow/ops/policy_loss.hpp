@@ -27,6 +27,7 @@
 #include "tempflow/core/batch_like.hpp"
 #include "tempflow/objective/clipped_grpo.hpp"
 #include "tempflow/ops/detail/checks.hpp"
+#include "tempflow/ops/detail/needs_backend.hpp"
 #include "tempflow/ops/detail/operations.hpp"
 #include "tempflow/ops/detail/policy_checks.hpp"
 #include "tempflow/ops/host/policy_loss.hpp"
@@ -201,7 +202,7 @@ TEMPFLOW_HIDDEN policy_statistics policy_loss(const B& backend, const policy_bat
 /// What is no objective does not compile, and is told what one is.
 template <backend B, storage_scalar T, velocities_for<T> V, class Objective, class Gradient, class... Rest>
   requires(!any_objective<Objective> && !std::convertible_to<const Objective&, input_batch<storage_of<V>>>)
-void policy_loss(const B&, const policy_batch<T>&, V&&, input_batch<storage_of<V>>, const Objective&,
+auto policy_loss(const B&, const policy_batch<T>&, V&&, input_batch<storage_of<V>>, const Objective&,
                  Gradient&&, Rest&&...) {
   static_assert(any_objective<Objective>,
                 "policy_loss needs an objective: a functor surrogate(double log_ratio, double advantage, "
@@ -210,5 +211,8 @@ void policy_loss(const B&, const policy_batch<T>&, V&&, input_batch<storage_of<V
                 "(objective/row_objective.hpp); objectives of whole batches go through policy_scores "
                 "(ops/policy_sums.hpp)");
 }
+
+TEMPFLOW_NEEDS_BACKEND(policy_loss);
+TEMPFLOW_NEEDS_BACKEND(policy_loss_rows);
 
 }  // namespace tempflow

@@ -18,6 +18,7 @@
 #include <span>
 
 #include "tempflow/core/batch_like.hpp"
+#include "tempflow/ops/detail/needs_backend.hpp"
 #include "tempflow/ops/detail/operations.hpp"
 #include "tempflow/ops/detail/policy_checks.hpp"
 #include "tempflow/ops/detail/row_operations.hpp"
@@ -71,5 +72,7 @@ TEMPFLOW_HIDDEN void policy_sums(const B& backend, const policy_batch<T>& batch,
   if (!is_finite(mixture)) throw value_error(detail::message("policy_sums: mixture = ", mixture));
   detail::execute(arguments, detail::row_sums_op<T, storage_of<V>>{in, mixture, sums});
 }
+
+TEMPFLOW_NEEDS_BACKEND(policy_sums);
 
 }  // namespace tempflow

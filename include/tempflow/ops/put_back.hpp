@@ -10,6 +10,7 @@
 
 #include "tempflow/core/batch_like.hpp"
 #include "tempflow/ops/detail/checks.hpp"
+#include "tempflow/ops/detail/needs_backend.hpp"
 #include "tempflow/ops/detail/operations.hpp"
 #include "tempflow/ops/host/put_back.hpp"
 
@@ -47,5 +48,7 @@ TEMPFLOW_HIDDEN void put_back(const B& backend, X&& x, element_mask mask, output
   detail::check_mask(arguments, "put_back", mask, rows, from.columns());
   if (mask.given()) detail::put_back(arguments, from, mask, y);
 }
+
+TEMPFLOW_NEEDS_BACKEND(put_back);
 
 }  // namespace tempflow

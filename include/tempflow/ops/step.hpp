@@ -14,6 +14,7 @@
 
 #include "tempflow/core/batch_like.hpp"
 #include "tempflow/ops/detail/checks.hpp"
+#include "tempflow/ops/detail/needs_backend.hpp"
 #include "tempflow/ops/detail/operations.hpp"
 #include "tempflow/ops/host/log_prob.hpp"
 #include "tempflow/ops/host/step.hpp"
@@ -103,5 +104,8 @@ TEMPFLOW_HIDDEN void ode_step(const B& backend, X&& x, V&& v, per_row<transition
   detail::execute(arguments, detail::ode_step_op<T, storage_of<V>>{from, velocity, y, steps});
   if (mask.given()) detail::put_back(arguments, from, mask, y);
 }
+
+TEMPFLOW_NEEDS_BACKEND(step);
+TEMPFLOW_NEEDS_BACKEND(ode_step);
 
 }  // namespace tempflow

@@ -63,7 +63,7 @@ struct flow_plan {
         at = plan.ode(at, step + 1, solver);
         continue;
       }
-      draw_options next{.trained = std::ranges::binary_search(trained, step)};
+      draw_options next{.trained = std::binary_search(trained.begin(), trained.end(), step)};
       if (!apart) next.children = samples_per_prompt, next.branch_offset = first_seed;
       at = plan.draw(at, next);
       apart = true;

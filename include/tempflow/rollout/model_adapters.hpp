@@ -23,6 +23,7 @@
 #include "tempflow/backend/backend.hpp"
 #include "tempflow/core/error.hpp"
 #include "tempflow/core/numeric.hpp"
+#include "tempflow/ops/detail/needs_backend.hpp"
 #include "tempflow/ops/step.hpp"
 #include "tempflow/rollout/velocity_model.hpp"
 #include "tempflow/schedule/transition.hpp"
@@ -181,5 +182,7 @@ template <backend B, class M>
 adapted_model<B, M> adapt_model(const B& backend, M&& model, const model_convention& convention) {
   return {backend, std::forward<M>(model), convention};
 }
+
+TEMPFLOW_NEEDS_BACKEND(adapt_model);
 
 }  // namespace tempflow

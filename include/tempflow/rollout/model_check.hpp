@@ -23,6 +23,7 @@
 #include "tempflow/core/batch_like.hpp"
 #include "tempflow/core/noise.hpp"
 #include "tempflow/core/numeric.hpp"
+#include "tempflow/ops/detail/needs_backend.hpp"
 #include "tempflow/rollout/batch_moments.hpp"
 #include "tempflow/rollout/detail/model_probe.hpp"
 #include "tempflow/rollout/detail/rollout.hpp"
@@ -252,5 +253,7 @@ std::basic_ostream<char, Traits>& operator<<(std::basic_ostream<char, Traits>& o
                                              const model_report& report) {
   return out << to_string(report);
 }
+
+TEMPFLOW_NEEDS_BACKEND(check_model);
 
 }  // namespace tempflow

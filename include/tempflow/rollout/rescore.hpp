@@ -11,6 +11,7 @@
 #include <cmath>
 #include <vector>
 
+#include "tempflow/ops/detail/needs_backend.hpp"
 #include "tempflow/ops/log_prob.hpp"
 #include "tempflow/rollout/minibatches.hpp"
 #include "tempflow/rollout/velocity_model.hpp"
@@ -70,5 +71,7 @@ TEMPFLOW_HIDDEN rescore_drift rescore(const B& backend, M& model,
   if (drift.rows > 0) drift.mean_abs /= static_cast<double>(drift.rows);
   return drift;
 }
+
+TEMPFLOW_NEEDS_BACKEND(rescore);
 
 }  // namespace tempflow

@@ -8,8 +8,8 @@
 
 #include <concepts>
 #include <span>
-#include <utility>
 
+#include "tempflow/ops/detail/needs_backend.hpp"
 #include "tempflow/rollout/detail/rollout.hpp"
 #include "tempflow/rollout/detail/wavefront.hpp"
 #include "tempflow/rollout/fixed_elements.hpp"
@@ -69,5 +69,7 @@ trajectories_of<B, M> roll_out(const B& backend, M& model, std::span<const index
                                const fixed_elements<typename M::value_type>& fixed = {}) {
   return roll_out(backend, model, prompts, plan.on(steps), key, fixed);
 }
+
+TEMPFLOW_NEEDS_BACKEND(roll_out);
 
 }  // namespace tempflow

@@ -4,8 +4,6 @@
 
 // What a rollout takes, known before it runs.
 
-#include <algorithm>
-
 #include "tempflow/core/error.hpp"
 #include "tempflow/core/index.hpp"
 #include "tempflow/rollout/detail/forest_layout.hpp"

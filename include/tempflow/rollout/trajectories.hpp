@@ -124,7 +124,7 @@ class trajectories {
   std::vector<index_t> trained_steps() const {
     std::vector<index_t> found;
     for (const auto& row : data_.table) found.push_back(row.step);
-    std::ranges::sort(found);
+    std::sort(found.begin(), found.end());
     found.erase(std::unique(found.begin(), found.end()), found.end());
     return found;
   }

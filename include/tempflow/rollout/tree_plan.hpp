@@ -62,9 +62,9 @@ struct tree_plan {
       if (!steps[step].stochastic()) {
         at = plan.ode(at, step + 1);
       } else {
-        const bool splits = std::ranges::binary_search(split_steps, step);
-        at = plan.draw(
-            at, {.children = splits ? children : 1, .trained = std::ranges::binary_search(trained, step)});
+        const bool splits = std::binary_search(split_steps.begin(), split_steps.end(), step);
+        at = plan.draw(at, {.children = splits ? children : 1,
+                            .trained = std::binary_search(trained.begin(), trained.end(), step)});
       }
     }
     plan.finish(at);

@@ -154,7 +154,8 @@ chain make_chain(std::vector<double> sigmas, const Rule& rule, std::span<const i
   std::vector<transition> transitions;
   for (std::size_t i = 0; i + 1 < sigmas.size(); ++i) {
     const sigma_step at{.sigma = sigmas[i], .sigma_next = sigmas[i + 1]};
-    const bool chosen = std::ranges::binary_search(stochastic_steps, static_cast<index_t>(i));
+    const bool chosen =
+        std::binary_search(stochastic_steps.begin(), stochastic_steps.end(), static_cast<index_t>(i));
     if (!chosen && !deterministic) {
       throw schedule_error(detail::message("make_chain: step ", i,
                                            " is to be deterministic; name the rule in the ",
@@ -183,7 +184,7 @@ chain make_chain(std::vector<double> sigmas, const Rule& rule) {
 /// What is no dynamics does not compile, and is told what they are.
 template <class Rule, class... Rest>
   requires(!dynamics<Rule>)
-void make_chain(const std::vector<double>&, const Rule&, Rest&&...) {
+auto make_chain(const std::vector<double>&, const Rule&, Rest&&...) {
   static_assert(dynamics<Rule>,
                 "make_chain needs dynamics: a function from a sigma_step to a transition, "
                 "transition operator()(const sigma_step&) const (schedule/dynamics.hpp)");

@@ -10,7 +10,6 @@
 // A grid is a plain std::vector<double> of descending noise levels, T + 1 knots for T steps.
 
 #include <span>
-#include <utility>
 #include <vector>
 
 #include "tempflow/core/error.hpp"

@@ -97,10 +97,10 @@ inline std::vector<index_t> draw_steps(std::span<const double> weights, index_t 
     const double uniform = (static_cast<double>(bits) + 0.5) * 0x1p-53;
     if (weights[i] > 0) clocks.emplace_back(-std::log(uniform) / weights[i], static_cast<index_t>(i));
   }
-  std::ranges::sort(clocks);
+  std::sort(clocks.begin(), clocks.end());
   std::vector<index_t> steps;
   for (index_t k = 0; k < count; ++k) steps.push_back(clocks[static_cast<std::size_t>(k)].second);
-  std::ranges::sort(steps);
+  std::sort(steps.begin(), steps.end());
   return steps;
 }
 

@@ -11,7 +11,7 @@
 #include <string_view>
 #include <vector>
 
-#include "tempflow/advantage/group_advantages.hpp"
+#include "tempflow/advantage/advantage_options.hpp"
 #include "tempflow/core/numeric.hpp"
 #include "tempflow/objective/clipped_grpo.hpp"
 #include "tempflow/rollout/branch_plan.hpp"

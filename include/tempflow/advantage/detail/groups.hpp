@@ -26,7 +26,7 @@ inline void sort_by_group(std::span<const std::int64_t> groups, std::span<index_
   };
   std::size_t runs = 0;
   for (index_t begin = 0; begin < count; begin = run_end(begin)) order[runs++] = begin;
-  std::ranges::sort(order.first(runs), [&](index_t a, index_t b) {
+  std::sort(order.data(), order.data() + runs, [&](index_t a, index_t b) {
     return group_of(a) != group_of(b) ? group_of(a) < group_of(b) : a < b;
   });
   std::size_t end = order.size();
@@ -39,7 +39,7 @@ inline void sort_by_group(std::span<const std::int64_t> groups, std::span<index_
 /// visit(place): place(0), place(1), ... are the samples, by group. order: one entry per sample, to write to.
 template <class Visit>
 void by_group(std::span<const std::int64_t> groups, std::span<index_t> order, const Visit& visit) {
-  if (std::ranges::is_sorted(groups)) return visit([](std::size_t i) { return i; });
+  if (std::is_sorted(groups.begin(), groups.end())) return visit([](std::size_t i) { return i; });
   sort_by_group(groups, order);
   visit([order](std::size_t i) { return static_cast<std::size_t>(order[i]); });
 }

@@ -62,16 +62,17 @@ struct guide_gradient_kernel {
     if (tile.count <= 0) return;
     const guidance_mix<compute_t<T>> mix(scale[i]);
     const T* const rows[] = {tile.of(gradient.row(i))};
-    G *const of_c = tile.of(of_conditional.row(i)), *const of_u = tile.of(of_unconditional.row(i));
+    G* const of_c = of_conditional.data() != nullptr ? tile.of(of_conditional.row(i)) : nullptr;
+    G* const of_u = of_unconditional.data() != nullptr ? tile.of(of_unconditional.row(i)) : nullptr;
     dispatch_bool(tile.whole(rows[0], of_c, of_u), [&](auto whole) {
       tile.template each_read<whole>(thread, rows, [&](int access, const auto& at) {
         compute_t<T> g[width], scaled[width];
         thread.template load<T>(at[0], g);
-        if (of_conditional.data() != nullptr) {
+        if (of_c != nullptr) {
           for (int j = 0; j < width; ++j) scaled[j] = mix.scale * g[j];
           tile.template write<whole>(thread, of_c, access, thread.template store<G>(scaled));
         }
-        if (of_unconditional.data() != nullptr) {
+        if (of_u != nullptr) {
           for (int j = 0; j < width; ++j) scaled[j] = mix.rest * g[j];
           tile.template write<whole>(thread, of_u, access, thread.template store<G>(scaled));
         }
@@ -149,7 +150,8 @@ struct guide_tokens_gradient_kernel {
     const guidance_mix<real> mix(scale[i]);
     const T *const g = gradient.row(i) + first, *const c = conditional.row(i) + first,
                    *const u = unconditional.row(i) + first;
-    G *const of_c = of_conditional.row(i) + first, *const of_u = of_unconditional.row(i) + first;
+    G* const of_c = of_conditional.data() != nullptr ? of_conditional.row(i) + first : nullptr;
+    G* const of_u = of_unconditional.data() != nullptr ? of_unconditional.row(i) + first : nullptr;
     real sums[3] = {};
     tokens.each(thread, [&](index_t e) {
       mix.add_products(real{load(c[e])}, real{load(u[e])}, real{load(g[e])}, sums);
@@ -159,10 +161,10 @@ struct guide_tokens_gradient_kernel {
     tokens.each(thread, [&](index_t e) {
       const real of_token = real{load(c[e])};
       const real of_mix = token.of_mix(mix(of_token, real{load(u[e])}), real{load(g[e])});
-      if (of_conditional.data() != nullptr) {
+      if (of_c != nullptr) {
         of_c[e] = store<G>(token.of_conditional(of_token, mix.scale * of_mix));
       }
-      if (of_unconditional.data() != nullptr) of_u[e] = store<G>(mix.rest * of_mix);
+      if (of_u != nullptr) of_u[e] = store<G>(mix.rest * of_mix);
     });
   }
 };

@@ -6,8 +6,6 @@
 // shared memory, the sums of the tiles meet there, and the gradient is written from there. Without clusters a
 // block can do it alone, for rows of up to 16 tiles.
 
-#include <algorithm>
-
 #include "tempflow/device/kernels/policy_tile.hpp"
 
 namespace tempflow::detail {

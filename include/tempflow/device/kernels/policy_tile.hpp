@@ -6,7 +6,6 @@
 // and turns them into the gradient. And what a row comes to.
 
 #include <cmath>
-#include <concepts>
 
 #include "tempflow/device/kernels/row_reduction.hpp"
 #include "tempflow/device/row_table.hpp"

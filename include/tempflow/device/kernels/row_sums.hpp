@@ -5,8 +5,6 @@
 // The sums of a general loss on a device, a warp per tile, and what is made of a row's sums: stored, or an objective's
 // answer.
 
-#include <cstdint>
-
 #include "tempflow/core/lanes.hpp"
 #include "tempflow/device/kernels/mask_counts.hpp"
 #include "tempflow/device/kernels/row_reduction.hpp"

@@ -4,7 +4,6 @@
 
 // Which rows leave which state, as kernels take it: kernels of one row for each state know it without a table.
 
-#include <span>
 #include <vector>
 
 #include "tempflow/device/device_call.hpp"

@@ -5,7 +5,6 @@
 // Checks at the boundary of every operation: always on, before anything is written.
 
 #include <cstdint>
-#include <span>
 #include <string_view>
 #include <type_traits>
 

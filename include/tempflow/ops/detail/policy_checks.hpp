@@ -5,7 +5,6 @@
 // The checks that losses share, of the arguments by which a batch is turned into a loss and its gradient.
 
 #include <algorithm>
-#include <span>
 #include <string_view>
 
 #include "tempflow/objective/kl.hpp"

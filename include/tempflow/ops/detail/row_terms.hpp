@@ -10,7 +10,6 @@
 #include <cmath>
 
 #include "tempflow/config.hpp"
-#include "tempflow/core/per_row.hpp"
 #include "tempflow/objective/gaussian.hpp"
 #include "tempflow/objective/policy_statistics.hpp"
 #include "tempflow/objective/row_objective.hpp"

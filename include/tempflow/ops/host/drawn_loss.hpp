@@ -5,7 +5,6 @@
 // policy_loss of transitions whose noise is drawn again, on host backends. All but the KL is known beforehand: one
 // pass over the elements.
 
-#include <concepts>
 #include <span>
 #include <utility>
 #include <vector>

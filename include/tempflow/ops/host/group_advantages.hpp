@@ -4,7 +4,6 @@
 
 // group_advantages on host backends.
 
-#include <span>
 #include <vector>
 
 #include "tempflow/advantage/group_advantages.hpp"

@@ -4,9 +4,7 @@
 
 // policy_loss on host backends.
 
-#include <algorithm>
 #include <atomic>
-#include <concepts>
 #include <span>
 #include <vector>
 

@@ -9,7 +9,6 @@
 // with the same function, in the same order, as training does. So before the first update a log-ratio is
 // exactly 0.
 
-#include <concepts>
 #include <cstdint>
 #include <type_traits>
 

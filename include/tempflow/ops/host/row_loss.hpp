@@ -8,7 +8,6 @@
 #include <cstdint>
 #include <span>
 #include <type_traits>
-#include <vector>
 
 #include "tempflow/core/call_apart.hpp"
 #include "tempflow/ops/detail/row_operations.hpp"

@@ -5,7 +5,6 @@
 // How a host backend runs the kernels of row_loss.hpp.
 
 #include <span>
-#include <type_traits>
 #include <vector>
 
 #include "tempflow/ops/host/row_loss.hpp"

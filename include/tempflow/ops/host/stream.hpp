@@ -6,14 +6,12 @@
 // read.
 
 #include <cstdint>
-#include <cstring>
 #include <utility>
 
 #include "tempflow/config.hpp"
 #include "tempflow/core/batch_view.hpp"
 #include "tempflow/core/element.hpp"
 #include "tempflow/core/index.hpp"
-#include "tempflow/core/instruction_set.hpp"
 #include "tempflow/core/lanes.hpp"
 
 namespace tempflow::detail {

@@ -14,7 +14,6 @@
 #include "tempflow/core/batch_like.hpp"
 #include "tempflow/core/noise.hpp"
 #include "tempflow/core/noise_source.hpp"
-#include "tempflow/core/numeric.hpp"
 #include "tempflow/ops/copy_rows.hpp"
 #include "tempflow/ops/fill_noise.hpp"
 #include "tempflow/ops/step.hpp"

@@ -18,12 +18,12 @@ namespace tempflow::detail {
 inline void check_prompts(std::span<const index_t> prompts) {
   if (prompts.empty()) throw value_error("roll_out: no prompts");
   std::vector<index_t> sorted(prompts.begin(), prompts.end());
-  std::ranges::sort(sorted);
+  std::sort(sorted.begin(), sorted.end());
   if (sorted.front() < 0 || sorted.back() > 0xffffffff) {
     throw value_error(message("roll_out: prompt id ", sorted.front() < 0 ? sorted.front() : sorted.back(),
                               " outside [0, 2^32)"));
   }
-  if (const auto twice = std::ranges::adjacent_find(sorted); twice != sorted.end()) {
+  if (const auto twice = std::adjacent_find(sorted.begin(), sorted.end()); twice != sorted.end()) {
     throw group_error(
         message("roll_out: prompt id ", *twice, " appears twice; its groups and noise would merge"));
   }

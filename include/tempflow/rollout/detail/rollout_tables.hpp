@@ -6,9 +6,7 @@
 
 #include <cstdint>
 #include <span>
-#include <vector>
 
-#include "tempflow/core/noise.hpp"
 #include "tempflow/rollout/detail/forest_layout.hpp"
 #include "tempflow/rollout/forest.hpp"
 #include "tempflow/rollout/trajectories.hpp"

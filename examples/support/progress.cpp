@@ -9,7 +9,7 @@
 #include <cstdio>
 #include <utility>
 
-namespace fashion {
+namespace support {
 
 progress::progress(std::string title) : title_{std::move(title)}, terminal_{isatty(STDOUT_FILENO) == 1} {}
 
@@ -55,4 +55,4 @@ void progress::update(double done, const std::string& note) {
   drawn_ = true;
 }
 
-}  // namespace fashion
+}  // namespace support

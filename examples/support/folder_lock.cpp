@@ -13,10 +13,10 @@
 #include <system_error>
 #include <thread>
 
-#include "errors.hpp"
+#include "durable_file.hpp"
 #include "interruption.hpp"
 
-namespace fashion {
+namespace support {
 
 folder_lock::folder_lock(const std::filesystem::path& folder, contention when_taken)
     : descriptor_{open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)} {
@@ -43,4 +43,4 @@ void make_output_folder(const std::filesystem::path& folder) {
   if (error) throw output_error("cannot write to " + folder.string() + ": " + error.message());
 }
 
-}  // namespace fashion
+}  // namespace support

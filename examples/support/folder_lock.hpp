@@ -4,7 +4,7 @@
 
 #include <filesystem>
 
-namespace fashion {
+namespace support {
 
 /// What happens where another process has the lock.
 enum class contention { refuse, wait };
@@ -28,4 +28,4 @@ class folder_lock {
 /// before the work than after.
 void make_output_folder(const std::filesystem::path& folder);
 
-}  // namespace fashion
+}  // namespace support

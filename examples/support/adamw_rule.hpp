@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <stdexcept>
 
-namespace fashion {
+namespace support {
 
 struct adamw_settings {
   double learning_rate = 1e-3;
@@ -37,4 +37,4 @@ struct adamw_rule {
   }
 };
 
-}  // namespace fashion
+}  // namespace support

@@ -4,7 +4,7 @@
 
 #include <csignal>
 
-namespace fashion {
+namespace support {
 namespace {
 
 volatile std::sig_atomic_t noted = 0;
@@ -29,4 +29,4 @@ void end_if_interrupted() {
   if (noted != 0) throw interrupted{noted};
 }
 
-}  // namespace fashion
+}  // namespace support

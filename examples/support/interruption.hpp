@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-namespace fashion {
+namespace support {
 
 /// Thrown when a signal has asked the program to end: the exit status is 128 + signal, as a shell's.
 struct interrupted {
@@ -19,4 +19,4 @@ int interruption();
 /// Throws interrupted, if a signal asked for it.
 void end_if_interrupted();
 
-}  // namespace fashion
+}  // namespace support

@@ -11,7 +11,7 @@
 #include <tempflow/core/normal.hpp>
 #include <tempflow/core/philox.hpp>
 
-namespace fashion {
+namespace support {
 
 /// What a stream of random numbers is for. Streams of different purposes are independent.
 enum class purpose : std::uint32_t { weights, batches, noise, shuffle };
@@ -68,4 +68,4 @@ inline std::vector<int> shuffled(int count, random_stream random) {
   return order;
 }
 
-}  // namespace fashion
+}  // namespace support

@@ -5,7 +5,7 @@
 #include <chrono>
 #include <string>
 
-namespace fashion {
+namespace support {
 
 /// Tells people how far a phase is: on a terminal one line that is drawn again with the time left, elsewhere
 /// a plain line now and then.
@@ -37,4 +37,4 @@ class progress {
   clock::time_point last_drawn_ = start_;
 };
 
-}  // namespace fashion
+}  // namespace support
