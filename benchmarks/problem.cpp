@@ -17,8 +17,8 @@ namespace {
 
 namespace tf = tempflow;
 
-constexpr std::size_t alignment = 64;        // that of torch's allocator
-constexpr std::size_t most_memory = 1200e6;  // of a rotation
+constexpr std::size_t alignment = 64;       // that of torch's allocator
+constexpr std::size_t max_memory = 1200e6;  // of a rotation
 
 /// Streams of a set: x, v, y, v_ref, and what is written.
 constexpr int streams = 5;
@@ -85,7 +85,7 @@ problem::problem(const group& g) {
   const auto padded = (bytes + alignment - 1) / alignment * alignment + page;
   const bool branches = g.what == kernel::branch_step || g.what == kernel::siblings;
   const std::size_t set = padded * (streams + (branches ? explorations : 0));
-  const std::size_t wanted = 4 * last_level_cache() / set + 1, fitting = most_memory / set;
+  const std::size_t wanted = 4 * last_level_cache() / set + 1, fitting = max_memory / set;
   const std::size_t count = g.cold ? std::max<std::size_t>(2, std::min(wanted, fitting)) : 1;
   for (std::size_t i = 0; i < count; ++i) {
     memory_.emplace_back(static_cast<std::byte*>(std::aligned_alloc(alignment, set)), &std::free);

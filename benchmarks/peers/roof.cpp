@@ -154,7 +154,7 @@ void run(const task& t, const buffers& b, loop body) {
 }
 
 constexpr int trials = 8;  // of each loop, in turn
-constexpr int most_loops = 16;
+constexpr int max_loops = 16;
 
 /// The first calls try the loops, the others run the one with the best time.
 template <int Reads, bool Writes>
@@ -187,7 +187,7 @@ operation roof(const task& t) {
 }
 
 peer self() {
-  peer p{"roof", "moves the same bytes once and computes nothing", {}, false, trials * most_loops};
+  peer p{"roof", "moves the same bytes once and computes nothing", {}, false, trials * max_loops};
   for (const storage type : {storage::f32, storage::bf16, storage::f16, storage::f64}) {
     p.offers.push_back({kernel::step, type, roof<2, true>});
     p.offers.push_back({kernel::log_prob, type, roof<3, false>});

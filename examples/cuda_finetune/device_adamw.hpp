@@ -65,7 +65,7 @@ class device_adamw {
     using partial = each_row<sum_squares>;
     backend_.device().launch(
         partial{{gradient, sums_.view()}},
-        {.blocks = (sums_.columns() - 1) / partial::most_warps + 1, .warps = partial::most_warps});
+        {.blocks = (sums_.columns() - 1) / partial::max_warps + 1, .warps = partial::max_warps});
     const auto sums = tempflow::to_host(backend_, sums_.view());
     double norm = 0;
     for (tempflow::index_t i = 0; i < sums.columns(); ++i) norm += sums.view().data()[i];

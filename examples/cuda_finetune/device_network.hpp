@@ -134,7 +134,7 @@ class device_network {
   }
   template <class Row>
   void each_row_of(const tape& t, const Row& body) const {
-    constexpr int warps = each_row<Row>::most_warps;
+    constexpr int warps = each_row<Row>::max_warps;
     backend_.device().launch(each_row<Row>{body}, {.blocks = (t.batch - 1) / warps + 1, .warps = warps});
   }
   void clear(states x) const {

@@ -96,8 +96,8 @@ update_report finetuner<Device, Gemm>::update(calls order) {
     for (const auto& batch : batches) {
       const auto rows = batch.x.rows(), columns = batch.x.columns();
       buffer v(backend_, rows, columns), v_ref(backend_, rows, columns), v_gradient(backend_, rows, columns);
-      network_.forward(start_.view(), batch.x, batch.sigma, batch.prompt, v_ref.view(), scratch_);
-      network_.forward(weights_.view(), batch.x, batch.sigma, batch.prompt, v.view(), tape_);
+      network_.forward(start_.view(), batch.x, batch.sigma, batch.prompts, v_ref.view(), scratch_);
+      network_.forward(weights_.view(), batch.x, batch.sigma, batch.prompts, v.view(), tape_);
       statistics += tf::policy_loss(backend_, batch, v.view(), v_ref.view(), clipped, v_gradient.view());
       network_.backward(weights_.view(), v_gradient.view(), tape_, gradient_.view());
       if (!batch.completes_update) continue;

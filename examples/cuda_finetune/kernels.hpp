@@ -145,14 +145,14 @@ struct modulate_back {
 /// A warp per row. `Row` has rows() and operator()(thread, row).
 template <class Row>
 struct each_row {
-  static constexpr int most_warps = 4;
-  static constexpr int least_blocks = 4;
+  static constexpr int max_warps = 4;
+  static constexpr int min_blocks = 4;
 
   Row body;
 
   template <class Thread>
   TEMPFLOW_DEVICE void operator()(const Thread& thread) const {
-    const tempflow::index_t row = thread.block() * most_warps + thread.warp();
+    const tempflow::index_t row = thread.block() * max_warps + thread.warp();
     if (row < body.rows()) body(thread, row);
   }
 };

@@ -41,7 +41,7 @@ update_setup recipe::setup(int update) const {
   const auto trained = [&] {
     if (o_.window == 0) return tf::step_range(0, o_.trained_steps);
     if (o_.window_updates > 0) {
-      return tf::sliding_window{.size = o_.window, .iterations_per_window = o_.window_updates}.at(
+      return tf::sliding_window{.size = o_.window, .updates_per_window = o_.window_updates}.at(
           update, o_.trained_steps);
     }
     return tf::random_window{.size = o_.window, .first = 0, .last = o_.trained_steps}.at(key(update),

@@ -55,7 +55,7 @@ tf::minibatch<float> make_batch(const tf::cpu_backend& cpu, const renoised_sampl
   batch.advantages = kept->advantages;
   batch.convention = {tf::log_prob_reduction::mean, tf::log_prob_terms::squared_error};
   batch.sigma = kept->sigma;
-  batch.prompt = kept->prompts;
+  batch.prompts = kept->prompts;
   batch.storage = kept;
   return batch;
 }

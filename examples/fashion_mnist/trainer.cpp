@@ -101,13 +101,13 @@ void trainer::descend(const tf::minibatch<float>& batch, std::span<const std::in
   tf::batch_buffer<float> v(rows, columns), v_ref(rows, columns), grad_v(rows, columns), v_old;
   velocities compared{.policy = v.view(), .reference = v_ref.view()};
   watch_.charge(account::model, [&] {
-    network.forward(cpu_, weights_, batch.x, batch.sigma, batch.prompt, v, tapes_);
-    network.velocity(cpu_, start_.weights, batch.x, batch.sigma, batch.prompt, v_ref);
+    network.forward(cpu_, weights_, batch.x, batch.sigma, batch.prompts, v, tapes_);
+    network.velocity(cpu_, start_.weights, batch.x, batch.sigma, batch.prompts, v_ref);
     if (!needs_old_velocity(recipe_.objective)) return;
     compared.old = v.view();
     if (on_policy_) return;
     v_old = tf::batch_buffer<float>(rows, columns);
-    network.velocity(cpu_, old_, batch.x, batch.sigma, batch.prompt, v_old);
+    network.velocity(cpu_, old_, batch.x, batch.sigma, batch.prompts, v_old);
     compared.old = v_old.view();
   });
   report.policy += loss_of(cpu_, recipe_.objective, batch, compared, sequences, grad_v.view());

@@ -36,7 +36,7 @@ static double gradient_of(tf::trajectories<float>& rollout, std::span<const doub
   for (auto batch : tf::minibatches(rollout, advantages, weights, {.size = 8})) {
     batch.mean_over = rows_of_all;  // the mean is over the rows of all ranks
     tf::batch_buffer<float> v(batch.x.rows(), latent_size), grad_v(batch.x.rows(), latent_size);
-    model.velocity(batch.x, batch.sigma, batch.prompt, v);
+    model.velocity(batch.x, batch.sigma, batch.prompts, v);
     tf::policy_loss(tf::cpu_backend{}, batch, v, {}, tf::clipped_grpo{}, grad_v);
     for (tf::index_t i = 0; i < v.rows(); ++i)
       for (tf::index_t e = 0; e < latent_size; ++e)

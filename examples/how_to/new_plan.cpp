@@ -11,7 +11,7 @@
 
 namespace tf = tempflow;
 
-// Explorations that draw noise at two steps, the second and the third, and go home by the ODE in three.
+// Explorations that draw noise at two steps, the second and the third, and that the ODE completes in three.
 struct two_step_branches {
   tf::index_t seeds = 4, explorations = 6;
 

@@ -69,7 +69,7 @@ int main() {
     double gradient[4] = {};
     for (const auto& batch : tf::minibatches(rollout, advantages, weights, {.size = 512})) {
       tf::batch_buffer<float> v(batch.x.rows(), 2), grad_v(batch.x.rows(), 2);
-      model.velocity(batch.x, batch.sigma, batch.prompt, v);
+      model.velocity(batch.x, batch.sigma, batch.prompts, v);
       tf::policy_loss(cpu, batch, v, {}, tf::clipped_grpo{}, grad_v);
       model.backward(batch, grad_v, gradient);
     }

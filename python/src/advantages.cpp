@@ -18,7 +18,7 @@ namespace {
 /// Options of the estimators, by name.
 advantage_options options_of(std::string_view operation, std::string_view scale,
                              std::string_view std_estimate, double epsilon, std::string_view epsilon_rule,
-                             std::string_view not_finite, std::string_view baseline, double least_std,
+                             std::string_view not_finite, std::string_view baseline, double min_std,
                              index_t group_size) {
   using rule = tempflow::epsilon_rule;
   using estimate = tempflow::std_estimate;
@@ -39,7 +39,7 @@ advantage_options options_of(std::string_view operation, std::string_view scale,
           .epsilon_as = choice(operation, "epsilon_rule", epsilon_rule, rules),
           .not_finite = choice(operation, "not_finite", not_finite, choices),
           .baseline = choice(operation, "baseline", baseline, baselines),
-          .least_std = least_std,
+          .min_std = min_std,
           .group_size = group_size};
 }
 
@@ -62,14 +62,14 @@ std::tuple<Tensor, Tensor, Tensor> group_advantages(const Tensor& rewards, const
                                                     std::string scale, std::string std_estimate,
                                                     double epsilon, std::string epsilon_rule,
                                                     std::string not_finite, std::string baseline,
-                                                    double least_std, std::int64_t group_size,
+                                                    double min_std, std::int64_t group_size,
                                                     std::optional<double> trim) {
   return typed([&] {
     const auto* const operation = trim ? "trimmed_advantages" : "group_advantages";
     const table<double> values(operation, "rewards", rewards);
     const table<std::int64_t> ids(operation, "groups", groups);
     const advantage_options options = options_of(operation, scale, std_estimate, epsilon, epsilon_rule,
-                                                 not_finite, baseline, least_std, group_size);
+                                                 not_finite, baseline, min_std, group_size);
     return tensors_of(trim ? tempflow::trimmed_advantages(values.values(), ids.values(), *trim, options)
                            : tempflow::group_advantages(values.values(), ids.values(), options));
   });
@@ -81,7 +81,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> combined_advantages(
     const Tensor& rewards, const Tensor& groups, std::vector<std::string> names, std::vector<double> weights,
     std::vector<double> not_applicable, std::vector<std::int64_t> has_mark, bool normalize_sum,
     std::string scale, std::string std_estimate, double epsilon, std::string epsilon_rule,
-    std::string not_finite, std::string baseline, double least_std, std::int64_t group_size) {
+    std::string not_finite, std::string baseline, double min_std, std::int64_t group_size) {
   return typed([&] {
     constexpr auto operation = "combined_advantages";
     const table<std::int64_t> ids(operation, "groups", groups);
@@ -101,7 +101,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> combined_advantages(
     const combined_advantage_set set = tempflow::combined_advantages(
         given, ids.values(),
         {.each = options_of(operation, scale, std_estimate, epsilon, epsilon_rule, not_finite, baseline,
-                            least_std, group_size),
+                            min_std, group_size),
          .normalize_sum = normalize_sum});
     std::vector<double> each;
     for (const reward_statistics& of : set.rewards) {
@@ -177,11 +177,11 @@ std::tuple<Tensor, Tensor> best_and_worst(const Tensor& scores, const Tensor& gr
   });
 }
 
-Tensor teaching_nothing(const Tensor& advantages, const Tensor& groups) {
+Tensor dead_group_samples(const Tensor& advantages, const Tensor& groups) {
   return typed([&] {
     return table_of(
-        tempflow::teaching_nothing(table<double>("teaching_nothing", "advantages", advantages).values(),
-                                   table<std::int64_t>("teaching_nothing", "groups", groups).values()));
+        tempflow::dead_group_samples(table<double>("dead_group_samples", "advantages", advantages).values(),
+                                     table<std::int64_t>("dead_group_samples", "groups", groups).values()));
   });
 }
 
@@ -197,14 +197,18 @@ Tensor timestep_weights(const Tensor& chain, std::vector<std::int64_t> trained_s
     const tempflow::chain steps = chain_of(operation, chain);
     const auto trained = as_indices(trained_steps);
     const auto scale = choice(operation, "over", over, normalizations);
-    enum class formula { noise, flat_gradient, inverse_dt, langevin };
+    enum class formula { uniform, noise_aware, flat_gradient, inverse_dt, langevin };
     static constexpr std::pair<std::string_view, formula> forms[] = {
-        {"noise", formula::noise},
+        {"uniform", formula::uniform},
+        {"noise_aware", formula::noise_aware},
         {"flat_gradient", formula::flat_gradient},
         {"guard", formula::inverse_dt},
         {"guard_langevin", formula::langevin}};
     switch (choice(operation, "form", form, forms)) {
-      case formula::noise: return table_of(noise_aware_weights(steps, trained, scale));
+      case formula::uniform:
+        detail::check_weighted_steps(operation, steps, trained);
+        return table_of(uniform_weights(steps));
+      case formula::noise_aware: return table_of(noise_aware_weights(steps, trained, scale));
       case formula::flat_gradient: return table_of(flat_gradient_weights(steps, trained, scale));
       case formula::inverse_dt:
         return table_of(guard_weights(steps, trained, guard_weight::inverse_dt, scale));
@@ -230,7 +234,7 @@ STABLE_TORCH_LIBRARY_IMPL(tempflow, CPU, m) {
   m.impl("win_rates", TORCH_BOX(&tempflow::python::win_rates));
   m.impl("win_rates_of_scores", TORCH_BOX(&tempflow::python::win_rates_of_scores));
   m.impl("best_and_worst", TORCH_BOX(&tempflow::python::best_and_worst));
-  m.impl("teaching_nothing", TORCH_BOX(&tempflow::python::teaching_nothing));
+  m.impl("dead_group_samples", TORCH_BOX(&tempflow::python::dead_group_samples));
   m.impl("timestep_weights", TORCH_BOX(&tempflow::python::timestep_weights));
 }
 

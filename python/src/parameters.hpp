@@ -48,7 +48,7 @@ struct words<sequence_ratio> {
 template <class Objective, class F>
 void each_parameter(Objective& of, const F& f) {
   if constexpr (requires { of.clip; }) f("clip", of.clip);
-  if constexpr (requires { of.most_ratio; }) f("most_ratio", of.most_ratio);
+  if constexpr (requires { of.max_ratio; }) f("max_ratio", of.max_ratio);
   if constexpr (requires { of.ratio; }) f("ratio", of.ratio);
   if constexpr (requires { of.divergence_bound; }) f("divergence_bound", of.divergence_bound);
   if constexpr (requires { of.divergence_over; }) f("divergence_over", of.divergence_over);
@@ -56,7 +56,7 @@ void each_parameter(Objective& of, const F& f) {
   if constexpr (requires { of.weight; }) f("weight", of.weight);
   if constexpr (requires { of.beta; }) f("beta", of.beta);
   if constexpr (requires { of.advantage_clip; }) f("advantage_clip", of.advantage_clip);
-  if constexpr (requires { of.least_weight; }) f("least_weight", of.least_weight);
+  if constexpr (requires { of.min_weight; }) f("min_weight", of.min_weight);
   if constexpr (requires { of.kl_beta; }) f("kl_beta", of.kl_beta);
   if constexpr (requires { of.kl_over; }) f("kl_over", of.kl_over);
 }

@@ -66,11 +66,11 @@ STABLE_TORCH_LIBRARY_FRAGMENT(tempflow, m) {
 
   // advantages.cpp
   m.def(R"(group_advantages(Tensor rewards, Tensor groups, str scale, str std, float epsilon,
-      str epsilon_rule, str not_finite, str baseline, float least_std, int group_size,
+      str epsilon_rule, str not_finite, str baseline, float min_std, int group_size,
       float? trim) -> (Tensor, Tensor, Tensor))");
   m.def(R"(combined_advantages(Tensor rewards, Tensor groups, str[] names, float[] weights,
       float[] not_applicable, int[] has_mark, bool normalize_sum, str scale, str std, float epsilon,
-      str epsilon_rule, str not_finite, str baseline, float least_std,
+      str epsilon_rule, str not_finite, str baseline, float min_std,
       int group_size) -> (Tensor, Tensor, Tensor, Tensor))");
   m.def(R"(running_advantages(int state_window, Tensor prompts, Tensor counts, Tensor numbers, Tensor rewards,
       Tensor of_prompts, int window, int warm_up, str std, float epsilon, str epsilon_rule,
@@ -79,7 +79,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(tempflow, m) {
   m.def("win_rates_of_scores(Tensor scores, Tensor groups) -> Tensor");
   m.def(R"(best_and_worst(Tensor scores, Tensor groups, int count,
       bool exclude_not_finite) -> (Tensor, Tensor))");
-  m.def("teaching_nothing(Tensor advantages, Tensor groups) -> Tensor");
+  m.def("dead_group_samples(Tensor advantages, Tensor groups) -> Tensor");
   m.def("timestep_weights(Tensor chain, int[] trained_steps, str form, str over) -> Tensor");
 
   // losses.cpp, sums.cpp, objective.cpp

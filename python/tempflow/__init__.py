@@ -20,7 +20,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from ._operators import has_cuda
 from .advantages import (Advantages, CombinedAdvantages, GroupStatistics, RewardStatistics, RunningAdvantages, best_and_worst,
-                         combined_advantages, group_advantages, teaching_nothing, trimmed_advantages, win_rates,
+                         combined_advantages, dead_group_samples, group_advantages, trimmed_advantages, win_rates,
                          win_rates_of_scores)
 from .batches import Batch, Minibatches, minibatches
 from .config import config_summary
@@ -50,10 +50,10 @@ __all__ = [
     "GroupStatistics", "Identity", "InvalidValueError", "JointMinibatches", "Minibatches", "Objective", "Plan",
     "PolicyStatistics", "PreferencePairs", "RewardStatistics", "Rollout", "RowCorrections", "RunningAdvantages",
     "ScheduleError", "SequenceGRPO", "ShapeError", "StepDrift", "TempflowError", "best_and_worst", "branch_plan",
-    "branch_step", "clean_transitions", "clipped_loss", "combined_advantages", "config_summary", "corrected_weights", "drift_by_step",
-    "ema_decay", "ema_update", "flow_plan", "group_advantages", "guided", "has_cuda", "joint_advantages",
-    "joint_minibatches", "log_prob", "make_chain", "minibatches", "noise", "noised", "ode_step", "policy_gradient",
+    "branch_step", "clean_transitions", "clipped_loss", "combined_advantages", "config_summary", "corrected_weights",
+    "dead_group_samples", "drift_by_step", "ema_decay", "ema_update", "flow_plan", "group_advantages", "guided",
+    "has_cuda", "joint_advantages", "joint_minibatches", "log_prob", "make_chain", "minibatches", "noise", "noised", "ode_step", "policy_gradient",
     "policy_loss", "policy_loss_rows", "policy_scores", "policy_sums", "preset", "rescore", "roll_out", "sample",
-    "sde_step_with_logprob", "sigmas", "statistics_of", "step", "sum_gradients", "teaching_nothing", "timestep_weights",
+    "sde_step_with_logprob", "sigmas", "statistics_of", "step", "sum_gradients", "timestep_weights",
     "tree_plan", "trimmed_advantages", "win_rates", "win_rates_of_scores",
 ]

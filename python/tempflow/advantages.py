@@ -64,7 +64,7 @@ def _statistics_of(numbers: list[float]) -> GroupStatistics:
 
 @typed
 def group_advantages(rewards: Numbers, groups: Numbers, *, scale: str = "group_std", std: str = "population", epsilon: float = 1e-4,
-                     epsilon_rule: str = "add", not_finite: str = "refuse", baseline: str = "group_mean", least_std: float = 0.0,
+                     epsilon_rule: str = "add", not_finite: str = "refuse", baseline: str = "group_mean", min_std: float = 0.0,
                      group_size: int = 0) -> Advantages:
     """How much better each sample did than its group: (R - mean of the group) / (std + epsilon).
 
@@ -72,24 +72,24 @@ def group_advantages(rewards: Numbers, groups: Numbers, *, scale: str = "group_s
     none (Dr.GRPO). std: population (Flow-GRPO) or sample (DanceGRPO). epsilon: added to the std, or, with
     epsilon_rule="floor", the least that it is taken for. not_finite: "refuse" raises for a reward that is not finite,
     "exclude" leaves it out of means and of training. baseline: group_mean, or others_mean, without the sample itself (with
-    scale="none" RLOO). least_std: a group whose std is below it has advantages of 0. group_size: samples that each group
+    scale="none" RLOO). min_std: a group whose std is below it has advantages of 0. group_size: samples that each group
     must have; 0: any number.
 
     Raises GroupError when there is nothing to compare or a group has another size, InvalidValueError for a reward.
     Source: GRPO, arXiv 2402.03300; Flow-GRPO, flow_grpo/stat_tracking.py.
     """
     return _set_of(*ops.group_advantages(_numbers(rewards), _group_ids(groups), scale, std, epsilon, epsilon_rule, not_finite,
-                                         baseline, least_std, group_size, None))
+                                         baseline, min_std, group_size, None))
 
 
 @typed
 def trimmed_advantages(rewards: Numbers, groups: Numbers, trim: float, *, scale: str = "group_std", std: str = "population",
-                       epsilon: float = 1e-4, epsilon_rule: str = "add", not_finite: str = "refuse", least_std: float = 0.0,
+                       epsilon: float = 1e-4, epsilon_rule: str = "add", not_finite: str = "refuse", min_std: float = 0.0,
                        group_size: int = 0) -> Advantages:
     """group_advantages whose means and stds are of each group without its lowest floor(n trim) of n rewards: MixGRPO, arXiv
     2507.21802. scale: group_std or none."""
     return _set_of(*ops.group_advantages(_numbers(rewards), _group_ids(groups), scale, std, epsilon, epsilon_rule, not_finite,
-                                         "group_mean", least_std, group_size, trim))
+                                         "group_mean", min_std, group_size, trim))
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class CombinedAdvantages(Advantages):
 def combined_advantages(rewards: Mapping[str, Numbers], groups: Numbers, *, weights: Mapping[str, float] | None = None,
                         not_applicable: Mapping[str, float] | None = None, normalize_sum: bool = True,
                         scale: str = "group_std", std: str = "population", epsilon: float = 1e-6, epsilon_rule: str = "floor",
-                        not_finite: str = "refuse", baseline: str = "group_mean", least_std: float = 0.0,
+                        not_finite: str = "refuse", baseline: str = "group_mean", min_std: float = 0.0,
                         group_size: int = 0) -> CombinedAdvantages:
     """Advantages of several rewards, each normalised in its groups before they are added (GDPO, arXiv 2601.05242), and their sum
     over the batch; normalize_sum=False: MixGRPO.
@@ -138,7 +138,7 @@ def combined_advantages(rewards: Mapping[str, Numbers], groups: Numbers, *, weig
     advantages, excluded, numbers, each = ops.combined_advantages(
         together, ids, list(values), [float(weights.get(name, 1)) for name in values],
         [float(marks.get(name, 0)) for name in values], [int(name in marks) for name in values], normalize_sum, scale, std,
-        epsilon, epsilon_rule, not_finite, baseline, least_std, group_size)
+        epsilon, epsilon_rule, not_finite, baseline, min_std, group_size)
     found = {name: RewardStatistics(int(row[0]), int(row[1]), *row[2:6], _statistics_of(row[6:]))
              for name, row in zip(values, each.tolist())}
     return CombinedAdvantages(advantages, excluded.tolist(), _statistics_of(numbers.tolist()), found)
@@ -208,7 +208,7 @@ def best_and_worst(scores: "Advantages | Numbers", groups: Numbers | None, count
 
 
 @typed
-def teaching_nothing(advantages: "Advantages | Numbers", groups: Numbers) -> list[int]:
+def dead_group_samples(advantages: "Advantages | Numbers", groups: Numbers) -> list[int]:
     """Samples of groups whose advantages are all 0."""
     values = advantages.values if isinstance(advantages, Advantages) else _numbers(advantages, "advantages")
-    return ops.teaching_nothing(values, _group_ids(groups)).tolist()
+    return ops.dead_group_samples(values, _group_ids(groups)).tolist()

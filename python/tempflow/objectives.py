@@ -76,10 +76,10 @@ class ClippedGRPO(Objective):
 @dataclass(frozen=True)
 @_defaults_of("dual_clipped_grpo")
 class DualClippedGRPO(Objective):
-    """ClippedGRPO whose ratio counts up to most_ratio where A < 0. dual_clipped_grpo.hpp"""
+    """ClippedGRPO whose ratio counts up to max_ratio where A < 0. dual_clipped_grpo.hpp"""
 
     clip: Clip = _DEFAULT
-    most_ratio: float = _DEFAULT
+    max_ratio: float = _DEFAULT
     advantage_clip: float = _DEFAULT
     kl_beta: float = _DEFAULT
     kl_over: str = _DEFAULT
@@ -118,7 +118,7 @@ class DiffusionNFT(Objective):
 
     mixture: float = _DEFAULT
     advantage_clip: float = _DEFAULT
-    least_weight: float = _DEFAULT
+    min_weight: float = _DEFAULT
     kl_beta: float = _DEFAULT
     kl_over: str = _DEFAULT
 

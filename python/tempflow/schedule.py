@@ -94,13 +94,14 @@ def clean_transitions(sigmas) -> torch.Tensor:
 
 
 @typed
-def timestep_weights(chain: Chain, trained_steps: Sequence[int], form: str = "noise", *, over: str | None = None) -> torch.Tensor:
+def timestep_weights(chain: Chain, trained_steps: Sequence[int], form: str = "noise_aware", *,
+                     over: str | None = None) -> torch.Tensor:
     """How much each step's loss counts: (T) float64.
 
-    form: noise, proportional to std (TempFlow-GRPO, arXiv 2508.04324, eqs. 7 and 8); flat_gradient, to std / |beta|, which
-    gives the gradient one size at every step (Flash-GRPO, arXiv 2605.15980); guard, 1 / dt, for GRPOGuard, or
-    guard_langevin (GRPO-Guard, arXiv 2510.22319). over: what they have mean 1 over, trained_steps, all_steps or none of
-    these; None: as published, trained_steps, and none for guard. Flow-GRPO's uniform weights: torch.ones(len(chain)).
+    form: noise_aware, proportional to std (TempFlow-GRPO, arXiv 2508.04324, eqs. 7 and 8); uniform, 1 (Flow-GRPO);
+    flat_gradient, proportional to std / |beta|, which gives the gradient one size at every step (Flash-GRPO, arXiv 2605.15980);
+    guard, 1 / dt, for GRPOGuard, or guard_langevin (GRPO-Guard, arXiv 2510.22319). over: what they have mean 1 over,
+    trained_steps, all_steps or none of these; None: as published, trained_steps, and none for guard.
 
     trained_steps: ascending. Raises ScheduleError where they are none, do not ascend or draw no noise, and InvalidValueError
     for another form.

@@ -27,7 +27,7 @@ def test_leave_one_out():
 
 def test_groups_of_hardly_any_spread_teach_nothing():
     spread = of_groups(REWARDS).std(1, unbiased=False)
-    found = tempflow.group_advantages(REWARDS, GROUPS, least_std=float(spread.mean()))
+    found = tempflow.group_advantages(REWARDS, GROUPS, min_std=float(spread.mean()))
     low, high = spread.argmin(), spread.argmax()
     assert (of_groups(found.values)[low] == 0).all() and (of_groups(found.values)[high] != 0).all()
     assert found.statistics.zero_std_groups == 1
@@ -121,15 +121,19 @@ def test_best_and_worst():
 def test_weights_of_steps(chain):
     steps = chain.trainable_steps()
     std, beta, dt = chain.table[:, 2], chain.table[:, 1], chain.table[:, 5]
-    for form, expected, over in (("noise", std, None), ("flat_gradient", std / beta.abs(), None), ("guard", 1 / dt, "trained_steps")):
+    forms = (("uniform", torch.ones_like(std), None), ("noise_aware", std, None), ("flat_gradient", std / beta.abs(), None),
+             ("guard", 1 / dt, "trained_steps"))
+    for form, expected, over in forms:
         found = tempflow.timestep_weights(chain, steps, form, over=over)
         assert torch.allclose(found[steps], (expected / expected[steps].mean())[steps])
     assert torch.allclose(tempflow.timestep_weights(chain, steps, "guard"), 1 / dt)
     sigma, g = chain.table[:, 3], chain.table[:, 6]
     assert torch.allclose(tempflow.timestep_weights(chain, steps, "guard_langevin"), (1 + g**2 * (1 - sigma) / (2 * sigma)) / dt)
     assert abs(tempflow.timestep_weights(chain, steps, over="all_steps").mean() - 1) < 1e-12
-    with pytest.raises(tempflow.InvalidValueError, match="form = 'flat', must be one of noise, flat_gradient"):
+    with pytest.raises(tempflow.InvalidValueError, match="form = 'flat', must be one of uniform, noise_aware, flat_gradient"):
         tempflow.timestep_weights(chain, steps, "flat")
+    with pytest.raises(tempflow.ScheduleError, match="no trained steps"):
+        tempflow.timestep_weights(chain, [], "uniform")
 
 
 def test_drift_by_step(chain):

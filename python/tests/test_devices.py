@@ -26,7 +26,7 @@ def program(redraw):
     joint, = tempflow.joint_advantages([rollout], [rewards])
     weights = tempflow.timestep_weights(chain, chain.trainable_steps())
     results = [rollout.samples, rollout.log_probs, advantages.values, joint.values, torch.as_tensor(
-        tempflow.teaching_nothing(advantages, rollout.groups()), device="cpu"),
+        tempflow.dead_group_samples(advantages, rollout.groups()), device="cpu"),
         tempflow.sample(model, tempflow.make_chain([1.0, 0.5, 0.0], "ode"), [2], (1, 2), shape=(6,))]
     batches = tempflow.minibatches(rollout, joint, weights.tolist(), size=3, leave_out=[2])
     if not redraw:

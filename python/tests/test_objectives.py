@@ -14,7 +14,7 @@ from tempflow._operators import ops
 
 SHAPE = (2, 3, 2)
 FINISHED = (tempflow.DiffusionNFT, tempflow.AdvantageWeightedMatching, tempflow.PreferencePairs)
-OBJECTIVES = [tempflow.ClippedGRPO(clip=0.5, kl_beta=0.2), tempflow.DualClippedGRPO(clip=0.5, most_ratio=1.6, kl_beta=0.2),
+OBJECTIVES = [tempflow.ClippedGRPO(clip=0.5, kl_beta=0.2), tempflow.DualClippedGRPO(clip=0.5, max_ratio=1.6, kl_beta=0.2),
               tempflow.GRPOGuard(clip=0.5), tempflow.FlowDPPO(divergence_bound=1e-4, kl_beta=0.1),
               tempflow.DiffusionNFT(mixture=0.5, kl_beta=0.3),
               *(tempflow.AdvantageWeightedMatching(clip=0.5, weight=weight, kl_beta=0.2)
@@ -118,14 +118,14 @@ def published(of, v, objective):
             else:
                 policy = clipped(ratio)
                 if isinstance(objective, tempflow.DualClippedGRPO):
-                    policy = torch.where(a < 0, torch.minimum(policy, -a * objective.most_ratio), policy)
+                    policy = torch.where(a < 0, torch.minimum(policy, -a * objective.max_ratio), policy)
         case "DiffusionNFT":  # scripts/train_nft_sd3.py
             b, t = objective.mixture, sigma
             r = (a / objective.advantage_clip) / 2 + 0.5
             positive, negative = b * v + (1 - b) * v_old, (1 + b) * v_old - b * v
             losses = []
             for prediction in (x - t * positive, x - t * negative):
-                weight = of.mean((prediction - y).abs()).detach().clip(min=objective.least_weight)
+                weight = of.mean((prediction - y).abs()).detach().clip(min=objective.min_weight)
                 losses.append(of.mean((prediction - y)**2) / weight)
             policy = (r * losses[0] / b + (1 - r) * losses[1] / b) * objective.advantage_clip
             kl = of.mean((v - v_ref)**2)
@@ -178,7 +178,7 @@ def test_gradients_in_other_types(chain, objective, dtype, velocities):
 @of_each
 def test_gradcheck(chain, objective):
     if isinstance(objective, tempflow.DiffusionNFT):
-        objective = replace(objective, least_weight=50.0)  # the weights of its terms are not differentiated
+        objective = replace(objective, min_weight=50.0)  # the weights of its terms are not differentiated
     of = problem(objective, chain, siblings=2, mask="of states")
     assert torch.autograd.gradcheck(lambda v: of.loss(v, objective)[0], of.v.requires_grad_())
 
@@ -340,7 +340,7 @@ def test_what_an_objective_lacks_is_named(chain):
     raises(tempflow.ShapeError, "mask is 2 x 12, expected 3 x 12", drawn, guard, mask=torch.ones(2, *SHAPE, dtype=torch.bool))
     raises(tempflow.InvalidValueError, "mask is float32", drawn, guard, mask=torch.ones(SHAPE))
     raises(tempflow.InvalidValueError, "mask", drawn, guard, mask=torch.zeros(SHAPE, dtype=torch.bool))
-    raises(tempflow.InvalidValueError, "most_ratio = 1", drawn, tempflow.DualClippedGRPO(most_ratio=1.0))
+    raises(tempflow.InvalidValueError, "max_ratio = 1", drawn, tempflow.DualClippedGRPO(max_ratio=1.0))
     raises(tempflow.InvalidValueError, "kl_over = 'none', must be one of", drawn, tempflow.GRPOGuard(kl_over="none"))
     raises(tempflow.InvalidValueError, "objective = 'sequence_grpo', must be one of", drawn, tempflow.SequenceGRPO())
     with pytest.raises(tempflow.InvalidValueError, match="v_old requires grad"):

@@ -147,7 +147,7 @@ def test_group_advantages_ema_and_drawn_again(chain):
     assert result.values[2:].eq(0).all() and result.excluded == [5]
     assert result.statistics.samples == 6 and result.statistics.zero_std_groups == 1 and result.statistics.dead_groups == 2
     assert isinstance(result.statistics.groups, int)
-    assert tempflow.teaching_nothing(result, groups) == [2, 3, 4, 5]
+    assert tempflow.dead_group_samples(result, groups) == [2, 3, 4, 5]
     average, weights = torch.tensor([1.0, 2.0]), torch.tensor([3.0, 6.0])
     tempflow.ema_update([average], [weights], 0.75)
     assert torch.allclose(average, torch.tensor([1.5, 3.0]))

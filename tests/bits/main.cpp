@@ -124,7 +124,7 @@ void record_update(std::string_view types) {
   record(types, "noise_aware_weights", weights);
   for (const auto& batch : tf::minibatches(rollout, advantages, weights, {.size = 1000})) {
     tf::batch_buffer<T> v(batch.x.rows(), batch.x.columns()), gradient(batch.x.rows(), batch.x.columns());
-    model.velocity(batch.x, batch.sigma, batch.prompt, v);
+    model.velocity(batch.x, batch.sigma, batch.prompts, v);
     std::vector<tf::policy_row> rows(batch.rows.size());
     tf::policy_loss(cpu, batch, v, {}, tf::clipped_grpo{}, gradient, std::span(rows));
     record(types, "update", gradient, numbers_of(rows));

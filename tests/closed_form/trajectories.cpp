@@ -142,11 +142,11 @@ TEST_CASE("flow_plan, group advantages and minibatches estimate (G - 1) / G of t
   for (const auto& batch :
        tempflow::minibatches(rollout, advantages, weights, {.size = 1000, .shuffle = key})) {
     const auto velocity = v.view().slice(0, batch.x.rows());
-    model.velocity(batch.x, batch.sigma, batch.prompt, velocity);
+    model.velocity(batch.x, batch.sigma, batch.prompts, velocity);
     tempflow::policy_loss(cpu, batch, velocity, {}, wide_open, gradient.view().slice(0, batch.x.rows()));
     for (index_t i = 0; i < batch.x.rows(); ++i) {
       const auto part = support::backward(batch.x.row(i), gradient.view().row(i));
-      auto& sum = of_group[static_cast<std::size_t>(batch.prompt[static_cast<std::size_t>(i)])];
+      auto& sum = of_group[static_cast<std::size_t>(batch.prompts[static_cast<std::size_t>(i)])];
       // The loss is a mean over all rows: undo it, and average over the group.
       const double share = static_cast<double>(rollout.rows()) / group;
       sum.w += share * part.w;

@@ -150,10 +150,10 @@ TEST_CASE("parameters of objectives that make no sense are errors", "[bad_input]
   a.loss_rejects<value_error>(tempflow::grpo_guard{.clip = {-1, 0}}, {"clip.low = -1"});
   a.loss_rejects<value_error>(tempflow::flow_dppo{.divergence_bound = -1}, {"divergence_bound = -1"});
   b.loss_rejects<value_error>(tempflow::diffusion_nft{.mixture = 0}, {"mixture = 0"});
-  b.loss_rejects<value_error>(tempflow::diffusion_nft{.least_weight = not_a_number}, {"least_weight = nan"});
+  b.loss_rejects<value_error>(tempflow::diffusion_nft{.min_weight = not_a_number}, {"min_weight = nan"});
   b.loss_rejects<value_error>(tempflow::advantage_weighted_matching{.clip = {not_a_number, 1}},
                               {"clip.low = nan"});
-  a.scores_reject<value_error>(tempflow::dual_clipped_grpo{.most_ratio = 1}, {"most_ratio = 1"});
+  a.scores_reject<value_error>(tempflow::dual_clipped_grpo{.max_ratio = 1}, {"max_ratio = 1"});
   a.scores_reject<value_error>(tempflow::sequence_grpo{.advantage_clip = -1}, {"advantage_clip = -1"});
 }
 

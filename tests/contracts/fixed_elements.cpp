@@ -106,7 +106,7 @@ void check_plan(const Plan& plan) {
     REQUIRE(batch.mask.given());
     batch_buffer<T> v(batch.x.rows(), dimension);
     batch_buffer<tempflow::gradient_t<T>> gradient(batch.x.rows(), dimension);
-    model.velocity(batch.x, batch.sigma, batch.prompt, v);
+    model.velocity(batch.x, batch.sigma, batch.prompts, v);
     const auto statistics = tempflow::policy_loss(
         cpu, batch, v, {}, {}, tempflow::as_row_objective(tempflow::clipped_grpo{}), gradient);
     CHECK(statistics.max_abs_log_ratio == 0);

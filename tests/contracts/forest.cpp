@@ -366,5 +366,5 @@ TEST_CASE("branches completed by steps of second order do not depend on chunks",
   const auto euler = roll(branch_plan{.seeds_per_prompt = 2, .explorations = 3}, six_steps());
   int same = 0;
   for (index_t i = 0; i < expected.samples().rows(); ++i) same += same_sample(expected, i, euler, i) ? 1 : 0;
-  CHECK(same == 2 * 2 * 2 * 3);  // of steps 3 and 4, whose ways home have at most two steps
+  CHECK(same == 2 * 2 * 2 * 3);  // of steps 3 and 4, whose completions have at most two steps
 }

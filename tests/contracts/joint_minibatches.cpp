@@ -9,7 +9,7 @@
 
 #include "support/catch.hpp"
 #include "support/rollouts.hpp"
-#include "tempflow/advantage/teaching_nothing.hpp"
+#include "tempflow/advantage/dead_group_samples.hpp"
 #include "tempflow/rollout/branch_plan.hpp"
 #include "tempflow/rollout/flow_plan.hpp"
 #include "tempflow/rollout/joint_minibatches.hpp"
@@ -109,7 +109,7 @@ TEST_CASE("a part of a joint update may be left without states, and its skipped 
   };
   CHECK(joint_batches({.skip_zeros = true}) == list{108, 108});
   const auto groups = both.large.prompt_groups();
-  const auto idle = tempflow::teaching_nothing(std::span<const double>(both.large_advantages), groups);
+  const auto idle = tempflow::dead_group_samples(std::span<const double>(both.large_advantages), groups);
   CHECK(joint_batches({.leave_out = {.advantages = idle}}) == list{36, 36});
 }
 

@@ -8,8 +8,8 @@
 
 #include "support/catch.hpp"
 #include "support/rollouts.hpp"
+#include "tempflow/advantage/dead_group_samples.hpp"
 #include "tempflow/advantage/group_advantages.hpp"
-#include "tempflow/advantage/teaching_nothing.hpp"
 #include "tempflow/rollout/branch_plan.hpp"
 #include "tempflow/rollout/flow_plan.hpp"
 #include "tempflow/rollout/fused_rewards.hpp"
@@ -44,7 +44,7 @@ TEST_CASE("one reward of 24 that is not finite and a dead group cost their rows 
       tempflow::group_advantages(rewards, groups, {.not_finite = not_finite_rewards::exclude});
   auto batches =
       minibatches(rollout, advantages, weights,
-                  {.size = 2, .leave_out = {.advantages = tempflow::teaching_nothing(advantages, groups)}});
+                  {.size = 2, .leave_out = {.advantages = tempflow::dead_group_samples(advantages, groups)}});
   CHECK(batches.left_out_rows() == 7);
   CHECK(batches.left_out_states() == 1);
   CHECK(batches.skipped_rows() == 0);
@@ -70,7 +70,7 @@ TEST_CASE("one reward of 24 that is not finite and a dead group cost their rows 
     CHECK(batch.mean_over == 24);
     std::vector<tempflow::policy_row> each(24);
     batch_buffer<float> v(batch.x.rows(), 40), zero(batch.x.rows(), 40);
-    model.velocity(batch.x, batch.sigma, batch.prompt, v.view());
+    model.velocity(batch.x, batch.sigma, batch.prompts, v.view());
     tempflow::policy_loss_rows(support::cpu, batch, v.view(), zero, tempflow::clipped_grpo{.kl_beta = 0.5},
                                tempflow::batch_view<float>(), each);
     for (std::size_t i = 0; i < 24; ++i) {
@@ -122,7 +122,7 @@ TEST_CASE("dead groups of rows are rows, not the samples of these numbers", "[le
   const std::vector<double> rewards{2, 2, 2, 2, 1, 2, 5, 7}, weights(5, 1.0);
   const auto groups = rollout.depth_groups();
   const auto advantages = tempflow::group_advantages(tempflow::fused_rewards(rollout, rewards), groups);
-  const auto idle = tempflow::teaching_nothing(advantages, groups);
+  const auto idle = tempflow::dead_group_samples(advantages, groups);
   list live;
   for (index_t i = 0; i < rollout.rows(); ++i) {
     if (rollout.row(i).sample >= 4) live.push_back(i);

@@ -69,7 +69,7 @@ double largest_log_ratio(row_model<T>& model, tempflow::minibatch_range<T>& batc
   tempflow::policy_statistics total;
   for (const auto& batch : batches) {
     batch_buffer<T> v(batch.x.rows(), dimension);
-    model.velocity(batch.x, batch.sigma, batch.prompt, v.view());
+    model.velocity(batch.x, batch.sigma, batch.prompts, v.view());
     total += tempflow::policy_loss(cpu, batch, v.view(), {}, tempflow::clipped_grpo{},
                                    tempflow::batch_view<float>());
   }
@@ -137,7 +137,7 @@ TEST_CASE("a minibatch holds what its states and rows are made of", "[minibatche
                              rollout.log_probs()[static_cast<std::size_t>(batch.rows[at])] &&
                          batch.advantages[at] == data.advantages[sample] &&
                          batch.weights[i] == data.weights[step] &&
-                         batch.prompt[of_state] == rollout.identities()[sample].prompt &&
+                         batch.prompts[of_state] == rollout.identities()[sample].prompt &&
                          batch.convention == rollout.convention()
                      ? 0
                      : 1;
@@ -186,8 +186,8 @@ TEST_CASE("each of two updates trains on half of each prompt's initial noises", 
     minibatch_options options{.size = 100, .updates = 2};
     if (shuffled) options.shuffle = noise_key{};
     for (const auto& batch : tempflow::minibatches(data.rollout, data.advantages, data.weights, options)) {
-      CHECK(std::ranges::count(batch.prompt, prompts[0]) == 4);
-      CHECK(std::ranges::count(batch.prompt, prompts[1]) == 4);
+      CHECK(std::ranges::count(batch.prompts, prompts[0]) == 4);
+      CHECK(std::ranges::count(batch.prompts, prompts[1]) == 4);
     }
   }
 }
@@ -203,7 +203,7 @@ TEST_CASE("rows that teach nothing can be left out, and the gradient stays what 
     index_t states = 0, rows = 0;
     for (const auto& batch : batches) {
       batch_buffer<float> v(batch.x.rows(), dimension), gradient(batch.x.rows(), dimension);
-      data.model.velocity(batch.x, batch.sigma, batch.prompt, v.view());
+      data.model.velocity(batch.x, batch.sigma, batch.prompts, v.view());
       tempflow::policy_loss(cpu, batch, v.view(), {}, tempflow::clipped_grpo{}, gradient);
       for (index_t s = 0; s < batch.x.rows(); ++s) {
         tempflow::copy_rows(cpu, gradient.view().slice(s, 1),
@@ -250,7 +250,7 @@ TEMPLATE_TEST_CASE("training on noise that is drawn again has the gradient of tr
            tempflow::minibatches(rollout, advantages, weights, {.size = 5, .shuffle = noise_key{}})) {
         batch_buffer<TestType> v(batch.x.rows(), dimension);
         batch_buffer<float> gradient(batch.x.rows(), dimension);
-        model.velocity(batch.x, batch.sigma, batch.prompt, v.view());
+        model.velocity(batch.x, batch.sigma, batch.prompts, v.view());
         const auto total =
             tempflow::policy_loss(cpu, batch, v.view(), {}, tempflow::clipped_grpo{}, gradient);
         CHECK(total.max_abs_log_ratio == 0);
@@ -404,7 +404,7 @@ TEST_CASE("after rescoring with a mask the ratio of masked losses is exactly 1",
       tempflow::policy_batch<float> masked = batch;
       masked.mask = mask;
       batch_buffer<float> v(batch.x.rows(), dimension), gradient(batch.x.rows(), dimension);
-      model.velocity(batch.x, batch.sigma, batch.prompt, v);
+      model.velocity(batch.x, batch.sigma, batch.prompts, v);
       const auto total = tempflow::policy_loss(
           cpu, masked, v, {}, {}, tempflow::as_row_objective(tempflow::clipped_grpo{}), gradient);
       size = std::max(size, total.max_abs_log_ratio);

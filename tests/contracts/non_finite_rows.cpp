@@ -5,6 +5,7 @@
 
 #include <limits>
 #include <span>
+#include <type_traits>
 #include <vector>
 
 #include "support/catch.hpp"
@@ -119,6 +120,28 @@ TEST_CASE("a finite slope and a finite residual whose product overflows drop the
   damaged.weights[broken] = 1e25;
   tempflow::log_prob(cpu, damaged.x.view(), damaged.v, damaged.y, damaged.steps, damaged.log_probs);
   check_only_broken_row_is_dropped(cpu, whole, damaged);
+}
+
+TEMPLATE_TEST_CASE("what stores the gradient says which rows overflow it, in one call and in two",
+                   "[non_finite]", float, double) {
+  const tempflow::cpu_backend cpu(1);
+  auto damaged = support::drawn_rows<double>(cpu, rows, columns);
+  damaged.weights[broken] = 1e60;
+  const auto batch = damaged.batch();
+  batch_buffer<TestType> gradient(rows, columns);
+  std::vector<policy_row> one(rows), two(rows);
+  tempflow::policy_loss(cpu, batch, damaged.v, damaged.v_ref, objective, gradient, std::span(one));
+
+  std::vector<tempflow::row_sums> sums(rows);
+  std::vector<tempflow::row_factors> factors(rows);
+  tempflow::policy_sums(cpu, batch, damaged.v, damaged.v_ref, {}, sums);
+  tempflow::policy_scores<TestType>(batch, objective, std::span<const tempflow::row_sums>(sums),
+                                    std::span(two), std::span(factors));
+  for (std::size_t i = 0; i < rows; ++i) {
+    CHECK(one[i].finite == (i != broken || std::is_same_v<TestType, double>));
+    CHECK(two[i].finite == one[i].finite);
+    CHECK((factors[i].residual != 0) == (one[i].finite != 0));
+  }
 }
 
 TEST_CASE("a log-prob that is infinite in fp64 drops its row", "[non_finite]") {

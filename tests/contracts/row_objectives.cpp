@@ -201,8 +201,8 @@ TEST_CASE("the gradient of Flow-DPPO is the derivative of its loss", "[row-objec
 TEST_CASE("the gradient of DiffusionNFT is the derivative of its loss, its weights held fixed",
           "[row-objective]") {
   // Weights that do not depend on v: the absolute errors are below their least value.
-  check_gradient(finished(), tempflow::diffusion_nft{.mixture = 0.3, .least_weight = 1e3, .kl_beta = 0.01});
-  check_gradient(finished(), tempflow::diffusion_nft{.least_weight = 1e3});
+  check_gradient(finished(), tempflow::diffusion_nft{.mixture = 0.3, .min_weight = 1e3, .kl_beta = 0.01});
+  check_gradient(finished(), tempflow::diffusion_nft{.min_weight = 1e3});
 }
 
 TEST_CASE("the gradient of AWM is the derivative of its loss for every weight", "[row-objective]") {
@@ -220,7 +220,7 @@ TEST_CASE("the gradient of an objective of one's own is the derivative of its lo
 
 TEST_CASE("the gradient of the dual clip is the derivative of its loss", "[row-objective]") {
   const auto of = drawn();
-  check_gradient(of, tempflow::dual_clipped_grpo{.clip = {1e-4, 1e-4}, .most_ratio = 1.001, .kl_beta = 0.1});
+  check_gradient(of, tempflow::dual_clipped_grpo{.clip = {1e-4, 1e-4}, .max_ratio = 1.001, .kl_beta = 0.1});
 }
 
 TEST_CASE("the gradients of sequences and pairs are the derivatives of their losses", "[row-objective]") {

@@ -90,7 +90,7 @@ TEST_CASE("rescoring's drift, step by step, and its correction in the loss", "[c
       const auto mine = tempflow::weights_of_rows(batch.weights, corrected.weights, batch.rows);
       batch.weights = mine;
       batch_buffer<float> v(batch.x.rows(), batch.x.columns()), gradient(batch.x.rows(), batch.x.columns());
-      trainer.velocity(batch.x, batch.sigma, batch.prompt, v.view());
+      trainer.velocity(batch.x, batch.sigma, batch.prompts, v.view());
       const auto statistics =
           tempflow::policy_loss(cpu, batch, v.view(), {}, tempflow::clipped_grpo{}, gradient);
       CHECK(statistics.max_abs_log_ratio == 0);

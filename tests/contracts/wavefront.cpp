@@ -40,7 +40,7 @@ support::walker<T> alone(const chain& steps, index_t prompt, index_t seed) {
           {.prompt = static_cast<std::uint32_t>(prompt), .seed = static_cast<std::uint32_t>(seed)}};
 }
 
-// Every branch on its own: along the ODE to its step, one draw, and home over the given knots.
+// Every branch on its own: along the ODE to its step, one draw, and the ODE over the given knots.
 template <class T>
 void check_against_sequential(const trajectories<T>& rollout, const branch_plan& plan, const chain& steps) {
   index_t row = 0;

@@ -63,7 +63,7 @@ TEST_CASE("the workspace of so many rows suffices for the advantages of as many 
     auto memory = owner.make_buffer<double>(1, static_cast<index_t>(bytes / sizeof(double)) + 1);
     const support::test_device backend(owner.device(),
                                        std::span(reinterpret_cast<std::byte*>(memory.view().data()), bytes));
-    const std::vector<std::vector<double>> values(tempflow::most_rewards,
+    const std::vector<std::vector<double>> values(tempflow::max_rewards,
                                                   std::vector<double>(static_cast<std::size_t>(count), 0.5));
     std::vector<tempflow::weighted_reward> rewards;
     for (const auto& of_one : values) rewards.push_back({.values = of_one});
@@ -143,7 +143,7 @@ TEST_CASE("a least std and the others' mean give the host's advantages, bit by b
   for (const auto scale : {advantage_scale::group_std, advantage_scale::global_std, advantage_scale::none}) {
     for (const auto baseline :
          {tempflow::advantage_baseline::group_mean, tempflow::advantage_baseline::others_mean}) {
-      const advantage_options options{.scale = scale, .baseline = baseline, .least_std = 0.5};
+      const advantage_options options{.scale = scale, .baseline = baseline, .min_std = 0.5};
       std::vector<double> device(96, 9);
       tempflow::group_advantages(backend, rewards, groups, options, device);
       const auto host = tempflow::group_advantages(rewards, groups, options);

@@ -152,7 +152,7 @@ TEST_CASE("a device trains on minibatches of its rollout, on policy", "[device]"
   for (const auto& batch : batches) {
     auto v = tempflow::make_buffer<float>(backend, batch.x.rows(), batch.x.columns());
     auto gradient = v.like(batch.x.rows(), batch.x.columns());
-    model.velocity(batch.x, batch.sigma, batch.prompt, v);
+    model.velocity(batch.x, batch.sigma, batch.prompts, v);
     const auto total =
         tempflow::policy_loss(backend, batch, v, {}, tempflow::clipped_grpo{}, gradient.view());
     CHECK(total.max_abs_log_ratio == 0);

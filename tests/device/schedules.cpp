@@ -52,7 +52,7 @@ std::pair<batch_buffer<float>, std::vector<double>> branches_of(const B& backend
 // Two blocks of one warp. The first looks at the second's memory, which is there for certain only if they leave
 // together.
 struct look {
-  static constexpr int most_warps = 1;
+  static constexpr int max_warps = 1;
   bool together;
 
   void operator()(const support::emulated_thread& thread) const {

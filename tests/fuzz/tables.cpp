@@ -72,7 +72,7 @@ tf::advantage_options options_of(fuzz::input& in) {
   options.epsilon_as = static_cast<tf::epsilon_rule>(in.choose(2));
   options.not_finite = static_cast<tf::not_finite_rewards>(in.choose(2));
   if (in.flip())
-    options.epsilon = in.number(), options.least_std = in.number(), options.group_size = in.integer();
+    options.epsilon = in.number(), options.min_std = in.number(), options.group_size = in.integer();
   return options;
 }
 

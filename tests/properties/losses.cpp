@@ -19,7 +19,7 @@ namespace properties {
 namespace {
 
 bool same_sums(std::span<const row_sums> a, std::span<const row_sums> b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size_bytes()) == 0);
 }
 
 /// Marks of the rows that a gradient left out, and their scores did not.
@@ -122,8 +122,8 @@ struct check_objective {
     check_all_finite(gradient);
     tempflow::policy_sums(source.cpu(), batch, of.v, v_ref, of.v_old, sums,
                           tempflow::detail::mixture_of(objective));
-    tempflow::policy_scores(batch, objective, std::span<const row_sums>(sums), std::span<policy_row>(two),
-                            std::span<row_factors>(factors));
+    tempflow::policy_scores<G>(batch, objective, std::span<const row_sums>(sums), std::span<policy_row>(two),
+                               std::span<row_factors>(factors));
     const auto scored = two;
     tempflow::policy_gradient(source.cpu(), batch, of.v, v_ref, of.v_old, factors, other, two);
     require(same_bits(gradient, other), "one call and two have other gradients");
@@ -212,8 +212,8 @@ void check_clipped(draw& source) {
           "the counts differ");
 
   tempflow::policy_sums(plain_cpu(), batch, of.v, v_ref, {}, sums);
-  tempflow::policy_scores(batch, objective, std::span<const row_sums>(sums), std::span(general),
-                          std::span(factors));
+  tempflow::policy_scores<G>(batch, objective, std::span<const row_sums>(sums), std::span(general),
+                             std::span(factors));
   const auto scored = general;
   tempflow::policy_gradient(plain_cpu(), batch, of.v, v_ref, {}, factors, general_gradient, general);
   require(same_rows(own, general), "the general form has other rows");

@@ -68,7 +68,7 @@ inline chosen_objective drawn_objective(draw& source) {
     case 1:
       return chosen_objective(
           tempflow::dual_clipped_grpo{.clip = clip,
-                                      .most_ratio = 1 + clip.high + source.magnitude(0.1, 10),
+                                      .max_ratio = 1 + clip.high + source.magnitude(0.1, 10),
                                       .kl_beta = beta,
                                       .kl_over = over});
     case 2: return chosen_objective(tempflow::grpo_guard{.clip = clip, .kl_beta = beta, .kl_over = over});
@@ -88,7 +88,7 @@ inline chosen_objective finished_objective(draw& source) {
   const auto over = source.one_of({kl_denominator::unit, kl_denominator::velocity});
   if (source.once_in(2)) {
     return chosen_objective(tempflow::diffusion_nft{.mixture = source.magnitude(0.1, 2),
-                                                    .least_weight = source.one_of({1e-5, 1e3}),
+                                                    .min_weight = source.one_of({1e-5, 1e3}),
                                                     .kl_beta = beta,
                                                     .kl_over = over});
   }

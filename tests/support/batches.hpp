@@ -84,7 +84,7 @@ template <class A, class B>
 bool same_bits(batch_view<A> a, batch_view<B> b) {
   static_assert(std::is_same_v<std::remove_const_t<A>, std::remove_const_t<B>>);
   if (a.rows() != b.rows() || a.columns() != b.columns()) return false;
-  for (index_t i = 0; i < a.rows(); ++i) {
+  for (index_t i = 0; i < a.rows() && a.columns() > 0; ++i) {
     if (std::memcmp(a.row(i), b.row(i), static_cast<std::size_t>(a.columns()) * sizeof(A)) != 0) return false;
   }
   return true;
@@ -96,7 +96,7 @@ bool same_bits(const batch_buffer<T>& a, const batch_buffer<T>& b) {
 }
 
 inline bool same_bits(std::span<const double> a, std::span<const double> b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size_bytes()) == 0);
 }
 
 /// Largest |a - b|; infinite when a number is not finite.

@@ -50,7 +50,7 @@ class emulated_device {
   void launch(const Kernel& kernel, const tempflow::launch_shape& shape) const {
     tempflow::detail::check_kernel<Kernel>();
     if (shape.blocks < 1 || shape.rows < 1 || shape.warps < 1 || shape.warp_rows < 1 ||
-        shape.warps * shape.warp_rows > Kernel::most_warps || shape.blocks % shape.cluster != 0 ||
+        shape.warps * shape.warp_rows > Kernel::max_warps || shape.blocks % shape.cluster != 0 ||
         shape.cluster > std::max(state_->clusters, 1)) {
       throw std::logic_error("emulated device: a launch that no device takes");
     }
@@ -59,13 +59,14 @@ class emulated_device {
     const auto words =
         std::make_shared<std::vector<parameter_word>>(sizeof kernel / sizeof(parameter_word) + 1);
     std::memcpy(words->data(), &kernel, sizeof kernel);
-    enqueue([self = *this, words, shape] {
+    // Not a copy of this device: in the graph, which is the state's own, it would keep the state for ever.
+    enqueue([on = state_.get(), words, shape] {
       const auto& copy = *std::launder(reinterpret_cast<const Kernel*>(words->data()));
       const auto rows = tempflow::detail::fold_rows(shape.rows);
       const index_t clusters = shape.blocks / shape.cluster * rows.y * rows.z;
-      visit(clusters, self.state_->random, [&](index_t c) {
-        if (c % self.state_->every != 0 && c != clusters - 1) return false;
-        emulated_cluster cluster(shape, c, self.state_->random);
+      visit(clusters, on->random, [&](index_t c) {
+        if (c % on->every != 0 && c != clusters - 1) return false;
+        emulated_cluster cluster(shape, c, on->random);
         cluster.run([&](int thread) { copy(emulated_thread(cluster, thread)); });
         return true;
       });
@@ -86,6 +87,7 @@ class emulated_device {
     std::memset(memory.get(), 0x5a, bytes + 2 * guard);
     std::byte* at = memory.get() + guard;
     at += (256 - reinterpret_cast<std::uintptr_t>(at) % 256) % 256;
+    if (state_->every != 1) std::memset(at, 0, bytes);  // a pass reads what an earlier one left out
     state_->blocks[at] = {bytes, std::move(memory)};
     state_->live += bytes;
     state_->peak = std::max(state_->peak, state_->live);

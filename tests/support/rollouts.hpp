@@ -48,7 +48,7 @@ inline double loss_of(row_model<float>& model, const tempflow::minibatch<float>&
                       std::vector<std::vector<float>>* gradient_of_states = nullptr) {
   batch_buffer<float> v(batch.x.rows(), batch.x.columns()), zero(batch.x.rows(), batch.x.columns()),
       gradient(batch.x.rows(), batch.x.columns());
-  model.velocity(batch.x, batch.sigma, batch.prompt, v.view());
+  model.velocity(batch.x, batch.sigma, batch.prompts, v.view());
   const auto total =
       tempflow::policy_loss(cpu, batch, v.view(), zero, tempflow::clipped_grpo{.kl_beta = 0.5}, gradient);
   CHECK(total.max_abs_log_ratio == 0);

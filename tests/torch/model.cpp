@@ -180,7 +180,7 @@ TEST_CASE("torch_model: training is the rollout's forward pass, with gradients",
     for (index_t i = 0; i < batch.x.rows(); ++i) {
       const auto row = static_cast<std::size_t>(i);
       CHECK(inputs.t[i].item<float>() == static_cast<float>(batch.sigma[row] * 1000));
-      CHECK(inputs.prompts[i].item<std::int64_t>() == batch.prompt[row]);
+      CHECK(inputs.prompts[i].item<std::int64_t>() == batch.prompts[row]);
       CHECK(inputs.x[i][2][3].item<float>() == rollout.states().row(batch.states[row])[2 * channels + 3]);
     }
     if (!kept_x.defined()) kept = inputs, kept_x = inputs.x.clone();

@@ -17,7 +17,7 @@
 #include "support/batches.hpp"
 #include "support/catch.hpp"
 #include "support/rewards.hpp"
-#include "tempflow/advantage/teaching_nothing.hpp"
+#include "tempflow/advantage/dead_group_samples.hpp"
 
 using Catch::Matchers::ContainsSubstring;
 using Catch::Matchers::MessageMatches;
@@ -118,7 +118,7 @@ TEST_CASE("one reward that is not normalised again has group_advantages' advanta
   const auto [a, b, groups] = scattered();
   const named one{{.name = "b", .values = b}};
   for (const auto scale : {tempflow::advantage_scale::group_std, tempflow::advantage_scale::global_std}) {
-    const tempflow::advantage_options options{.scale = scale, .least_std = 3.5};
+    const tempflow::advantage_options options{.scale = scale, .min_std = 3.5};
     const auto expected = tempflow::group_advantages(b, groups, options);
     const auto found = combined_advantages(one, groups, {.each = options, .normalize_sum = false});
     CHECK(found.advantages.values == expected.values);
@@ -180,7 +180,7 @@ TEST_CASE("a group of equal rewards keeps its zeros through the batch's normalis
   const named both{{.name = "a", .values = a}, {.name = "b", .values = b}};
   const auto found = combined_advantages(both, groups);
   CHECK(found.advantages.statistics.dead_groups == 1);
-  for (const index_t i : tempflow::teaching_nothing(found.advantages, groups)) {
+  for (const index_t i : tempflow::dead_group_samples(found.advantages, groups)) {
     CHECK(groups[static_cast<std::size_t>(i)] == 4);
   }
 }

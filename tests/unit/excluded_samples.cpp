@@ -8,17 +8,17 @@
 #include <vector>
 
 #include "support/catch.hpp"
+#include "tempflow/advantage/dead_group_samples.hpp"
 #include "tempflow/advantage/group_advantages.hpp"
-#include "tempflow/advantage/teaching_nothing.hpp"
 #include "tempflow/advantage/weighted_reward.hpp"
 
 using Catch::Matchers::ContainsSubstring;
 using Catch::Matchers::MessageMatches;
 using tempflow::advantage_scale;
+using tempflow::dead_group_samples;
 using tempflow::group_advantages;
 using tempflow::index_t;
 using tempflow::not_finite_rewards;
-using tempflow::teaching_nothing;
 
 using rewards = std::vector<double>;
 using ids = std::vector<std::int64_t>;
@@ -112,10 +112,10 @@ TEST_CASE("equal rewards and singletons teach nothing; an average sample teaches
   const ids groups{8, 8, 8, -2, -2, 3, 5, 5, 5, 6, 6};
   const auto advantages = group_advantages(r, groups, {.not_finite = not_finite_rewards::exclude});
   CHECK(advantages.values[1] == 0);  // the mean of its group
-  CHECK(teaching_nothing(advantages, groups) == list{3, 4, 5, 9, 10});
+  CHECK(dead_group_samples(advantages, groups) == list{3, 4, 5, 9, 10});
   CHECK(advantages.statistics.dead_groups == 3);
   CHECK(advantages.statistics.singletons == 1);
   CHECK(advantages.statistics.zero_std_groups == 1);
-  CHECK_THROWS_MATCHES(teaching_nothing(advantages, ids{1, 2}), tempflow::shape_error,
+  CHECK_THROWS_MATCHES(dead_group_samples(advantages, ids{1, 2}), tempflow::shape_error,
                        MessageMatches(ContainsSubstring("groups has 2") && ContainsSubstring("11")));
 }

@@ -15,7 +15,7 @@
 #include "support/batches.hpp"
 #include "support/catch.hpp"
 #include "support/rewards.hpp"
-#include "tempflow/advantage/teaching_nothing.hpp"
+#include "tempflow/advantage/dead_group_samples.hpp"
 
 using support::ids;
 using support::moments_of;
@@ -124,17 +124,17 @@ TEST_CASE("a group whose std is below the least teaches nothing, and is counted 
   const rewards r{1, 1.002, 4, 5, 7, 7};
   const ids groups{0, 0, 1, 1, 2, 2};
   for (const auto scale : {advantage_scale::none, advantage_scale::group_std, advantage_scale::global_std}) {
-    const advantage_options options{.scale = scale, .least_std = 0.01};
+    const advantage_options options{.scale = scale, .min_std = 0.01};
     const auto found = group_advantages(r, groups, options);
     const auto without = group_advantages(r, groups, {.scale = scale});
     CHECK(found.values == rewards{0, 0, without.values[2], without.values[3], 0, 0});
     CHECK(found.statistics.zero_std_groups == 2);
     CHECK(found.statistics.dead_groups == 2);
     CHECK(found.statistics.reward_std == without.statistics.reward_std);
-    CHECK(tempflow::teaching_nothing(found, groups) == std::vector<tempflow::index_t>{0, 1, 4, 5});
+    CHECK(tempflow::dead_group_samples(found, groups) == std::vector<tempflow::index_t>{0, 1, 4, 5});
   }
   const auto dead = [&](double least, std_estimate estimate) {
-    return group_advantages(r, groups, {.std = estimate, .least_std = least}).statistics.zero_std_groups;
+    return group_advantages(r, groups, {.std = estimate, .min_std = least}).statistics.zero_std_groups;
   };
   CHECK(dead(0.6, std_estimate::population) == 3);
   CHECK(dead(0.6, std_estimate::sample) == 2);

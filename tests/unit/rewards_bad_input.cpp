@@ -92,10 +92,10 @@ TEST_CASE("a group of one has no others for a baseline: an error that names it",
 }
 
 TEST_CASE("a least std that is negative or not finite is an error that names it", "[advantage][bad_input]") {
-  CHECK_THROWS_MATCHES(group_advantages(rewards{1, 2}, ids{0, 0}, {.least_std = -1}), value_error,
-                       MessageMatches(ContainsSubstring("least_std = -1")));
-  CHECK_THROWS_MATCHES(group_advantages(rewards{1, 2}, ids{0, 0}, {.least_std = infinity}), value_error,
-                       MessageMatches(ContainsSubstring("least_std = inf")));
+  CHECK_THROWS_MATCHES(group_advantages(rewards{1, 2}, ids{0, 0}, {.min_std = -1}), value_error,
+                       MessageMatches(ContainsSubstring("min_std = -1")));
+  CHECK_THROWS_MATCHES(group_advantages(rewards{1, 2}, ids{0, 0}, {.min_std = infinity}), value_error,
+                       MessageMatches(ContainsSubstring("min_std = inf")));
 }
 
 TEST_CASE("a failed call leaves the caller's advantages as they were", "[advantage][bad_input]") {

@@ -38,7 +38,7 @@ TEST_CASE("step lists must ascend within the chain, and errors name the entry", 
 
 TEST_CASE("MixGRPO's window slides by its stride every so many updates and starts over at the end",
           "[window]") {
-  const tempflow::sliding_window window{.size = 4, .stride = 1, .iterations_per_window = 25};
+  const tempflow::sliding_window window{.size = 4, .stride = 1, .updates_per_window = 25};
   CHECK(window.at(0, 10) == steps{0, 1, 2, 3});
   CHECK(window.at(24, 10) == steps{0, 1, 2, 3});
   CHECK(window.at(25, 10) == steps{1, 2, 3, 4});
@@ -47,7 +47,7 @@ TEST_CASE("MixGRPO's window slides by its stride every so many updates and start
 }
 
 TEST_CASE("a sliding window with a larger stride never leaves the chain", "[window]") {
-  const tempflow::sliding_window window{.size = 3, .stride = 2, .iterations_per_window = 1};
+  const tempflow::sliding_window window{.size = 3, .stride = 2, .updates_per_window = 1};
   std::set<steps> seen;
   for (index_t update = 0; update < 20; ++update) {
     const auto at = window.at(update, 8);
@@ -69,7 +69,7 @@ TEST_CASE("sliding windows that do not fit are errors that name the numbers", "[
                        MessageMatches(ContainsSubstring("size 5") && ContainsSubstring("4 steps")));
   CHECK_THROWS_AS(sliding_window{.size = 0}.at(0, 4), schedule_error);
   CHECK_THROWS_AS((sliding_window{.size = 2, .stride = 0}.at(0, 4)), schedule_error);
-  CHECK_THROWS_AS((sliding_window{.size = 2, .iterations_per_window = 0}.at(0, 4)), schedule_error);
+  CHECK_THROWS_AS((sliding_window{.size = 2, .updates_per_window = 0}.at(0, 4)), schedule_error);
   CHECK_THROWS_MATCHES(sliding_window{.size = 2}.at(-1, 4), schedule_error,
                        MessageMatches(ContainsSubstring("-1")));
 }

@@ -21,7 +21,7 @@ enum class advantage_baseline {
   others_mean,  ///< the mean of the group's other samples: n / (n - 1) times as much (RLOO, arXiv 2402.14740)
 };
 
-/// Which standard deviation.
+/// Which standard deviation of the rewards is meant.
 enum class std_estimate {
   population,  ///< divides by n (Flow-GRPO, TempFlow-GRPO)
   sample,      ///< divides by n - 1 (DanceGRPO, MixGRPO)
@@ -47,7 +47,7 @@ struct advantage_options {
   epsilon_rule epsilon_as = epsilon_rule::add;
   not_finite_rewards not_finite = not_finite_rewards::refuse;
   advantage_baseline baseline = advantage_baseline::group_mean;
-  double least_std =
+  double min_std =
       0;  ///< a group whose std (as `std` says) is below it has advantages of 0, whatever the scale
   index_t group_size = 0;  ///< samples that each group must have, excluded ones included; 0: any number
 };

@@ -20,7 +20,7 @@
 
 namespace tempflow {
 
-/// Places among the scores, both ascending.
+/// The samples that best_and_worst chose and the others: places among the scores, ascending.
 struct sample_selection {
   std::vector<index_t> chosen;
   std::vector<index_t> rest;  ///< the others, for minibatch_options::leave_out

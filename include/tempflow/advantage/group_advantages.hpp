@@ -30,7 +30,7 @@ struct group_statistics {
   index_t smallest_group = 0;   ///< samples of the smallest group
   index_t largest_group = 0;    ///< samples of the largest group
   index_t singletons = 0;       ///< groups of one sample whose reward counts: its advantage is 0
-  index_t zero_std_groups = 0;  ///< of two and more equal rewards, or a std below least_std: advantages of 0
+  index_t zero_std_groups = 0;  ///< of two and more equal rewards, or a std below min_std: advantages of 0
   double reward_mean = 0;       ///< over all samples
   double reward_std = 0;        ///< over all samples, by the chosen estimate
   double group_std_mean = 0;    ///< mean over groups of the std within, by the chosen estimate
@@ -59,8 +59,8 @@ inline void check_advantage_options(const advantage_options& options) {
   if (!is_finite(options.epsilon) || options.epsilon < 0) {
     throw value_error(message("group_advantages: epsilon = ", options.epsilon, ", must not be negative"));
   }
-  if (!is_finite(options.least_std) || options.least_std < 0) {
-    throw value_error(message("group_advantages: least_std = ", options.least_std, ", must not be negative"));
+  if (!is_finite(options.min_std) || options.min_std < 0) {
+    throw value_error(message("group_advantages: min_std = ", options.min_std, ", must not be negative"));
   }
   if (options.group_size < 0) {
     throw value_error(
@@ -204,7 +204,7 @@ inline std::vector<index_t> excluded_places(std::span<const double> rewards) {
 /// Throws shape_error for sizes that differ, group_error when there are no samples, no finite rewards, a group of
 /// another size than options.group_size, a group of one sample where the others' mean is the baseline, or several
 /// samples without a group that has two finite rewards; value_error for a reward that is not finite (naming it)
-/// unless these are excluded, rewards whose std overflows, or an epsilon, least_std or group size that is negative or
+/// unless these are excluded, rewards whose std overflows, or an epsilon, min_std or group size that is negative or
 /// not finite.
 inline group_statistics group_advantages(std::span<const double> rewards,
                                          std::span<const std::int64_t> groups,

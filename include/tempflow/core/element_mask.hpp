@@ -34,11 +34,11 @@ constexpr bool has_zero_byte(std::uint64_t word) { return counted_of_word(word) 
 
 /// How many of `count` bytes are not 0.
 inline index_t counted_bytes(const std::uint8_t* bytes, index_t count) {
-  constexpr index_t most_words = 255;  // that a sum of bytes takes
+  constexpr index_t max_words = 255;  // that a sum of bytes takes
   index_t counted = 0, e = 0;
   while (count - e >= 8) {
     std::uint64_t sums = 0;
-    for (index_t w = 0; w < most_words && count - e >= 8; ++w, e += 8) {
+    for (index_t w = 0; w < max_words && count - e >= 8; ++w, e += 8) {
       sums += counted_of_word(mask_word(bytes + e));
     }
     constexpr std::uint64_t even = 0x00ff00ff00ff00ffu, halves = 0x0001000100010001u;

@@ -11,7 +11,7 @@
 
 namespace tempflow {
 
-/// From the least to the most able.
+/// What the kernels of the cpu backend may be compiled for, from the least to the most able.
 enum class instruction_set {
   portable,  ///< what the user's flags allow, on any processor
   avx2,      ///< x86-64 with AVX2, FMA and F16C

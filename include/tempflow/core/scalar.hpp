@@ -161,7 +161,7 @@ constexpr double smallest_stored() {
 /// The largest squared norm of a row's part in a gradient that is stored as G, of rows stored as T: the parts of 65,536
 /// rows, the most that leave a state, are numbers of G when they are added up.
 template <storage_scalar T, storage_scalar G>
-constexpr double most_squared() {
+constexpr double max_squared() {
   return std::same_as<T, double> && std::same_as<G, double> ? 0x1p1000 : 0x1p220;
 }
 

@@ -21,10 +21,10 @@
 namespace tempflow {
 namespace detail {
 
-/// Every kernel of the library: blocks of up to most_warps warps, of which a multiprocessor takes
-/// least_blocks.
+/// Every kernel of the library: blocks of up to max_warps warps, of which a multiprocessor takes
+/// min_blocks.
 template <class Kernel>
-TEMPFLOW_HIDDEN __global__ void __launch_bounds__(Kernel::most_warps* warp_lanes, Kernel::least_blocks)
+TEMPFLOW_HIDDEN __global__ void __launch_bounds__(Kernel::max_warps* warp_lanes, Kernel::min_blocks)
     run_kernel(const __grid_constant__ Kernel kernel) {
   kernel(cuda_thread{});
 }
@@ -56,7 +56,7 @@ struct cuda_launch {
 /// Shared memory of a block that needs no opt-in, and the largest cluster that does not.
 inline constexpr index_t plain_shared_bytes = 48 * 1024;
 inline constexpr int plain_cluster = 8;
-inline constexpr index_t most_blocks = 0x7fffffff;
+inline constexpr index_t max_blocks = 0x7fffffff;
 
 /// What a kernel may use on a device, once it is opted in.
 struct kernel_limits {
@@ -129,9 +129,9 @@ template <class Kernel>
 TEMPFLOW_NOINLINE void cuda_device::launch(const Kernel& kernel, const launch_shape& shape) const {
   detail::check_kernel<Kernel>();
   const auto* const entry = reinterpret_cast<const void*>(&detail::run_kernel<Kernel>);
-  if (shape.blocks > detail::most_blocks) {
+  if (shape.blocks > detail::max_blocks) {
     throw shape_error(detail::message("cuda_device: a launch of ", shape.blocks,
-                                      " blocks, a grid has at most ", detail::most_blocks));
+                                      " blocks, a grid has at most ", detail::max_blocks));
   }
   const auto current = make_current();
   if (shape.shared_bytes > detail::plain_shared_bytes || shape.cluster > detail::plain_cluster) {

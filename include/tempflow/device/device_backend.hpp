@@ -113,15 +113,15 @@ namespace detail {
 /// body(i), one thread each.
 template <class Body>
 struct index_kernel {
-  static constexpr int most_warps = 8;
-  static constexpr int least_blocks = 2;
+  static constexpr int max_warps = 8;
+  static constexpr int min_blocks = 2;
 
   index_t count;
   Body body;
 
   template <class Thread>
   TEMPFLOW_DEVICE void operator()(const Thread& thread) const {
-    const index_t i = (thread.block() * most_warps + thread.warp()) * warp_lanes + thread.lane();
+    const index_t i = (thread.block() * max_warps + thread.warp()) * warp_lanes + thread.lane();
     if (i < count) body(i);
   }
 };
@@ -133,9 +133,9 @@ template <class Device>
 template <class Body>
 void device_backend<Device>::for_each_index(index_t count, const Body& body) const {
   using kernel = detail::index_kernel<Body>;
-  constexpr index_t threads = kernel::most_warps * warp_lanes;
+  constexpr index_t threads = kernel::max_warps * warp_lanes;
   if (count < 1) return;
-  device_.launch(kernel{count, body}, {.blocks = (count - 1) / threads + 1, .warps = kernel::most_warps});
+  device_.launch(kernel{count, body}, {.blocks = (count - 1) / threads + 1, .warps = kernel::max_warps});
 }
 
 }  // namespace tempflow

@@ -114,7 +114,7 @@ class TEMPFLOW_HIDDEN device_call {
     for (const host_table& table : host) {
       if (uploaded(table.from) == nullptr) bytes += table_bytes(table.bytes);
     }
-    if (bytes > table_block::most_bytes) upload(host);
+    if (bytes > table_block::max_bytes) upload(host);
     std::byte* to = block.bytes;
     const auto put = [&](auto& table, const host_table& from) {
       if (from.bytes == 0) return;
@@ -141,11 +141,11 @@ class TEMPFLOW_HIDDEN device_call {
       uploaded_.push_back({table.from, to + at});
       at += table_bytes(table.bytes);
     }
-    for (at = 0; at < bytes; at += upload_kernel::most_bytes) {
+    for (at = 0; at < bytes; at += upload_kernel::max_bytes) {
       upload_kernel piece{
-          .to = to + at, .size = (std::min)(bytes - at, upload_kernel::most_bytes), .bytes = {}};
+          .to = to + at, .size = (std::min)(bytes - at, upload_kernel::max_bytes), .bytes = {}};
       std::memcpy(piece.bytes, packed.data() + at, piece.size);
-      launch(piece, {.blocks = 1, .warps = upload_kernel::most_warps});
+      launch(piece, {.blocks = 1, .warps = upload_kernel::max_warps});
     }
   }
 

@@ -37,8 +37,8 @@ inline std::size_t device_workspace_bytes(index_t rows, index_t columns, index_t
     throw shape_error(detail::message("device_workspace_bytes: ", rows, " rows of ", columns,
                                       " elements, explorations = ", explorations));
   }
-  constexpr index_t most_sums = 7;  // of a tile: those of the general loss
-  const index_t tiles = (columns + 1023) / 1024, sums = (std::max)(most_sums, explorations);
+  constexpr index_t max_sums = 7;  // of a tile: those of the general loss
+  const index_t tiles = (columns + 1023) / 1024, sums = (std::max)(max_sums, explorations);
   constexpr index_t row_table_bytes = 512;  // transitions, ids, doubles, slopes, a policy_row
   constexpr index_t most = index_t{1} << 60;
   if (sums > most / 8 / (tiles + 2) || (rows > 0 && row_table_bytes + 8 * sums * (tiles + 2) > most / rows)) {

@@ -29,9 +29,9 @@ constexpr std::size_t table_bytes(std::size_t bytes) {
 
 /// Room for the tables of one operation in the parameters of its kernel, which have 4 KiB.
 struct table_block {
-  static constexpr std::size_t most_bytes = 2048;
+  static constexpr std::size_t max_bytes = 2048;
 
-  alignas(table_alignment) std::byte bytes[most_bytes];
+  alignas(table_alignment) std::byte bytes[max_bytes];
 };
 
 /// One value for all rows or one for each, a member of a kernel: at an address, or in the kernel's
@@ -93,13 +93,13 @@ struct noise_table {
 
 /// Writes what it has in its parameters to the device's memory, a word for each thread.
 struct upload_kernel {
-  static constexpr int most_warps = 7;
-  static constexpr int least_blocks = 2;
-  static constexpr std::size_t most_bytes = most_warps * warp_lanes * table_alignment;
+  static constexpr int max_warps = 7;
+  static constexpr int min_blocks = 2;
+  static constexpr std::size_t max_bytes = max_warps * warp_lanes * table_alignment;
 
   std::byte* to;
   std::size_t size;  ///< a multiple of the words'
-  alignas(table_alignment) std::byte bytes[most_bytes];
+  alignas(table_alignment) std::byte bytes[max_bytes];
 
   template <class Thread>
   TEMPFLOW_DEVICE void operator()(const Thread& thread) const {

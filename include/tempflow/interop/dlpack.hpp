@@ -139,7 +139,7 @@ batch_view<T> batch_view_of(dlpack_ref source, DLDevice reached_by = {kDLCPU, 0}
   }
   if (!detail::has_dlpack_shape(tensor)) {
     throw shape_error(
-        detail::message("batch_view_of: ", text(), ", expected 1 to ", detail::most_dlpack_dimensions));
+        detail::message("batch_view_of: ", text(), ", expected 1 to ", detail::max_dlpack_dimensions));
   }
   const auto shape = detail::dlpack_shape(tensor), strides = detail::dlpack_strides(tensor);
   const auto [rows, columns, row_stride] = detail::rows_of_tensor(shape, strides, sizeof(T), text);
@@ -214,9 +214,9 @@ dlpack_tensor<Managed> to_dlpack(batch_view<T> batch, Owner&& owner, std::vector
   std::vector<index_t> strides =
       detail::strides_of_rows("to_dlpack", shape, batch.columns(), batch.row_stride());
   shape.insert(shape.begin(), batch.rows());
-  if (shape.size() > detail::most_dlpack_dimensions) {
-    throw shape_error(detail::message("to_dlpack: ", shape.size(), " dimensions, at most ",
-                                      detail::most_dlpack_dimensions));
+  if (shape.size() > detail::max_dlpack_dimensions) {
+    throw shape_error(
+        detail::message("to_dlpack: ", shape.size(), " dimensions, at most ", detail::max_dlpack_dimensions));
   }
   std::unique_ptr<exported> made(new exported{{}, std::move(shape), std::move(strides), std::move(owner)});
   Managed& managed = made->managed;

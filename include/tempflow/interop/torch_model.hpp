@@ -76,7 +76,7 @@ class torch_velocity_model {
       : network_(std::move(network)),
         options_(std::move(options)),
         conditioning_(std::move(conditioning), doubled(), options_.device),
-        dimension_(detail::product_of(options_.shape, detail::most_elements(sizeof(T)))) {
+        dimension_(detail::product_of(options_.shape, detail::max_elements(sizeof(T)))) {
     using detail::message;
     const auto& chosen = options_;
     if (dimension_ < 1) {
@@ -124,7 +124,7 @@ class torch_velocity_model {
 
   /// Those of a minibatch. As long as x, or a graph made of it, lives, the batch's memory is not used again.
   torch_inputs inputs(const minibatch<T>& batch) const {
-    return inputs(batch.x, batch.sigma, batch.prompt, batch.storage);
+    return inputs(batch.x, batch.sigma, batch.prompts, batch.storage);
   }
 
   /// Velocities (S, shape...) in V's dtype, guided, and in autograd's graph where gradients are recorded. Guidance is

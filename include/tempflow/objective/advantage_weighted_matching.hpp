@@ -29,9 +29,9 @@ enum class matching_weight {
   quartic_root,  ///< -4 t ((m + 1e-10)^(1/4) - 1e-10^(1/4)): Flow-Factory's ghuber
 };
 
-/// A row_objective: needs old log-probs that are squared errors, and batches with y = x0 and clean_transition, in
-/// fp32 where t is small: the rounding of x_t counts 1/t times. log_ratio and ratio of its rows are those of the
-/// squared errors.
+/// AWM's loss, a row_objective: needs old log-probs that are squared errors, and batches with y = x0 and
+/// clean_transition, in fp32 where t is small: the rounding of x_t counts 1/t times. log_ratio and ratio of its
+/// rows are those of the squared errors.
 struct advantage_weighted_matching {
   static constexpr row_needs needs{.squared_error = true, .finished = true};
 

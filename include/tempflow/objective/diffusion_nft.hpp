@@ -19,14 +19,14 @@
 
 namespace tempflow {
 
-/// A row_objective: needs v_old, no old log-probs, and batches with y = x0 and clean_transition.
+/// DiffusionNFT's loss, a row_objective: needs v_old, no old log-probs, and batches with y = x0 and clean_transition.
 struct diffusion_nft {
   static constexpr row_needs needs{.ratio = false, .old_velocity = true, .finished = true, .zeros = true};
 
-  double mixture = 1;          ///< b: 1; 0.1 for OCR and several rewards
-  double advantage_clip = 5;   ///< c
-  double least_weight = 1e-5;  ///< W+- are not smaller
-  double kl_beta = 1e-4;       ///< weight of mean((v - v_ref)^2)
+  double mixture = 1;         ///< b: 1; 0.1 for OCR and several rewards
+  double advantage_clip = 5;  ///< c
+  double min_weight = 1e-5;   ///< W+- are not smaller
+  double kl_beta = 1e-4;      ///< weight of mean((v - v_ref)^2)
   kl_denominator kl_over = kl_denominator::velocity;
 
   TEMPFLOW_HD row_loss operator()(const scored_row& row) const {
@@ -35,8 +35,8 @@ struct diffusion_nft {
                                                              : row.advantage;
     const double good = fused_multiply_add(clamped, 0.5 / advantage_clip, 0.5);
     const double scale = row.weight * advantage_clip / mixture;
-    const side positive(row, 1 - mixture, row.mean.positive, least_weight, scale * good);
-    const side negative(row, 1 + mixture, row.mean.negative, least_weight, scale * (1 - good));
+    const side positive(row, 1 - mixture, row.mean.positive, min_weight, scale * good);
+    const side negative(row, 1 + mixture, row.mean.negative, min_weight, scale * (1 - good));
     const auto both = [&](double of_positive, double of_negative) {
       return fused_multiply_add(positive.factor, of_positive, negative.factor * of_negative);
     };
@@ -55,7 +55,7 @@ struct diffusion_nft {
     };
     check_positive("mixture", mixture);
     check_positive("advantage_clip", advantage_clip);
-    check_positive("least_weight", least_weight);
+    check_positive("min_weight", min_weight);
   }
 
  private:

@@ -13,10 +13,10 @@
 
 namespace tempflow {
 
-/// clipped_grpo whose ratio counts up to `most_ratio` where the advantage is negative. A policy_objective.
+/// clipped_grpo whose ratio counts up to `max_ratio` where the advantage is negative. A policy_objective.
 struct dual_clipped_grpo {
   clip_range clip = {};
-  double most_ratio = 3;      ///< c, above 1 + clip.high
+  double max_ratio = 3;       ///< c, above 1 + clip.high
   double advantage_clip = 5;  ///< advantages are clamped to +-this
   double kl_beta = 0;         ///< weight of the KL; 0 needs no reference velocity
   kl_denominator kl_over = kl_denominator::transition_variance;
@@ -24,9 +24,9 @@ struct dual_clipped_grpo {
   TEMPFLOW_HD surrogate operator()(double log_ratio, double advantage, double weight) const {
     const clipped_grpo clipped{.clip = clip, .advantage_clip = advantage_clip};
     surrogate answer = clipped(log_ratio, advantage, weight);
-    if (advantage < 0 && std::exp(log_ratio) > most_ratio) {
+    if (advantage < 0 && std::exp(log_ratio) > max_ratio) {
       const double gain = weight * (advantage < -advantage_clip ? -advantage_clip : advantage);
-      answer.loss = -gain * most_ratio, answer.slope = 0;
+      answer.loss = -gain * max_ratio, answer.slope = 0;
     }
     return answer;
   }
@@ -34,8 +34,8 @@ struct dual_clipped_grpo {
   /// Throws value_error for bounds that are negative, not finite, or not in order.
   void validate() const {
     clipped_grpo{.clip = clip, .advantage_clip = advantage_clip, .kl_beta = kl_beta}.validate();
-    if (!is_finite(most_ratio) || most_ratio <= 1 + clip.high) {
-      throw value_error(detail::message("dual_clipped_grpo: most_ratio = ", most_ratio,
+    if (!is_finite(max_ratio) || max_ratio <= 1 + clip.high) {
+      throw value_error(detail::message("dual_clipped_grpo: max_ratio = ", max_ratio,
                                         ", must be above 1 + clip.high = ", 1 + clip.high));
     }
   }

@@ -17,7 +17,7 @@
 
 namespace tempflow {
 
-/// A row_objective: needs v_old. below and above are rows that were masked on these sides.
+/// Flow-DPPO's masked surrogate, a row_objective: needs v_old. below and above are rows that were masked on these sides.
 struct flow_dppo {
   static constexpr row_needs needs{.old_velocity = true};
 

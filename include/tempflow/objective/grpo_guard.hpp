@@ -19,7 +19,8 @@
 
 namespace tempflow {
 
-/// A row_objective: needs v_old, and old log-probs for its statistics (log_ratio and ratio are the plain ones).
+/// GRPO-Guard's clipped surrogate, a row_objective: needs v_old, and old log-probs for its statistics (log_ratio
+/// and ratio are the plain ones).
 struct grpo_guard {
   static constexpr row_needs needs{.old_velocity = true};
 

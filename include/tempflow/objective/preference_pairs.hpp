@@ -23,7 +23,7 @@
 
 namespace tempflow {
 
-/// A batch_objective: needs v_ref, no old log-probs and no advantages.
+/// The preference loss of Diffusion-DPO on flows, a batch_objective: needs v_ref, no old log-probs and no advantages.
 struct preference_pairs {
   static constexpr row_needs needs{
       .ratio = false, .reference_velocity = true, .finished = true, .advantage = false, .zeros = true};

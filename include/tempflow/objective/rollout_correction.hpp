@@ -37,7 +37,7 @@
 
 namespace tempflow {
 
-/// Whose ratio e^l is.
+/// Whose ratio it is that weighs or rejects rows.
 enum class ratio_of {
   rows,            ///< each row's own
   sequences,       ///< of a sequence of rows, a trajectory: the product of its rows' ratios, l summed
@@ -50,8 +50,8 @@ struct ratio_band {
   double high = 2;
 };
 
-/// How rows are weighted. The defaults are verl's truncation; a band alone, {.truncate = {}, .keep = ratio_band{}},
-/// rejects and weights the rest by 1.
+/// How rows are weighted, or rejected, by their ratios. The defaults are verl's truncation; a band alone,
+/// {.truncate = {}, .keep = ratio_band{}}, rejects and weights the rest by 1.
 struct rollout_correction {
   std::optional<double> truncate = 2.0;  ///< c; without, weights are 1
   std::optional<ratio_band> keep = {};   ///< without, nothing is rejected

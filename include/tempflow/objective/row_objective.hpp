@@ -84,7 +84,7 @@ concept batch_objective = requires(const O& objective, std::span<const scored_ro
   objective.validate();
 };
 
-/// What policy_loss takes.
+/// What policy_loss takes: an objective of the ratio, or of a row's means.
 template <class O>
 concept any_objective = policy_objective<O> || row_objective<O>;
 
@@ -114,7 +114,7 @@ template <row_objective Objective>
 const Objective& as_row_objective(const Objective& objective) {
   return objective;
 }
-/// As above.
+/// The same, for an objective of the ratio.
 template <policy_objective Objective>
 ratio_objective<Objective> as_row_objective(const Objective& objective) {
   return ratio_objective<Objective>(objective);

@@ -28,8 +28,8 @@ enum class sequence_ratio {
   mean_of_clipped  ///< of log-ratios that are each clipped: GMPO
 };
 
-/// A batch_objective. All steps of a sample are rows of one batch, and share their advantage; weights of steps
-/// multiply its loss there.
+/// GSPO and GMPO, a batch_objective. All steps of a sample are rows of one batch, and share their advantage;
+/// weights of steps multiply its loss there.
 struct sequence_grpo {
   static constexpr row_needs needs{.zeros = true};
 

@@ -21,9 +21,9 @@
 namespace tempflow {
 
 /// Most rewards of a weighted sum on a backend.
-inline constexpr index_t most_rewards = 16;
+inline constexpr index_t max_rewards = 16;
 
-/// Writes the advantage of each sample relative to its group, for the weighted sum of up to most_rewards rewards.
+/// Writes the advantage of each sample relative to its group, for the weighted sum of up to max_rewards rewards.
 ///
 /// rewards[k].values, groups, advantages: one entry per sample, on a device in device or host memory; advantages in
 /// host memory are waited for. Bits are the same on all backends.
@@ -39,9 +39,9 @@ template <backend B>
 TEMPFLOW_HIDDEN void group_advantages(const B& backend, std::span<const weighted_reward> rewards,
                                       std::span<const std::int64_t> groups, const advantage_options& options,
                                       std::span<double> advantages) {
-  if (rewards.empty() || static_cast<index_t>(rewards.size()) > most_rewards) {
+  if (rewards.empty() || static_cast<index_t>(rewards.size()) > max_rewards) {
     throw shape_error(
-        detail::message("group_advantages: ", rewards.size(), " rewards, must be 1 to ", most_rewards));
+        detail::message("group_advantages: ", rewards.size(), " rewards, must be 1 to ", max_rewards));
   }
   if (groups.empty()) throw group_error("group_advantages: no samples");
   detail::check_advantage_options(options);

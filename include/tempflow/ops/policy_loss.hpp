@@ -52,7 +52,7 @@ TEMPFLOW_HIDDEN void row_loss_rows(const char* operation, const operation_argume
   row_constants constants = make_row_constants(operation, arguments, batch, v.rows(), in.of.rows(),
                                                v.columns(), is_given(v_ref), objective);
   constants.vanishing = is_given(to) ? smallest_stored<G>() / 2 : 0;
-  constants.overflowing = most_squared<T, G>();
+  constants.overflowing = max_squared<T, G>();
   if (objective.needs.old_velocity && v.rows() > 0 && !is_given(v_old)) {
     throw shape_error(message(operation,
                               ": the objective needs v_old, the velocity of the rollout's policy (", v.rows(),
@@ -96,7 +96,7 @@ TEMPFLOW_HIDDEN void policy_loss_rows(const char* operation, const operation_arg
       .gradient_factor = batch.gradient_scale / policy_mean_over(batch, states),
       .has_reference = !v_ref.empty(),
       .vanishing = is_given(to) ? smallest_stored<G>() / 2 : 0,
-      .overflowing = most_squared<T, G>()};
+      .overflowing = max_squared<T, G>()};
   execute(arguments,
           policy_loss_op<T, V, G, Objective>{batch.x, batch.y, v, v_ref, batch.drawn, of, terms, to, rows});
 }

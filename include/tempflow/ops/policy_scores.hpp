@@ -8,6 +8,7 @@
 #include <concepts>
 #include <span>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include "tempflow/backend/reference.hpp"
@@ -55,7 +56,6 @@ row_constants make_row_constants(std::string_view operation, const operation_arg
           .has_reference = has_reference,
           .has_old = needs.old_velocity,
           .gradient_factor = batch.gradient_scale / mean_over_rows(batch, rows),
-          .overflowing = most_squared<T, T>(),
           .wide = std::same_as<compute_t<T>, double>};
 }
 
@@ -100,12 +100,15 @@ struct summed {
 ///
 /// batch: the numbers of the rows, in host memory: transitions by state, offsets, old_log_probs (empty where the
 /// objective has no ratio), advantages, weights, mean_over, gradient_scale. sums, rows, factors: R. The KL is
-/// reported where the sums are of a v_ref. Rows that are not finite get finite = 0 and factors of 0; underflowed is
-/// of fp32 gradients. summarize() adds the rows up.
+/// reported where the sums are of a v_ref. Rows that are not finite, or whose part in the gradient may overflow, get
+/// finite = 0 and factors of 0; underflowed is of fp32 gradients. summarize() adds the rows up.
+///
+/// Gradient: what policy_gradient will store; by default as the states. Named for fp32 gradients of fp64 states:
+/// policy_scores<float>(batch, ...).
 ///
 /// Throws as policy_loss, shape_error for sums that were made without a velocity that the objective needs,
 /// value_error for those made without its mixture, or whose number of elements is none.
-template <storage_scalar T, class Objective>
+template <class Gradient = void, storage_scalar T, class Objective>
   requires any_objective<Objective> || batch_objective<Objective>
 void policy_scores(const policy_batch<T>& batch, const Objective& given, std::span<const row_sums> sums,
                    std::span<policy_row> rows, std::span<row_factors> factors) {
@@ -127,8 +130,10 @@ void policy_scores(const policy_batch<T>& batch, const Objective& given, std::sp
     throw value_error(detail::message(operation, ": the objective has mixture = ",
                                       detail::mixture_of(objective), ", and the sums were made without it"));
   }
-  const detail::row_constants constants = detail::make_row_constants(
-      operation, host, batch, states, count, made.elements, made.reference, objective);
+  detail::row_constants constants = detail::make_row_constants(operation, host, batch, states, count,
+                                                               made.elements, made.reference, objective);
+  using stored = std::conditional_t<std::is_void_v<Gradient>, T, Gradient>;
+  constants.overflowing = detail::max_squared<T, stored>();
   const per_row<double> old_log_probs = detail::or_zeros(batch.old_log_probs),
                         advantages = detail::or_zeros(batch.advantages);
   std::vector<scored_row> seen;

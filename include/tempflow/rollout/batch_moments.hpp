@@ -12,7 +12,8 @@
 
 namespace tempflow {
 
-/// Of all elements of a batch together. With a number that is not finite among them, mean and std are not either.
+/// Mean, std and extremes of all elements of a batch together. With a number that is not finite among them, mean
+/// and std are not either.
 struct batch_moments {
   double mean = 0;
   double std = 0;  ///< over the number of elements

@@ -17,17 +17,18 @@
 
 namespace tempflow {
 
-/// Knots that a branch of step `branch_step` visits on its way home: branch_step + 1 to chain_steps, in `most`
-/// steps at most (0: any number), spread evenly over the remaining grid.
-inline std::vector<index_t> completion_knots(index_t branch_step, index_t chain_steps, index_t most) {
+/// The knots at which the ODE completes a branch of step `branch_step`: from branch_step + 1 to chain_steps, in at
+/// most `max_steps` steps (0: one for each step of the chain), spread evenly over the rest of the grid.
+inline std::vector<index_t> completion_knots(index_t branch_step, index_t chain_steps, index_t max_steps) {
   const index_t first = branch_step + 1, remaining = chain_steps - first;
-  const index_t hops = most == 0 ? remaining : (std::min)(most, remaining);
+  const index_t hops = max_steps == 0 ? remaining : (std::min)(max_steps, remaining);
   std::vector<index_t> knots{first};
   for (index_t i = 1; i <= hops; ++i) knots.push_back(first + (2 * i * remaining + hops) / (2 * hops));
   return knots;
 }
 
-/// What to explore. Plain data; every field has the published default.
+/// TempFlow-GRPO's rollout: at each branching step of an ODE trunk K branches draw noise, and the ODE completes them.
+/// Plain data; every field has the published default.
 struct branch_plan {
   index_t seeds_per_prompt = 4;            ///< initial noises per prompt
   index_t explorations = 6;                ///< K branches of each seed at each branching step

@@ -17,7 +17,8 @@
 
 namespace tempflow {
 
-/// What to roll out. Plain data; every field has the published default.
+/// Flow-GRPO's rollout, and MixGRPO's with its window of steps: independent samples, which draw noise at each
+/// stochastic step of the chain. Plain data; every field has the published default.
 struct flow_plan {
   index_t samples_per_prompt = 24;
   std::vector<index_t> trained_steps = {};  ///< ascending, stochastic; empty: the chain's trainable_steps()

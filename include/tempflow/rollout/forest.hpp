@@ -35,7 +35,7 @@ enum class forest_move {
   draw    ///< the chain's stochastic transition
 };
 
-/// Which deterministic step.
+/// The deterministic step that forest_move::ode takes.
 enum class ode_solver {
   one_step,      ///< the chain's own: Euler's, for a flow
   dpm_solver_2m  ///< of second order where the step before was one too; for flows
@@ -56,7 +56,7 @@ struct forest_node {
   bool finished = false;                     ///< a sample
 };
 
-/// How states are drawn.
+/// How forest::draw draws the successors of a node.
 struct draw_options {
   index_t children = 1;  ///< successors of each state
   bool trained = true;   ///< whether their transitions are kept to train on

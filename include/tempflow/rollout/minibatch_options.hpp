@@ -12,7 +12,7 @@
 
 namespace tempflow {
 
-/// What advantages belong to.
+/// Whether there is an advantage for each sample or for each row.
 enum class advantage_of {
   samples,  ///< one per sample: rows take their sample's
   rows      ///< one per row, as fused_rewards makes them of trees
@@ -20,14 +20,14 @@ enum class advantage_of {
 
 /// What of a rollout is not trained on: in no batch, and in no mean.
 struct left_out {
-  /// Places among the advantages: samples or rows, whichever these belong to (teaching_nothing).
+  /// Places among the advantages: samples or rows, whichever these belong to (dead_group_samples).
   std::vector<index_t> advantages = {};
   std::vector<index_t> samples = {};  ///< with the rows that led to no other sample
   std::vector<index_t> rows = {};
   std::vector<index_t> states = {};  ///< with all rows that leave them
 };
 
-/// How a rollout is cut.
+/// How a rollout is cut into minibatches and optimiser steps.
 struct minibatch_options {
   index_t size = 64;  ///< states per batch, at most: what the model sees at once
   /// Optimiser steps. Each trains on all states of its share of each prompt's initial noises, and its loss is a

@@ -25,12 +25,12 @@ namespace tempflow {
 /// them. It owns what its views show, together with its copies; copying is cheap.
 template <storage_scalar T>
 struct minibatch : policy_batch<T> {
-  std::span<const double> sigma;    ///< S, noise levels the model is evaluated at
-  std::span<const index_t> prompt;  ///< S, prompt ids
-  std::span<const index_t> states;  ///< S, rows of the rollout's states
-  std::span<const index_t> rows;    ///< R, rows of the rollout
-  index_t part = 0;                 ///< of joint_minibatches, the range whose batch it is
-  bool completes_update = false;    ///< the optimiser should step after this batch
+  std::span<const double> sigma;     ///< S, noise levels the model is evaluated at
+  std::span<const index_t> prompts;  ///< S, prompt ids
+  std::span<const index_t> states;   ///< S, rows of the rollout's states
+  std::span<const index_t> rows;     ///< R, rows of the rollout
+  index_t part = 0;                  ///< of joint_minibatches, the range whose batch it is
+  bool completes_update = false;     ///< the optimiser should step after this batch
   std::shared_ptr<const void> storage;
 };
 
@@ -82,11 +82,11 @@ class minibatch_range {
     Buffer x, y;
     std::vector<transition> transitions;
     std::vector<double> old, advantage, weight, sigma;
-    std::vector<index_t> prompt, states, rows, successors, offsets;
+    std::vector<index_t> prompts, states, rows, successors, offsets;
     std::vector<noise_id> noise;
 
     void clear() {
-      transitions.clear(), old.clear(), advantage.clear(), weight.clear(), sigma.clear(), prompt.clear();
+      transitions.clear(), old.clear(), advantage.clear(), weight.clear(), sigma.clear(), prompts.clear();
       states.clear(), rows.clear(), successors.clear(), noise.clear(), offsets.assign(1, 0);
     }
   };
@@ -112,7 +112,7 @@ class minibatch_range {
       to.states.push_back(first.state);
       to.transitions.push_back(rollout_->steps()[first.step]);
       to.sigma.push_back(to.transitions.back().sigma);
-      to.prompt.push_back(first.noise.prompt);
+      to.prompts.push_back(first.noise.prompt);
       for (const index_t r : rows) {
         to.rows.push_back(r);
         to.successors.push_back(rollout_->row(r).successor);
@@ -139,7 +139,7 @@ class minibatch_range {
     batch.convention = rollout_->convention();
     batch.mean_over = order_.rows_of_update(piece.update);
     batch.sigma = to.sigma;
-    batch.prompt = to.prompt;
+    batch.prompts = to.prompts;
     batch.states = to.states;
     batch.rows = to.rows;
     batch.completes_update = piece.last;

@@ -50,7 +50,7 @@ TEMPFLOW_HIDDEN rescore_drift rescore(const B& backend, M& model,
     if (velocity.rows() < count) velocity = make_buffer<velocity_of<M>>(backend, count, batch.x.columns());
     const auto v = velocity.view().slice(0, count);
     fresh.resize(batch.rows.size());
-    model.velocity(batch.x, batch.sigma, batch.prompt, v);
+    model.velocity(batch.x, batch.sigma, batch.prompts, v);
     policy_batch<typename M::value_type> scored = batch;
     if (mask.given()) scored.mask = mask;
     log_prob(backend, scored, v, fresh);

@@ -33,7 +33,7 @@ struct trajectory_row {
   noise_id noise = {};  ///< of its draw
 };
 
-/// Whose sample it is.
+/// Which prompt, initial noise and branch a sample comes from.
 struct sample_identity {
   index_t prompt = 0;  ///< the prompt's id, as given to the rollout
   index_t seed = 0;    ///< initial noise within the prompt

@@ -16,7 +16,7 @@
 
 namespace tempflow {
 
-/// What to grow. Plain data.
+/// BranchGRPO's rollout: trees whose states split at some steps and draw noise at every stochastic one. Plain data.
 struct tree_plan {
   index_t trees_per_prompt = 1;  ///< initial noises per prompt
   index_t children = 2;          ///< successors of a state where it splits

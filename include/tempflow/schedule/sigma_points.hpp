@@ -56,13 +56,13 @@ inline std::vector<double> static_shift(std::vector<double> points, double shift
   return points;
 }
 
-/// As above.
+/// As static_shift of points, by the exponential shift.
 inline std::vector<double> exponential_shift(std::vector<double> points, double mu) {
   for (double& t : points) t = exponential_shift(t, mu);
   return points;
 }
 
-/// As above.
+/// As static_shift of points, by the linear shift.
 inline std::vector<double> linear_shift(std::vector<double> points, double mu) {
   for (double& t : points) t = linear_shift(t, mu);
   return points;

@@ -35,23 +35,23 @@ inline void check_step_list(std::span<const index_t> steps, index_t chain_steps)
   }
 }
 
-/// MixGRPO's progressive window: `size` steps that move by `stride` every `iterations_per_window` updates,
+/// MixGRPO's progressive window: `size` steps that move by `stride` every `updates_per_window` updates,
 /// from the noisy end, and start over when they reach the clean end.
 /// Source: MixGRPO, arXiv 2507.21802, section 3.3.
 struct sliding_window {
   index_t size = 4;
   index_t stride = 1;
-  index_t iterations_per_window = 25;
+  index_t updates_per_window = 25;
 
   /// Steps of the window at an update. Throws schedule_error for a window that does not fit the chain.
   std::vector<index_t> at(index_t update, index_t chain_steps) const {
-    if (size < 1 || size > chain_steps || stride < 1 || iterations_per_window < 1 || update < 0) {
+    if (size < 1 || size > chain_steps || stride < 1 || updates_per_window < 1 || update < 0) {
       throw schedule_error(detail::message("sliding_window: size ", size, ", stride ", stride, ", ",
-                                           iterations_per_window, " updates per window, at update ", update,
+                                           updates_per_window, " updates per window, at update ", update,
                                            " of a chain of ", chain_steps, " steps"));
     }
     const index_t positions = (chain_steps - size) / stride + 1;
-    return step_range((update / iterations_per_window) % positions * stride, size);
+    return step_range((update / updates_per_window) % positions * stride, size);
   }
 };
 

@@ -18,8 +18,8 @@ void update(cudaStream_t stream, Model& model, const Model& reference, const Rew
   for (const auto& batch : tf::minibatches(rollout, advantages, weights, {.size = 64})) {
     const auto buffer = [&] { return tf::make_buffer<float>(gpu, batch.x.rows(), batch.x.columns()); };
     auto v = buffer(), v_ref = buffer(), grad_v = buffer();
-    model.velocity(batch.x, batch.sigma, batch.prompt, v);
-    reference.velocity(batch.x, batch.sigma, batch.prompt, v_ref);
+    model.velocity(batch.x, batch.sigma, batch.prompts, v);
+    reference.velocity(batch.x, batch.sigma, batch.prompts, v_ref);
     tf::policy_loss(gpu, batch, v, v_ref, tf::clipped_grpo{.kl_beta = 0.004}, grad_v);
     model.backward(batch, grad_v);
   }

@@ -18,7 +18,7 @@ struct reward_moments {
   std::size_t count = 0;  ///< rewards that they are taken of
   double mean = 0;
   double std = 0;
-  bool constant = true;  ///< all equal, or their std below options.least_std: nothing to tell them apart by
+  bool constant = true;  ///< all equal, or their std below options.min_std: nothing to tell them apart by
 };
 
 /// Moments of reward(0), ..., reward(count - 1), or of those that are finite; exact where all are equal. NaN where one
@@ -55,7 +55,7 @@ TEMPFLOW_HD reward_moments moments(std::size_t count, const Reward& reward,
   }
   const double divisor = options.std == std_estimate::sample ? n - 1 : n;
   const double std = std::sqrt(squares.value() / divisor);
-  return {.count = counted, .mean = mean, .std = std, .constant = std < options.least_std};
+  return {.count = counted, .mean = mean, .std = std, .constant = std < options.min_std};
 }
 
 }  // namespace tempflow::detail

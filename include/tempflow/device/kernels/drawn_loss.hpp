@@ -17,8 +17,8 @@ namespace tempflow::detail {
 /// The numbers of each row but for its KL, and its slopes: a thread for each.
 template <class Real, class Objective>
 struct drawn_rows_kernel {
-  static constexpr int most_warps = 8;
-  static constexpr int least_blocks = 2;
+  static constexpr int max_warps = 8;
+  static constexpr int min_blocks = 2;
 
   index_t count;
   sibling_states states;
@@ -29,7 +29,7 @@ struct drawn_rows_kernel {
 
   template <class Thread>
   TEMPFLOW_DEVICE void operator()(const Thread& thread) const {
-    const index_t row = (thread.block() * most_warps + thread.warp()) * warp_lanes + thread.lane();
+    const index_t row = (thread.block() * max_warps + thread.warp()) * warp_lanes + thread.lane();
     if (row >= count) return;
     const policy_factors factors = terms.factors_of(states[row], row);
     outcomes[row] =
@@ -41,8 +41,8 @@ struct drawn_rows_kernel {
 /// A tile of a state's gradient for each warp, and the KL of the state's rows.
 template <storage_scalar V, storage_scalar G, bool HasReference>
 struct drawn_gradient_kernel {
-  static constexpr int most_warps = tile_warps<V>;
-  static constexpr int least_blocks = 3;
+  static constexpr int max_warps = tile_warps<V>;
+  static constexpr int min_blocks = 3;
 
   batch_view<const V> v, v_ref;
   noise_table noise;

@@ -13,8 +13,8 @@ namespace tempflow::detail {
 /// A warp per tile of the weights.
 template <storage_scalar T>
 struct ema_update_kernel {
-  static constexpr int most_warps = tile_warps<T>;
-  static constexpr int least_blocks = 4;
+  static constexpr int max_warps = tile_warps<T>;
+  static constexpr int min_blocks = 4;
 
   T* average;
   const T* weights;

@@ -19,7 +19,7 @@ namespace tempflow::detail {
 
 /// Rewards of a sample, and their weights.
 struct reward_terms {
-  static constexpr int most = static_cast<int>(most_rewards);
+  static constexpr int most = static_cast<int>(max_rewards);
 
   const double* values[most];
   double weights[most];
@@ -61,8 +61,8 @@ struct rewards_in_order {
 
 /// The std of all rewards, by one warp.
 struct global_std_kernel {
-  static constexpr int most_warps = 1;
-  static constexpr int least_blocks = 1;
+  static constexpr int max_warps = 1;
+  static constexpr int min_blocks = 1;
 
   reward_terms rewards;
   index_t count;

@@ -13,8 +13,8 @@ namespace tempflow::detail {
 
 template <storage_scalar T, storage_scalar G>
 struct guide_kernel {
-  static constexpr int most_warps = tile_warps<T>;
-  static constexpr int least_blocks = 4;
+  static constexpr int max_warps = tile_warps<T>;
+  static constexpr int min_blocks = 4;
 
   batch_view<const T> conditional, unconditional;
   batch_view<G> guided;
@@ -45,11 +45,12 @@ struct guide_kernel {
 
 template <storage_scalar T, storage_scalar G>
 struct guide_gradient_kernel {
-  static constexpr int most_warps = tile_warps<T>;
-  static constexpr int least_blocks = 4;
+  static constexpr int max_warps = tile_warps<T>;
+  static constexpr int min_blocks = 4;
 
   batch_view<const T> gradient;
-  batch_view<G> of_conditional, of_unconditional;
+  batch_view<G> of_conditional, of_unconditional;  ///< one that nobody asks for is the other, and not written
+  bool writes_conditional, writes_unconditional;
   row_table<double> scale;
   row_reduction tiles;
   table_block tables;
@@ -62,17 +63,16 @@ struct guide_gradient_kernel {
     if (tile.count <= 0) return;
     const guidance_mix<compute_t<T>> mix(scale[i]);
     const T* const rows[] = {tile.of(gradient.row(i))};
-    G* const of_c = of_conditional.data() != nullptr ? tile.of(of_conditional.row(i)) : nullptr;
-    G* const of_u = of_unconditional.data() != nullptr ? tile.of(of_unconditional.row(i)) : nullptr;
+    G *const of_c = tile.of(of_conditional.row(i)), *const of_u = tile.of(of_unconditional.row(i));
     dispatch_bool(tile.whole(rows[0], of_c, of_u), [&](auto whole) {
       tile.template each_read<whole>(thread, rows, [&](int access, const auto& at) {
         compute_t<T> g[width], scaled[width];
         thread.template load<T>(at[0], g);
-        if (of_c != nullptr) {
+        if (writes_conditional) {
           for (int j = 0; j < width; ++j) scaled[j] = mix.scale * g[j];
           tile.template write<whole>(thread, of_c, access, thread.template store<G>(scaled));
         }
-        if (of_u != nullptr) {
+        if (writes_unconditional) {
           for (int j = 0; j < width; ++j) scaled[j] = mix.rest * g[j];
           tile.template write<whole>(thread, of_u, access, thread.template store<G>(scaled));
         }
@@ -106,8 +106,8 @@ struct warp_tokens {
 
 template <storage_scalar T, storage_scalar G>
 struct guide_tokens_kernel {
-  static constexpr int most_warps = tile_warps<T>;
-  static constexpr int least_blocks = 4;
+  static constexpr int max_warps = tile_warps<T>;
+  static constexpr int min_blocks = 4;
 
   batch_view<const T> conditional, unconditional;
   batch_view<G> guided;
@@ -133,8 +133,8 @@ struct guide_tokens_kernel {
 
 template <storage_scalar T, storage_scalar G>
 struct guide_tokens_gradient_kernel {
-  static constexpr int most_warps = tile_warps<T>;
-  static constexpr int least_blocks = 4;
+  static constexpr int max_warps = tile_warps<T>;
+  static constexpr int min_blocks = 4;
 
   batch_view<const T> gradient, conditional, unconditional;
   batch_view<G> of_conditional, of_unconditional;
@@ -215,12 +215,18 @@ TEMPFLOW_HIDDEN void run(const device_arguments<Device>& arguments, const guide_
     call.place(kernel.tables, kernel.scale);
     return call.launch(kernel, kernel.tokens.template shape<T>());
   }
-  guide_gradient_kernel<T, G> kernel{.gradient = op.gradient,
-                                     .of_conditional = op.of_conditional,
-                                     .of_unconditional = op.of_unconditional,
-                                     .scale = op.scale,
-                                     .tiles = no_row_reduction<T>(rows, elements),
-                                     .tables = {}};
+  const bool writes_conditional = is_given(op.of_conditional),
+             writes_unconditional = is_given(op.of_unconditional);
+  if (!writes_conditional && !writes_unconditional) return;
+  guide_gradient_kernel<T, G> kernel{
+      .gradient = op.gradient,
+      .of_conditional = writes_conditional ? op.of_conditional : op.of_unconditional,
+      .of_unconditional = writes_unconditional ? op.of_unconditional : op.of_conditional,
+      .writes_conditional = writes_conditional,
+      .writes_unconditional = writes_unconditional,
+      .scale = op.scale,
+      .tiles = no_row_reduction<T>(rows, elements),
+      .tables = {}};
   call.place(kernel.tables, kernel.scale);
   call.launch(kernel, tile_shape<T>(rows, elements));
 }

@@ -20,8 +20,8 @@ namespace tempflow::detail {
 /// States: own_states or sibling_states. Elements: all_elements or masked_elements.
 template <storage_scalar T, storage_scalar V, class States, class Elements>
 struct log_prob_kernel {
-  static constexpr int most_warps = tile_warps<T>;
-  static constexpr int least_blocks = Elements::masked ? 3 : 4;  // the mask takes registers
+  static constexpr int max_warps = tile_warps<T>;
+  static constexpr int min_blocks = Elements::masked ? 3 : 4;  // the mask takes registers
 
   batch_view<const T> x, y;
   batch_view<const V> v;

@@ -60,8 +60,8 @@ struct masked_elements {
 
 /// A block for each row.
 struct mask_counts_kernel {
-  static constexpr int most_warps = 16;
-  static constexpr int least_blocks = 2;
+  static constexpr int max_warps = 16;
+  static constexpr int min_blocks = 2;
 
   element_mask mask;
   index_t* counts;
@@ -107,7 +107,7 @@ struct mask_counts_kernel {
 /// Counts the elements of a mask, in the workspace.
 template <class Device>
 masked_elements count_elements(device_call<Device>& call, const element_mask& mask) {
-  constexpr int warps = mask_counts_kernel::most_warps;
+  constexpr int warps = mask_counts_kernel::max_warps;
   index_t* const counts = call.template take<index_t>(mask.rows());
   call.launch(mask_counts_kernel{.mask = mask, .counts = counts},
               {.blocks = 1, .rows = mask.rows(), .warps = warps, .shared_bytes = warps * sizeof(index_t)});

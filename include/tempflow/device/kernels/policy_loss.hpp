@@ -168,9 +168,9 @@ TEMPFLOW_HIDDEN void launch_drawn_loss(device_call<Device>& call,
                      .rows = to,
                      .tables = {}};
   place_terms(call, slopes);
-  constexpr index_t rows_of_block = rows_kernel::most_warps * warp_lanes;
+  constexpr index_t rows_of_block = rows_kernel::max_warps * warp_lanes;
   if (rows > 0)
-    call.launch(slopes, {.blocks = (rows - 1) / rows_of_block + 1, .warps = rows_kernel::most_warps});
+    call.launch(slopes, {.blocks = (rows - 1) / rows_of_block + 1, .warps = rows_kernel::max_warps});
   if (!HasReference && op.gradient.empty()) return;
   auto* const broken = call.template take<std::uint32_t>(states);
   call.device().clear(broken, sizeof(std::uint32_t) * static_cast<std::size_t>(states));

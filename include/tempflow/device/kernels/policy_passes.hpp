@@ -16,8 +16,8 @@ namespace tempflow::detail {
 /// The first pass: the numbers of each row, and its slopes. States: own_states or sibling_states.
 template <storage_scalar T, storage_scalar V, class Objective, bool HasReference, class States>
 struct policy_sums_kernel {
-  static constexpr int most_warps = tile_warps<T>;
-  static constexpr int least_blocks = HasReference ? 3 : 4;
+  static constexpr int max_warps = tile_warps<T>;
+  static constexpr int min_blocks = HasReference ? 3 : 4;
   static constexpr int slabs = HasReference ? 2 : 1;
 
   policy_inputs<T, V, HasReference> in;
@@ -53,8 +53,8 @@ struct policy_sums_kernel {
 /// The second pass, of rows that leave a state each.
 template <storage_scalar T, storage_scalar V, storage_scalar G, bool HasReference>
 struct policy_gradient_kernel {
-  static constexpr int most_warps = tile_warps<T>;
-  static constexpr int least_blocks = HasReference ? 3 : 4;
+  static constexpr int max_warps = tile_warps<T>;
+  static constexpr int min_blocks = HasReference ? 3 : 4;
 
   policy_inputs<T, V, HasReference> in;
   row_table<transition> transitions;
@@ -96,8 +96,8 @@ struct policy_gradient_kernel {
 /// Clears the gradients of states in which it overflowed, and marks their rows. Rows: own_rows or sibling_rows.
 template <storage_scalar G, class Rows>
 struct clear_rows_kernel {
-  static constexpr int most_warps = tile_warps<G>;
-  static constexpr int least_blocks = 4;
+  static constexpr int max_warps = tile_warps<G>;
+  static constexpr int min_blocks = 4;
 
   const std::uint32_t* overflows;
   Rows of;

@@ -12,12 +12,12 @@ namespace tempflow::detail {
 
 /// Shared memory of a block behind the slabs of its warps: where the warps of a row meet.
 struct policy_row_shared {
-  static constexpr int most_warps = 16;
+  static constexpr int max_warps = 16;
 
-  double sums[2][most_warps];
+  double sums[2][max_warps];
   policy_factors factors;
   policy_outcome<float> outcome;
-  bool fits[most_warps];
+  bool fits[max_warps];
 };
 
 /// Shared memory of a block; slabs: of a warp.
@@ -28,8 +28,8 @@ constexpr index_t policy_row_shared_bytes(index_t warps, int slabs) {
 /// A row for each cluster, a tile for each warp.
 template <storage_scalar T, storage_scalar V, storage_scalar G, class Objective, bool HasReference>
 struct policy_row_kernel {
-  static constexpr int most_warps = policy_row_shared::most_warps;
-  static constexpr int least_blocks = 2;
+  static constexpr int max_warps = policy_row_shared::max_warps;
+  static constexpr int min_blocks = 2;
   static constexpr int slabs = HasReference ? 2 : 1;
 
   policy_inputs<T, V, HasReference> in;
@@ -112,10 +112,10 @@ launch_shape policy_row_shape(index_t rows, index_t tiles, int slabs, const Larg
   struct choice {
     index_t warps, cluster;
   };
-  for (const auto [most_warps, most_blocks] : {choice{8, 8}, choice{16, 8}, choice{16, 16}}) {
+  for (const auto [max_warps, max_blocks] : {choice{8, 8}, choice{16, 8}, choice{16, 16}}) {
     index_t cluster = 1;
-    while (cluster * most_warps < tiles) cluster *= 2;
-    if (cluster > most_blocks) continue;
+    while (cluster * max_warps < tiles) cluster *= 2;
+    if (cluster > max_blocks) continue;
     const index_t warps = (tiles - 1) / cluster + 1;
     const launch_shape shape{.blocks = cluster,
                              .rows = rows,

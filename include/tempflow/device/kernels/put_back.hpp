@@ -14,8 +14,8 @@ namespace tempflow::detail {
 
 template <storage_scalar T>
 struct put_back_kernel {
-  static constexpr int most_warps = tile_warps<T>;
-  static constexpr int least_blocks = 4;
+  static constexpr int max_warps = tile_warps<T>;
+  static constexpr int min_blocks = 4;
 
   batch_view<const T> x;
   element_mask mask;

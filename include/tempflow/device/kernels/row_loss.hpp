@@ -18,8 +18,8 @@ namespace tempflow::detail {
 /// A tile of a state's gradient for each warp. Elements: all_elements or masked_elements.
 template <storage_scalar T, storage_scalar V, storage_scalar G, bool HasOld, class Elements>
 struct row_gradient_kernel {
-  static constexpr int most_warps = tile_warps<T>;
-  static constexpr int least_blocks = 2;
+  static constexpr int max_warps = tile_warps<T>;
+  static constexpr int min_blocks = 2;
 
   row_batches<T, V, HasOld> in;
   sibling_rows of;

@@ -93,8 +93,8 @@ struct sums_to_scores {
 /// Elements: all_elements or masked_elements. To: what is made of the sums.
 template <storage_scalar T, storage_scalar V, bool HasOld, class Elements, class To>
 struct row_sums_kernel {
-  static constexpr int most_warps = tile_warps<T>;
-  static constexpr int least_blocks = 2;
+  static constexpr int max_warps = tile_warps<T>;
+  static constexpr int min_blocks = 2;
   static constexpr int slabs = HasOld ? 3 : 2;
   static constexpr int sums = HasOld ? 7 : 3;
 

@@ -33,8 +33,8 @@ struct finite_rows {
 /// A tile of a state's gradient for each warp.
 template <storage_scalar T, storage_scalar V, storage_scalar G, bool HasReference>
 struct sibling_gradient_kernel {
-  static constexpr int most_warps = tile_warps<T>;
-  static constexpr int least_blocks = HasReference && sizeof(T) == 2 ? 2 : 3;
+  static constexpr int max_warps = tile_warps<T>;
+  static constexpr int min_blocks = HasReference && sizeof(T) == 2 ? 2 : 3;
 
   policy_inputs<T, V, HasReference> in;
   sibling_rows of;

@@ -13,8 +13,8 @@ namespace tempflow::detail {
 
 template <storage_scalar T, storage_scalar V>
 struct step_kernel {
-  static constexpr int most_warps = tile_warps<T>;
-  static constexpr int least_blocks = sizeof(V) > sizeof(T) ? 1 : 3;  // wide velocities take more registers
+  static constexpr int max_warps = tile_warps<T>;
+  static constexpr int min_blocks = sizeof(V) > sizeof(T) ? 1 : 3;  // wide velocities take more registers
 
   batch_view<const T> x;
   batch_view<const V> v;
@@ -47,9 +47,9 @@ struct step_kernel {
 
 template <storage_scalar T, storage_scalar V>
 struct branch_step_kernel {
-  static constexpr int most_warps = tile_warps<T>;
+  static constexpr int max_warps = tile_warps<T>;
   // As many as leave x and v their room in the cache; wide velocities take more registers.
-  static constexpr int least_blocks = sizeof(V) > sizeof(T) ? 1 : 2;
+  static constexpr int min_blocks = sizeof(V) > sizeof(T) ? 1 : 2;
 
   batch_view<const T> x;
   batch_view<const V> v;
@@ -103,8 +103,8 @@ struct branch_step_kernel {
 
 template <storage_scalar T, storage_scalar V>
 struct ode_step_kernel {
-  static constexpr int most_warps = tile_warps<T>;
-  static constexpr int least_blocks = 4;
+  static constexpr int max_warps = tile_warps<T>;
+  static constexpr int min_blocks = 4;
 
   batch_view<const T> x;
   batch_view<const V> v;
@@ -125,8 +125,8 @@ struct ode_step_kernel {
 
 template <storage_scalar T>
 struct fill_noise_kernel {
-  static constexpr int most_warps = tile_warps<T>;
-  static constexpr int least_blocks = 4;
+  static constexpr int max_warps = tile_warps<T>;
+  static constexpr int min_blocks = 4;
 
   batch_view<T> out;
   noise_table noise;

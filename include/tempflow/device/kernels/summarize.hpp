@@ -10,8 +10,8 @@
 namespace tempflow::detail {
 
 struct summarize_kernel {
-  static constexpr int most_warps = 1;
-  static constexpr int least_blocks = 1;
+  static constexpr int max_warps = 1;
+  static constexpr int min_blocks = 1;
 
   const policy_row* rows;
   index_t count;

@@ -69,11 +69,11 @@ inline bool dlpack_reaches(const DLDevice& device, const DLDevice& memory) {
 }
 
 /// As many as any framework has. More are a sign that the struct is none.
-inline constexpr std::size_t most_dlpack_dimensions = 64;
+inline constexpr std::size_t max_dlpack_dimensions = 64;
 
 /// Whether there is a shape to look at.
 inline bool has_dlpack_shape(const DLTensor& tensor) {
-  return tensor.ndim >= 1 && static_cast<std::size_t>(tensor.ndim) <= most_dlpack_dimensions &&
+  return tensor.ndim >= 1 && static_cast<std::size_t>(tensor.ndim) <= max_dlpack_dimensions &&
          tensor.shape != nullptr;
 }
 

@@ -31,7 +31,7 @@ struct packed_rows {
 };
 
 /// The most elements that an address space holds.
-inline index_t most_elements(std::size_t element_size) {
+inline index_t max_elements(std::size_t element_size) {
   return static_cast<index_t>((std::numeric_limits<std::ptrdiff_t>::max)()) /
          static_cast<index_t>(element_size);
 }
@@ -60,7 +60,7 @@ template <class Describe>
 packed_rows rows_of_tensor(std::span<const index_t> shape, std::span<const index_t> strides,
                            std::size_t element_size, const Describe& tensor) {
   if (shape.empty()) throw shape_error(message("batch_view_of: ", tensor(), ", expected (samples, ...)"));
-  const index_t most = most_elements(element_size);
+  const index_t most = max_elements(element_size);
   const index_t rows = shape[0], columns = product_of(shape.subspan(1), most);
   if (rows < 0 || columns < 0) {
     throw shape_error(

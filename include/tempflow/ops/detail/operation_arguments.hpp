@@ -106,7 +106,7 @@ class operation_arguments<B> {
   void wait() const { backend_.synchronize(); }
 
  private:
-  static constexpr int most = 20;  ///< most_rewards of a sum, their groups and the advantages, and some
+  static constexpr int most = 20;  ///< max_rewards of a sum, their groups and the advantages, and some
 
   const B& backend_;
   mutable int known_ = 0;

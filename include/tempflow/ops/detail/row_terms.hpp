@@ -78,10 +78,10 @@ TEMPFLOW_NOINLINE TEMPFLOW_HD inline policy_row conclude_row(const row_constants
   factors.residual *= of.gradient_factor;
   factors.reference *= of.gradient_factor;
   factors.old *= of.gradient_factor;
-  // Sums that are not given are NaN, and their factors 0.
+  // Sums that are not given are NaN, which -ffast-math may compare as it likes, and their factors 0.
   const auto fits = [&of](double factor, double squares) {
     return (of.wide ? is_finite(factor) : is_finite(static_cast<float>(factor))) &&
-           !(factor * factor * squares > of.overflowing);
+           (factor == 0 || !(factor * factor * squares > of.overflowing));
   };
   const bool finite = is_finite(sums.residual) && (!of.has_reference || is_finite(sums.reference)) &&
                       (!of.has_old || is_finite(sums.old)) && is_finite(to.kl) && is_finite(answer.loss) &&

@@ -27,10 +27,10 @@ template <class T>
 bool worth_streaming(const batch_view<T>& out) {
   const auto start = reinterpret_cast<std::uintptr_t>(out.data());
   const auto stride = out.row_stride() * static_cast<index_t>(sizeof(T));
-  constexpr index_t least_row_bytes = 4096;
+  constexpr index_t min_row_bytes = 4096;
   const index_t row_bytes = out.columns() * static_cast<index_t>(sizeof(T));
   const bool aligned = start % stream_alignment == 0 && stride % stream_alignment == 0;
-  return aligned && row_bytes >= least_row_bytes && out.rows() * row_bytes >= stream_bytes;
+  return aligned && row_bytes >= min_row_bytes && out.rows() * row_bytes >= stream_bytes;
 }
 
 /// Writes a register; a streamed one to aligned memory.

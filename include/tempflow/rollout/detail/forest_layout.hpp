@@ -3,7 +3,7 @@
 #pragma once
 
 // Where the states of a forest lie while it is rolled out, and what that costs. States to train on are kept;
-// a trajectory that only goes home by the ODE moves within the row of its sample; the rest lies in scratch
+// a trajectory that the ODE completes moves within the row of its sample; the rest lies in scratch
 // rows that are used again. All counts are per prompt.
 
 #include <algorithm>
@@ -101,7 +101,7 @@ class forest_layout {
     return (end += rows) - rows;
   }
 
-  /// Kept states and samples, in the order of the nodes; then the way home to each sample.
+  /// Kept states and samples, in the order of the nodes; then the completion of each sample.
   void place_results(bool redraw) {
     for (std::size_t i = 0; i < nodes_.size(); ++i) {
       const forest_node& node = nodes_[i];

@@ -4,7 +4,7 @@
 
 // What an update can do without: groups whose advantages are all 0.
 //
-//   minibatches(rollout, advantages, weights, {.leave_out = {.advantages = teaching_nothing(advantages, groups)}})
+//   minibatches(rollout, advantages, weights, {.leave_out = {.advantages = dead_group_samples(advantages, groups)}})
 //
 // Source: the filter of groups of equal rewards of DAPO, arXiv 2503.14476, section 3.2.
 
@@ -23,10 +23,10 @@ namespace tempflow {
 /// out by minibatches.
 ///
 /// Throws shape_error for another number of groups than advantages.
-inline std::vector<index_t> teaching_nothing(std::span<const double> advantages,
-                                             std::span<const std::int64_t> groups) {
+inline std::vector<index_t> dead_group_samples(std::span<const double> advantages,
+                                               std::span<const std::int64_t> groups) {
   if (groups.size() != advantages.size()) {
-    throw shape_error(detail::message("teaching_nothing: groups has ", groups.size(),
+    throw shape_error(detail::message("dead_group_samples: groups has ", groups.size(),
                                       " entries, advantages has ", advantages.size()));
   }
   std::vector<index_t> found, order(groups.size());
