@@ -52,8 +52,8 @@ __all__ = [
     "ScheduleError", "SequenceGRPO", "ShapeError", "StepDrift", "TempflowError", "best_and_worst", "branch_plan",
     "branch_step", "clean_transitions", "clipped_loss", "combined_advantages", "config_summary", "corrected_weights",
     "dead_group_samples", "drift_by_step", "ema_decay", "ema_update", "flow_plan", "group_advantages", "guided",
-    "has_cuda", "joint_advantages", "joint_minibatches", "log_prob", "make_chain", "minibatches", "noise", "noised", "ode_step", "policy_gradient",
-    "policy_loss", "policy_loss_rows", "policy_scores", "policy_sums", "preset", "rescore", "roll_out", "sample",
-    "sde_step_with_logprob", "sigmas", "statistics_of", "step", "sum_gradients", "timestep_weights",
-    "tree_plan", "trimmed_advantages", "win_rates", "win_rates_of_scores",
+    "has_cuda", "joint_advantages", "joint_minibatches", "log_prob", "make_chain", "minibatches", "noise", "noised",
+    "ode_step", "policy_gradient", "policy_loss", "policy_loss_rows", "policy_scores", "policy_sums", "preset",
+    "rescore", "roll_out", "sample", "sde_step_with_logprob", "sigmas", "statistics_of", "step", "sum_gradients",
+    "timestep_weights", "tree_plan", "trimmed_advantages", "win_rates", "win_rates_of_scores",
 ]
