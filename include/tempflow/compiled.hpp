@@ -3,8 +3,9 @@
 #pragma once
 
 // The operations of the host backends, compiled once in the library tempflow::ops: for rows of one storage type, and
-// on the cpu backend for fp32 states with 16-bit velocities. A source that includes this header instantiates none of
-// these, and compiles in a fraction of the time. Optional; bits and speed are those of the headers.
+// on the cpu backend for fp32 states with 16-bit velocities; their losses by any objective. A source that includes this
+// header instantiates none of these, and compiles in a fraction of the time. Optional; bits and speed are those of the
+// headers.
 //
 //   #include <tempflow/compiled.hpp>                     // and link tempflow::ops
 //
@@ -27,8 +28,9 @@
   KEYWORDS void run(const operation_arguments<B>&, const policy_loss_op<T, V, G, clipped_grpo>&); \
   KEYWORDS void run(const operation_arguments<B>&, const row_gradient_op<T, V, G>&)
 
-// What host backends have of the general loss, the same for all objectives.
+// What host backends have of losses, the same for all objectives.
 #define TEMPFLOW_INSTANTIATE_ROW_LOSS_ON(KEYWORDS, B, T, V, G)                                       \
+  KEYWORDS void run_policy_loss(const operation_arguments<B>&, const any_policy_loss_op<T, V, G>&);  \
   KEYWORDS void run_gradients<false>(const operation_arguments<B>&, const row_gradient_op<T, V, G>&, \
                                      const row_scorer*, double, std::span<row_factors>);             \
   KEYWORDS void run_gradients<true>(const operation_arguments<B>&, const row_gradient_op<T, V, G>&,  \

@@ -48,6 +48,13 @@ struct policy_terms {
   double vanishing = 0;  ///< numbers up to it are stored as zeros in the gradient; 0 without one
   double overflowing = positive_infinity;  ///< squared norms of parts of the gradient are not beyond it
 
+  /// The same with another objective.
+  template <class Other>
+  policy_terms<Other, Table> with(const Other& other) const {
+    return {transitions, old_log_probs,   advantages,    weights,   convention, other,
+            elements,    gradient_factor, has_reference, vanishing, overflowing};
+  }
+
   /// What multiplies v - v_ref.
   TEMPFLOW_HD double reference_slope(index_t state) const {
     if (!has_reference) return 0;

@@ -11,6 +11,7 @@
 
 #include "tempflow/ops/detail/operations.hpp"
 #include "tempflow/ops/host/gradient_writer.hpp"
+#include "tempflow/ops/host/objective_ref.hpp"
 #include "tempflow/ops/host/row.hpp"
 #include "tempflow/ops/host/run_rows.hpp"
 
@@ -24,14 +25,14 @@ struct drawn_part {
 };
 
 /// A state and the transitions that leave it.
-template <class Arithmetic, storage_scalar T, storage_scalar V, storage_scalar G, class Objective>
+template <class Arithmetic, storage_scalar T, storage_scalar V, storage_scalar G>
 struct drawn_loss_row {
   using arithmetic = Arithmetic;
   using real = typename arithmetic::template real<T>;
 
-  const policy_loss_op<T, V, G, Objective>& op;
+  const any_policy_loss_op<T, V, G>& op;
   noise_key key;
-  gradient_writer<policy_loss_op<T, V, G, Objective>, real, G, V, real> out;
+  gradient_writer<any_policy_loss_op<T, V, G>, real, G, V, real> out;
   std::span<drawn_part<real>> parts;
   std::span<policy_state<real>> states;
 
@@ -54,7 +55,7 @@ struct drawn_loss_row {
   }
 
   /// The objective's answer on policy.
-  TEMPFLOW_NOINLINE surrogate answer_at(index_t row) const {
+  surrogate answer_at(index_t row) const {
     return op.terms.objective(0.0, op.terms.advantages[row], op.terms.weights[row]);
   }
 
@@ -155,9 +156,9 @@ struct drawn_loss_row {
   void fence() const { out.fence(); }
 };
 
-template <host_backend B, storage_scalar T, storage_scalar V, storage_scalar G, class Objective>
-void run_drawn(const operation_arguments<B>& arguments, const policy_loss_op<T, V, G, Objective>& op) {
-  using row_kernel = drawn_loss_row<typename B::arithmetic, T, V, G, Objective>;
+template <host_backend B, storage_scalar T, storage_scalar V, storage_scalar G>
+void run_drawn(const operation_arguments<B>& arguments, const any_policy_loss_op<T, V, G>& op) {
+  using row_kernel = drawn_loss_row<typename B::arithmetic, T, V, G>;
   using real = typename row_kernel::real;
   const index_t count = op.of.states();
   std::vector<drawn_part<real>> parts(static_cast<std::size_t>(op.of.rows()));

@@ -8,10 +8,12 @@
 #include <span>
 #include <vector>
 
+#include "tempflow/core/call_apart.hpp"
 #include "tempflow/ops/detail/checks.hpp"
 #include "tempflow/ops/detail/operations.hpp"
 #include "tempflow/ops/host/drawn_loss.hpp"
 #include "tempflow/ops/host/gradient_writer.hpp"
+#include "tempflow/ops/host/objective_ref.hpp"
 #include "tempflow/ops/host/row.hpp"
 #include "tempflow/ops/host/run_rows.hpp"
 
@@ -25,13 +27,13 @@ struct policy_part {
 };
 
 /// A state and the transitions that leave it.
-template <class Arithmetic, storage_scalar T, storage_scalar V, storage_scalar G, class Objective>
+template <class Arithmetic, storage_scalar T, storage_scalar V, storage_scalar G>
 struct policy_loss_row {
   using arithmetic = Arithmetic;
   using real = typename arithmetic::template real<T>;
 
-  const policy_loss_op<T, V, G, Objective>& op;
-  gradient_writer<policy_loss_op<T, V, G, Objective>, real, G, T, V> out;
+  const any_policy_loss_op<T, V, G>& op;
+  gradient_writer<any_policy_loss_op<T, V, G>, real, G, T, V> out;
   std::atomic<bool>& one_pass;  ///< the rows so far were on policy: guess that the next are
   std::span<policy_part<T, real>> parts;
   std::span<policy_state<real>> states;
@@ -53,23 +55,24 @@ struct policy_loss_row {
     }
   }
 
-  /// The objective's answer at a log-ratio. Not a part of its callers: the same bits in all instruction sets.
-  TEMPFLOW_NOINLINE surrogate answer_at(index_t row, double log_ratio) const {
+  /// The objective's answer at a log-ratio.
+  surrogate answer_at(index_t row, double log_ratio) const {
     return op.terms.objective(log_ratio, op.terms.advantages[row], op.terms.weights[row]);
   }
 
   template <class Instructions>
   TEMPFLOW_INLINE_HOST void tile(index_t i, index_t first, index_t last, double* sums,
                                  Instructions isa) const {
-    const auto guess = [&](index_t begin, index_t end)
-                           TEMPFLOW_INLINE_LAMBDA { write_gradient(i, begin, end, isa); };
     const bool guesses = one_pass.load(std::memory_order_relaxed);
     if constexpr (sizeof(T) != 2 && Instructions::value == instruction_set::avx512) {
-      if (guesses && op.of.count(i) == 1)  // stores go out while loads come in
-        return add_squares(i, first, last, sums, isa, guess);
+      if (guesses && op.of.count(i) == 1) {  // stores go out while loads come in
+        return add_squares(i, first, last, sums, isa, [&](index_t begin, index_t end) TEMPFLOW_INLINE_LAMBDA {
+          write_one(i, begin, end, isa);
+        });
+      }
     }
     add_squares(i, first, last, sums, isa, nothing{});  // two short loops keep their numbers in registers
-    if (guesses) guess(first, last);
+    if (guesses) second_pass(i, first, last, isa);
   }
 
   /// x and v are in the cache after the first of the rows. meanwhile: while that is visited.
@@ -120,58 +123,75 @@ struct policy_loss_row {
   }
 
   template <class Instructions>
-  TEMPFLOW_INLINE_HOST void second_pass(index_t i, index_t first, index_t last, Instructions isa) const {
-    write_gradient(i, first, last, isa);
+  TEMPFLOW_INLINE_HOST void second_pass(index_t i, index_t first, index_t last, Instructions) const {
+    call_apart<Instructions::value>(tile_gradient{*this, i, first, last});
   }
+  struct tile_gradient {
+    const policy_loss_row& rows;
+    index_t i, first, last;
+
+    template <class Instructions>
+    TEMPFLOW_INLINE_HOST void operator()(Instructions isa) const {
+      rows.write_gradient(i, first, last, isa);
+    }
+  };
 
   void finish(index_t i) const { out.finish(i, states[static_cast<std::size_t>(i)].parts > 0); }
 
   void fence() const { out.fence(); }
 
-  /// The sum of slope r over the parts, + their number times reference_slope (v - v_ref). One part has a loop
-  /// without a loop in it; the gradient of several is a small part of what is moved, so it is not streamed.
+  /// The sum of slope r over the parts, + their number times reference_slope (v - v_ref). The gradient of several is a
+  /// small part of what is moved, so it is not streamed.
   template <class Instructions>
-  TEMPFLOW_INLINE_HOST void write_gradient(index_t i, index_t first, index_t last, Instructions) const {
+  TEMPFLOW_INLINE_HOST void write_gradient(index_t i, index_t first, index_t last, Instructions isa) const {
     const policy_state<real>& state = states[static_cast<std::size_t>(i)];
     const index_t count = state.parts;
     if (count == 0) return out.write_zeros(i, first, last);
+    if (count == 1) return write_one(i, first, last, isa);
     const row_coefficients<real> step(op.terms.transitions[i]);
     const T* const x = op.x.row(i);
     const V* const v = op.v.row(i);
     const policy_part<T, real>* const part = parts.data() + op.of.first(i);
-    const T* const y = part->y;
-    const real slope = part->slope;
     const auto sum = [=](auto at) TEMPFLOW_INLINE_LAMBDA {
-      auto g = policy_gradient(slope, step.residual(at(x), at(v), at(y)));
+      auto g = policy_gradient(part->slope, step.residual(at(x), at(v), at(part->y)));
       for (index_t k = 1; k < count; ++k)
         g = policy_gradient_plus(g, part[k].slope, step.residual(at(x), at(v), at(part[k].y)));
       return g;
     };
+    if (op.v_ref.empty()) return out.template write_cached<Instructions::value>(i, first, last, sum);
+    const real reference_slope = static_cast<real>(count) * state.reference_slope;
+    const V* const v_ref = op.v_ref.row(i);
+    out.template write_cached<Instructions::value>(i, first, last, [=](auto at) TEMPFLOW_INLINE_LAMBDA {
+      return policy_gradient_plus(sum(at), reference_slope, at(v) - at(v_ref));
+    });
+  }
+
+  /// The same of one part: a loop without a loop in it.
+  template <class Instructions>
+  TEMPFLOW_INLINE_HOST void write_one(index_t i, index_t first, index_t last, Instructions) const {
+    const row_coefficients<real> step(op.terms.transitions[i]);
+    const T* const x = op.x.row(i);
+    const V* const v = op.v.row(i);
+    const policy_part<T, real>& part = parts[static_cast<std::size_t>(op.of.first(i))];
+    const T* const y = part.y;
+    const real slope = part.slope;
     if (op.v_ref.empty()) {
-      if (count > 1) return out.template write_cached<Instructions::value>(i, first, last, sum);
-      out.template write<Instructions::value>(i, first, last, [=](auto at) TEMPFLOW_INLINE_LAMBDA {
+      return out.template write<Instructions::value>(i, first, last, [=](auto at) TEMPFLOW_INLINE_LAMBDA {
         return policy_gradient(slope, step.residual(at(x), at(v), at(y)));
       });
-    } else {
-      const real reference_slope = static_cast<real>(count) * state.reference_slope;
-      const V* const v_ref = op.v_ref.row(i);
-      if (count > 1) {
-        return out.template write_cached<Instructions::value>(
-            i, first, last, [=](auto at) TEMPFLOW_INLINE_LAMBDA {
-              return policy_gradient_plus(sum(at), reference_slope, at(v) - at(v_ref));
-            });
-      }
-      out.template write<Instructions::value>(i, first, last, [=](auto at) TEMPFLOW_INLINE_LAMBDA {
-        return policy_gradient(slope, step.residual(at(x), at(v), at(y)), reference_slope, at(v) - at(v_ref));
-      });
     }
+    const real reference_slope = states[static_cast<std::size_t>(i)].reference_slope;
+    const V* const v_ref = op.v_ref.row(i);
+    out.template write<Instructions::value>(i, first, last, [=](auto at) TEMPFLOW_INLINE_LAMBDA {
+      return policy_gradient(slope, step.residual(at(x), at(v), at(y)), reference_slope, at(v) - at(v_ref));
+    });
   }
 };
 
-template <host_backend B, storage_scalar T, storage_scalar V, storage_scalar G, class Objective>
-void run(const operation_arguments<B>& arguments, const policy_loss_op<T, V, G, Objective>& op) {
+template <host_backend B, storage_scalar T, storage_scalar V, storage_scalar G>
+void run_policy_loss(const operation_arguments<B>& arguments, const any_policy_loss_op<T, V, G>& op) {
   if (op.drawn) return run_drawn(arguments, op);
-  using row_kernel = policy_loss_row<typename B::arithmetic, T, V, G, Objective>;
+  using row_kernel = policy_loss_row<typename B::arithmetic, T, V, G>;
   using real = typename row_kernel::real;
   const index_t count = op.of.states();
   std::vector<policy_part<T, real>> parts(static_cast<std::size_t>(op.of.rows()));
@@ -182,6 +202,11 @@ void run(const operation_arguments<B>& arguments, const policy_loss_op<T, V, G, 
   const row_kernel rows{op, {op, worth_streaming(op.gradient)}, one_pass, parts, states};
   for (index_t i = 0; i < count; ++i) rows.begin(i);
   run_rows(arguments.backend(), count, rows);
+}
+
+template <host_backend B, storage_scalar T, storage_scalar V, storage_scalar G, class Objective>
+void run(const operation_arguments<B>& arguments, const policy_loss_op<T, V, G, Objective>& op) {
+  run_policy_loss(arguments, without_type(op));
 }
 
 }  // namespace tempflow::detail

@@ -68,48 +68,17 @@ inline void fold_tile_lanes(double* lanes, index_t count, index_t width) {
   }
 }
 
-/// Whole rows: both passes of a row follow each other while it is in the cache.
+/// Rows, or parts of rows: index = row * parts + part. Both passes of a whole row follow each other while it is in the
+/// cache. One body for all, so that the text of a tile is compiled once.
 template <class Kernel>
-struct whole_row {
+struct row_body {
   using kernel_tag = kernel;
 
   const Kernel& rows;
-  std::span<double> sums;  ///< of each row: lanes x its sums
-  index_t lanes;
-
-  double nanoseconds() const { return rows.nanoseconds() * static_cast<double>(rows.elements()); }
-
-  template <class Instructions = compiled_for_any>
-  TEMPFLOW_INLINE_HOST void operator()(index_t i, Instructions isa = {}) const {
-    const row_tiles<typename Kernel::arithmetic> tiles{rows.elements()};
-    const index_t width = sums_of(rows, i);
-    double* const row_sums = sums.data() + rows.sums_before(i) * lanes;
-    for (index_t t = 0; t < tiles.count(); ++t) {
-      rows.tile(i, tiles.first(t), tiles.last(t), row_sums + t % tile_lanes * width, isa);
-    }
-    fold_tile_lanes(row_sums, lanes, width);
-    if constexpr (has_second_pass<Kernel>) {
-      if (rows.conclude(i, row_sums)) {  // from the last tile to the first: the last are still in the cache
-        for (index_t t = tiles.count() - 1; t >= 0; --t)
-          rows.second_pass(i, tiles.first(t), tiles.last(t), isa);
-      }
-      rows.finish(i);
-      rows.fence();
-    } else {
-      rows.conclude(i, row_sums);
-    }
-  }
-};
-
-/// Parts of rows: index = row * parts + part.
-template <class Kernel, bool Second>
-struct row_part {
-  using kernel_tag = kernel;
-
-  const Kernel& rows;
-  index_t parts;
-  std::span<double> tile_sums;  ///< of each row: tiles x its sums
-  const std::vector<char>& revisited;
+  index_t parts;                    ///< of each row
+  index_t slots;                    ///< that tiles add to: the lanes of a whole row, or one for each tile
+  std::span<double> sums;           ///< of each row: slots x its sums
+  std::span<const char> revisited;  ///< the second pass over parts: the rows that need it; else empty
 
   double nanoseconds() const {
     return rows.nanoseconds() * static_cast<double>(rows.elements()) / static_cast<double>(parts);
@@ -118,17 +87,38 @@ struct row_part {
   template <class Instructions = compiled_for_any>
   TEMPFLOW_INLINE_HOST void operator()(index_t index, Instructions isa = {}) const {
     const row_tiles<typename Kernel::arithmetic> tiles{rows.elements()};
-    const index_t i = index / parts, part = index % parts, count = tiles.count(), width = sums_of(rows, i);
-    double* const row_sums = tile_sums.data() + rows.sums_before(i) * count;
-    for (index_t t = count * part / parts; t < count * (part + 1) / parts; ++t) {
-      if constexpr (Second) {
-        if (revisited[static_cast<std::size_t>(i)] != 0)
-          rows.second_pass(i, tiles.first(t), tiles.last(t), isa);
-      } else {
-        rows.tile(i, tiles.first(t), tiles.last(t), row_sums + t * width, isa);
+    const index_t i = index / parts, part = index % parts, count = tiles.count();
+    const index_t begin = count * part / parts, end = count * (part + 1) / parts;
+    const bool whole = parts == 1;
+    bool again = !revisited.empty() && revisited[static_cast<std::size_t>(i)] != 0;
+    if (revisited.empty()) {
+      const index_t width = sums_of(rows, i);
+      double* const row_sums = sums.data() + rows.sums_before(i) * slots;
+      for (index_t t = begin; t < end; ++t) {
+        rows.tile(i, tiles.first(t), tiles.last(t), row_sums + (whole ? t % tile_lanes : t) * width, isa);
+      }
+      if (whole) {
+        fold_tile_lanes(row_sums, slots, width);
+        again = conclude(i, row_sums);
       }
     }
-    if constexpr (has_second_pass<Kernel>) rows.fence();
+    if constexpr (has_second_pass<Kernel>) {
+      if (again) {  // from the last tile to the first: the last are still in the cache
+        for (index_t t = end - 1; t >= begin; --t) rows.second_pass(i, tiles.first(t), tiles.last(t), isa);
+      }
+      if (whole) rows.finish(i);
+      rows.fence();
+    }
+  }
+
+  /// Whether the row needs a second pass.
+  TEMPFLOW_INLINE_HOST bool conclude(index_t i, const double* row_sums) const {
+    if constexpr (has_second_pass<Kernel>) {
+      return rows.conclude(i, row_sums);
+    } else {
+      rows.conclude(i, row_sums);
+      return false;
+    }
   }
 };
 
@@ -153,12 +143,13 @@ void run_rows(const B& backend, index_t rows, const Kernel& kernel) {
                 all_sums = kernel.sums_before(rows);
   const index_t parts = row_parts(backend, rows, tiles), lanes = std::clamp(tiles, index_t{1}, tile_lanes);
   std::vector<double> sums(static_cast<std::size_t>(all_sums * (parts == 1 ? lanes : lanes + tiles)));
-  if (parts == 1) return backend.for_each_index(rows, whole_row<Kernel>{kernel, sums, lanes});
+  if (parts == 1) return backend.for_each_index(rows, row_body<Kernel>{kernel, 1, lanes, sums, {}});
 
   const std::span<double> lane_sums(sums.data(), static_cast<std::size_t>(all_sums * lanes));
   const std::span<double> tile_sums = std::span(sums).subspan(lane_sums.size());
+  row_body<Kernel> body{kernel, parts, tiles, tile_sums, {}};
+  backend.for_each_index(rows * parts, body);
   std::vector<char> revisited(static_cast<std::size_t>(rows));
-  backend.for_each_index(rows * parts, row_part<Kernel, false>{kernel, parts, tile_sums, revisited});
   for (index_t i = 0; i < rows; ++i) {
     const index_t width = sums_of(kernel, i);
     double* const of_row = lane_sums.data() + kernel.sums_before(i) * lanes;
@@ -167,15 +158,12 @@ void run_rows(const B& backend, index_t rows, const Kernel& kernel) {
       for (index_t s = 0; s < width; ++s) of_row[t % tile_lanes * width + s] += of_tiles[t * width + s];
     }
     fold_tile_lanes(of_row, lanes, width);
-    if constexpr (has_second_pass<Kernel>) {
-      revisited[static_cast<std::size_t>(i)] = kernel.conclude(i, of_row) ? 1 : 0;
-    } else {
-      kernel.conclude(i, of_row);
-    }
+    revisited[static_cast<std::size_t>(i)] = body.conclude(i, of_row) ? 1 : 0;
   }
   if constexpr (has_second_pass<Kernel>) {
     if (std::find(revisited.begin(), revisited.end(), 1) != revisited.end()) {
-      backend.for_each_index(rows * parts, row_part<Kernel, true>{kernel, parts, tile_sums, revisited});
+      body.revisited = revisited;
+      backend.for_each_index(rows * parts, body);
     }
     for (index_t i = 0; i < rows; ++i) kernel.finish(i);
   }
