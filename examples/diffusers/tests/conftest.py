@@ -8,6 +8,7 @@ import importlib.util
 import io
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 TRAINER = Path(__file__).parents[1]
@@ -44,6 +45,31 @@ def succeed(*arguments, **options) -> str:
     done = run(*arguments, **options)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
+
+
+def start(folder, *arguments, launcher=()) -> subprocess.Popen:
+    """train.py --tiny as a process of its own, or as those of a launcher, for updates without an end."""
+    words = ["--tiny", *_COMMON, "--updates", "9999", *map(str, arguments), "--output", str(folder)]
+    return subprocess.Popen([sys.executable, *launcher, str(TRAINER / "train.py"), *words], stdout=subprocess.DEVNULL,
+                            stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(job, happened) -> None:
+    deadline = time.monotonic() + 240
+    while not happened():
+        assert job.poll() is None, job.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def end(job) -> None:
+    """Kills a process and, of a launcher, those that it has started."""
+    import psutil
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for process in (*psutil.Process(job.pid).children(recursive=True), job):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+    job.wait()
 
 
 def log_of(folder) -> list[dict]:

@@ -2,15 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a crash, a damaged file, a second process or SIGTERM leaves: a run that goes on with the same bits."""
 
+import itertools
+import os
+import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 import torch
-from conftest import TRAINER, log_of, run, succeed
+from conftest import end, log_of, run, start, succeed, wait_for
 from durable import damaged, held, seal, write_text
 from report import Log
 from safetensors.torch import load_file
@@ -91,22 +92,49 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
     assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.slow
-def test_sigterm_leaves_a_checkpoint(whole, tmp_path):
-    command = [sys.executable, str(TRAINER / "train.py"), "--tiny", "--threads", "1", "--reward", "brightness",
-               "--evaluate-every", "0", "--tensorboard", "off", *map(str, FEW),
-               "--updates", "9999", "--checkpoint-every", "0", "--output", str(tmp_path)]
-    job = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    try:
-        deadline = time.monotonic() + 120
-        while not (tmp_path / "log.csv").exists():
-            assert job.poll() is None and time.monotonic() < deadline
-            time.sleep(0.1)
-        job.send_signal(signal.SIGTERM)
-        _, said = job.communicate(timeout=60)
-    finally:
-        job.kill()
-        job.wait()
+def terminate(job) -> None:
+    job.send_signal(signal.SIGTERM)
+    _, said = job.communicate(timeout=60)
     assert job.returncode == 143 and "terminated after a checkpoint" in said
+
+
+@pytest.mark.slow
+def test_sigterm_leaves_a_checkpoint(tmp_path):
+    job = start(tmp_path, *FEW, "--checkpoint-every", 0)
+    try:
+        wait_for(job, (tmp_path / "log.csv").exists)
+        terminate(job)
+    finally:
+        end(job)
     (place,) = (tmp_path / "checkpoints").iterdir()
     assert not damaged(place) and len(log_of(tmp_path)) == int(place.name[7:])
+
+
+@pytest.mark.slow
+def test_a_run_killed_again_and_again_has_the_bits_of_one_that_was_not(tmp_path):
+    """SIGKILL at random moments, of a start or of the updates after it, in TEMPFLOW_SOAK_SECONDS (60); then SIGTERM."""
+    moments, folder = random.Random(1), tmp_path / "killed"
+    until = time.monotonic() + float(os.environ.get("TEMPFLOW_SOAK_SECONDS", 60))
+    rows = -1
+    for life in itertools.count():
+        job = start(folder, *FEW, "--keep-checkpoints", 2, *(["--resume"] if life else []))
+        began = time.monotonic()
+        try:
+            if life % 2 == 1:
+                time.sleep(moments.uniform(0, 1.1) * to_start)
+            else:
+                wait_for(job, lambda: (folder / "log.csv").exists() and len(log_of(folder)) > rows)
+                to_start = time.monotonic() - began
+                if life > 0 and time.monotonic() > until:
+                    terminate(job)
+                    break
+                time.sleep(moments.uniform(0, 3))
+        finally:
+            end(job)
+        rows = len(log_of(folder))
+    (*_, last) = sorted((folder / "checkpoints").iterdir())
+    updates = int(last.name[7:])
+    assert life > 0 and not damaged(last) and len(log_of(folder)) == updates
+    print(f"{life} kills, {updates} updates")
+    succeed(*FEW, "--updates", updates, "--output", tmp_path / "whole")
+    assert same(tmp_path / "whole", folder, last.name)

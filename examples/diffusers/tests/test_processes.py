@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TRAINER, log_of, succeed
+from conftest import TRAINER, end, log_of, start, succeed, wait_for
+from durable import damaged
 from safetensors.torch import load_file
 
 TWO = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -71,15 +72,25 @@ def test_weights_that_are_shared_out_train_to_the_same_bits(model, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_killed_process_ends_the_job_in_seconds(tmp_path):
-    command = [sys.executable, *TWO, str(TRAINER / "train.py"), "--tiny", "--threads", "1", "--updates", "9999",
-               "--evaluate-every", "0", "--checkpoint-every", "1", "--output", str(tmp_path)]
-    job = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+def test_sigterm_to_the_launcher_leaves_one_checkpoint(tmp_path):
+    job = start(tmp_path, "--checkpoint-every", 0, launcher=TWO)
     try:
-        deadline = time.monotonic() + 120
-        while not list((tmp_path / "checkpoints").glob("update-*")):
-            assert job.poll() is None and time.monotonic() < deadline
-            time.sleep(0.2)
+        wait_for(job, (tmp_path / "log.csv").exists)
+        job.send_signal(signal.SIGTERM)
+        _, said = job.communicate(timeout=60)
+    finally:
+        end(job)
+    assert job.returncode != 0 and said.count("terminated after a checkpoint") == 2
+    (place,) = (tmp_path / "checkpoints").iterdir()
+    assert not damaged(place) and len(log_of(tmp_path)) == int(place.name[7:])
+    succeed("--updates", int(place.name[7:]) + 1, "--resume", "--output", tmp_path, launcher=TWO)
+
+
+@pytest.mark.slow
+def test_a_killed_process_ends_the_job_in_seconds(tmp_path):
+    job = start(tmp_path, "--checkpoint-every", 1, launcher=TWO)
+    try:
+        wait_for(job, lambda: list((tmp_path / "checkpoints").glob("update-*")))
         listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(job.pid)], capture_output=True, text=True)
         children = listed.stdout.split()
         os.kill(int(children[-1]), signal.SIGKILL)
@@ -88,7 +99,6 @@ def test_a_killed_process_ends_the_job_in_seconds(tmp_path):
         assert job.returncode != 0 and time.monotonic() - began < 20
         assert "SIGKILL" in said or "another has ended" in said
     finally:
-        job.kill()
-        job.wait()
+        end(job)
     newest = sorted((tmp_path / "checkpoints").glob("update-*"))[-1]
     assert load_file(newest / "lora.safetensors")

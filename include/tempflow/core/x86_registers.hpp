@@ -25,6 +25,13 @@ using vector = typename vector_type<T, Width>::type;
 
 namespace registers {
 
+/// All lanes of 16, for builtins whose mask is signed in GCC.
+#if defined(__clang__)
+inline constexpr unsigned short all_of_16 = 0xffff;
+#else
+inline constexpr short all_of_16 = -1;
+#endif
+
 template <class T>
 TEMPFLOW_AVX2 inline void broadcast(vector<T, 32 / sizeof(T)>& out, T a) {
   out = a - vector<T, 32 / sizeof(T)>{};
@@ -47,9 +54,8 @@ TEMPFLOW_AVX512 inline void fused_multiply_add(vector<float, 16>& out, const vec
 #if __has_builtin(__builtin_elementwise_fma)
   out = __builtin_elementwise_fma(a, b, c);
 #else
-  constexpr unsigned short all_lanes = 0xffff;
   constexpr int current_rounding = 4;
-  out = __builtin_ia32_vfmaddps512_mask(a, b, c, all_lanes, current_rounding);
+  out = __builtin_ia32_vfmaddps512_mask(a, b, c, all_of_16, current_rounding);
 #endif
 }
 
@@ -136,13 +142,8 @@ TEMPFLOW_AVX2 inline void from_fp16(vector<float, 8>& out, const vector<std::uin
 }
 TEMPFLOW_AVX512 inline void from_fp16(vector<float, 16>& out, const vector<std::uint16_t, 16>& halves) {
   constexpr int current_rounding = 4;
-#if defined(__clang__)
-  constexpr unsigned short all_lanes = 0xffff;
-#else
-  constexpr short all_lanes = -1;
-#endif
   out = __builtin_ia32_vcvtph2ps512_mask(reinterpret_cast<vector<short, 16>>(halves), vector<float, 16>{},
-                                         all_lanes, current_rounding);
+                                         all_of_16, current_rounding);
 }
 TEMPFLOW_AVX2 inline void to_fp16(vector<std::uint16_t, 8>& out, const vector<float, 8>& reals) {
   out = reinterpret_cast<vector<std::uint16_t, 8>>(__builtin_ia32_vcvtps2ph256(reals, 0));
