@@ -90,8 +90,7 @@ void checkpoint_reader::check_count(std::uint64_t count, std::size_t size) const
 
 void checkpoint_reader::check_shape(std::int64_t rows, std::int64_t columns, std::int64_t expected_rows,
                                     std::int64_t expected_columns, std::size_t size) const {
-  const bool fits =
-      expected_rows * expected_columns == 0 || (rows == expected_rows && columns == expected_columns);
+  const bool fits = rows == expected_rows && columns == expected_columns;
   if (rows < 0 || columns < 0 || !fits)
     fail("holds a " + std::to_string(rows) + " x " + std::to_string(columns) + " array where a " +
          std::to_string(expected_rows) + " x " + std::to_string(expected_columns) + " one belongs");

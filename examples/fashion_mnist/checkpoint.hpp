@@ -79,7 +79,11 @@ class checkpoint_reader {
   checkpoint_reader& operator>>(Eigen::Matrix<Scalar, Rows, Columns, Options>& m) {
     std::int64_t rows = 0, columns = 0;
     *this >> rows >> columns;
-    check_shape(rows, columns, m.rows(), m.cols(), sizeof(Scalar));
+    const auto expected = [&](int of_type, std::int64_t present, std::int64_t stored) {
+      return of_type != Eigen::Dynamic ? of_type : m.size() != 0 ? present : stored;
+    };
+    check_shape(rows, columns, expected(Rows, m.rows(), rows), expected(Columns, m.cols(), columns),
+                sizeof(Scalar));
     m.resize(rows, columns);
     return extract(m.data(), static_cast<std::size_t>(m.size()) * sizeof(Scalar));
   }

@@ -23,7 +23,8 @@ void check(const DLTensor& tensor, const std::array<std::int64_t, 8>& shape, con
   fuzz::require(first == static_cast<const std::byte*>(tensor.data) + tensor.byte_offset,
                 "a view begins where the tensor does");
   const auto reach = static_cast<std::size_t>((batch.rows() - 1) * batch.row_stride() + batch.columns());
-  if (tensor.data != memory || reach > (bytes - tensor.byte_offset) / sizeof(T)) return;
+  if (tensor.data != memory || tensor.byte_offset > bytes || reach > (bytes - tensor.byte_offset) / sizeof(T))
+    return;
   double sum = 0;
   for (tf::index_t i = 0; i < batch.rows(); ++i) {
     for (tf::index_t e = 0; e < batch.columns(); ++e) sum += static_cast<double>(tf::load(batch.row(i)[e]));
