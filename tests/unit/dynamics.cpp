@@ -6,6 +6,7 @@
 #include "tempflow/schedule/dynamics.hpp"
 
 #include <cmath>
+#include <limits>
 #include <numbers>
 #include <vector>
 
@@ -285,4 +286,11 @@ TEST_CASE("a step of second order behind one without length in lambda is of firs
   CHECK(step.previous == 0);
   CHECK((step.alpha == 0.5 && step.beta == 0.5));
   CHECK(tempflow::dpm_solver_2m(2 * sigma, {.sigma = sigma, .sigma_next = sigma / 2}).previous < 0);
+}
+
+TEST_CASE("a step of second order to a subnormal sigma is of first order", "[dynamics]") {
+  const double next = std::numeric_limits<double>::min() / 8;  // 1 / next is infinite
+  const auto step = tempflow::dpm_solver_2m(64 * next, {.sigma = 32 * next, .sigma_next = next});
+  CHECK(step.previous == 0);
+  CHECK((step.alpha == 0.03125 && step.beta == 1 - 0.03125));
 }

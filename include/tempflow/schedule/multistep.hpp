@@ -34,7 +34,7 @@ inline multistep_transition dpm_solver_2m(double sigma_previous, const sigma_ste
   const double length_previous = lambda(at.sigma) - lambda(sigma_previous);
   if (sigma_previous < 1 && at.sigma_next > 0 && length_previous > 0) {
     c = (lambda(at.sigma_next) - lambda(at.sigma)) / (2 * length_previous);
-    if (!is_finite(c)) c = 0;  // a subnormal sigma, whose lambda is infinite
+    if (!is_finite(c)) c = 0;  // a subnormal sigma_next, whose lambda is infinite
   }
   return {.alpha = kept, .beta = (1 - kept) * (1 + c), .previous = -(1 - kept) * c};
 }

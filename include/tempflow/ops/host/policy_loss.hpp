@@ -152,8 +152,10 @@ struct policy_loss_row {
     const T* const x = op.x.row(i);
     const V* const v = op.v.row(i);
     const policy_part<T, real>* const part = parts.data() + op.of.first(i);
+    const T* const y = part->y;
+    const real slope = part->slope;
     const auto sum = [=](auto at) TEMPFLOW_INLINE_LAMBDA {
-      auto g = policy_gradient(part->slope, step.residual(at(x), at(v), at(part->y)));
+      auto g = policy_gradient(slope, step.residual(at(x), at(v), at(y)));
       for (index_t k = 1; k < count; ++k)
         g = policy_gradient_plus(g, part[k].slope, step.residual(at(x), at(v), at(part[k].y)));
       return g;
