@@ -38,19 +38,24 @@
 #endif
 
 // TEMPFLOW_INLINE           marks a function to be part of its caller, whose instruction set it is compiled for;
-//                           _HOST for hosts alone, _DEVICE for kernels, _LAMBDA behind a lambda's parameters.
+//                           _HOST for hosts alone, _DEVICE for kernels; _LAMBDA(PARAMETERS) are those of a lambda.
 // TEMPFLOW_NOINLINE         marks a function to be compiled once, apart from its callers, so that its bits are
 //                           the same wherever it is called from.
 #if defined(__GNUC__)
 #define TEMPFLOW_INLINE [[gnu::always_inline]] TEMPFLOW_HD inline
 #define TEMPFLOW_INLINE_HOST [[gnu::always_inline]] inline
 #define TEMPFLOW_INLINE_DEVICE [[gnu::always_inline]] TEMPFLOW_DEVICE inline
-#define TEMPFLOW_INLINE_LAMBDA __attribute__((always_inline))
+// nvcc drops what stands behind a lambda's parameters, and clang warns of what stands before them.
+#if defined(__CUDACC__) && !defined(__clang__)
+#define TEMPFLOW_INLINE_LAMBDA(...) [[gnu::always_inline]] (__VA_ARGS__)
+#else
+#define TEMPFLOW_INLINE_LAMBDA(...) (__VA_ARGS__) __attribute__((always_inline))
+#endif
 #else
 #define TEMPFLOW_INLINE TEMPFLOW_HD inline
 #define TEMPFLOW_INLINE_HOST inline
 #define TEMPFLOW_INLINE_DEVICE TEMPFLOW_DEVICE inline
-#define TEMPFLOW_INLINE_LAMBDA
+#define TEMPFLOW_INLINE_LAMBDA(...) (__VA_ARGS__)
 #endif
 #if defined(__clang__)
 #define TEMPFLOW_NOINLINE [[gnu::noinline]]

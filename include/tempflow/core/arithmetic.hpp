@@ -59,7 +59,7 @@ struct tiled_arithmetic {
     }
     index_t e = first;
     for (; e + detail::group <= last; e += detail::group) {
-      plan::group_from(e, [&](auto at, int i) TEMPFLOW_INLINE_LAMBDA {
+      plan::group_from(e, [&] TEMPFLOW_INLINE_LAMBDA(auto at, int i) {
         typename plan::value terms[Count];
         for (int s = 0; s < Count; ++s) terms[s] = partial[s][i];
         accumulate(at, terms);

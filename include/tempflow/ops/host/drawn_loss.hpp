@@ -90,12 +90,12 @@ struct drawn_loss_row {
       const real* const before = sum;
       if (k == 0) {
         write_elements<real, Instructions, false, real>(
-            sum, 0, last - first, [=](auto at) TEMPFLOW_INLINE_LAMBDA {
+            sum, 0, last - first, [=] TEMPFLOW_INLINE_LAMBDA(auto at) {
               return policy_gradient(slope, drawn_residual(std, at(z)));
             });
       } else {
         write_elements<real, Instructions, false, real>(
-            sum, 0, last - first, [=](auto at) TEMPFLOW_INLINE_LAMBDA {
+            sum, 0, last - first, [=] TEMPFLOW_INLINE_LAMBDA(auto at) {
               return policy_gradient_plus(at(before), slope, drawn_residual(std, at(z)));
             });
       }
@@ -110,10 +110,10 @@ struct drawn_loss_row {
     const real reference_slope = static_cast<real>(state.parts) * state.reference_slope;
     const real* const from = sum;
     if (op.v_ref.empty()) {
-      write<Instructions>(i, first, last, from, [=](auto, auto g) TEMPFLOW_INLINE_LAMBDA { return g; });
+      write<Instructions>(i, first, last, from, [=] TEMPFLOW_INLINE_LAMBDA(auto, auto g) { return g; });
     } else {
       const V *const v = op.v.row(i), *const v_ref = op.v_ref.row(i);
-      write<Instructions>(i, first, last, from, [=](auto at, auto g) TEMPFLOW_INLINE_LAMBDA {
+      write<Instructions>(i, first, last, from, [=] TEMPFLOW_INLINE_LAMBDA(auto at, auto g) {
         return policy_gradient_plus(g, reference_slope, at(v) - at(v_ref));
       });
     }
@@ -123,7 +123,7 @@ struct drawn_loss_row {
   template <instruction_set Instructions, class Compute>
   TEMPFLOW_INLINE_HOST void write(index_t i, index_t first, index_t last, const real* sum,
                                   const Compute& compute) const {
-    out.template write<Instructions>(i, first, last, [=](auto at) TEMPFLOW_INLINE_LAMBDA {
+    out.template write<Instructions>(i, first, last, [=] TEMPFLOW_INLINE_LAMBDA(auto at) {
       return compute(at, decltype(at){at.index - first}(sum));
     });
   }

@@ -27,11 +27,11 @@ struct fill_noise_row {
     const compute_t<T> sign = draw.negated ? -1 : 1;
     each_noise_chunk<Instructions::value>(
         key, draw.id, op.noise.first_element, first, last,
-        [&](const auto& noise, index_t begin, index_t end) TEMPFLOW_INLINE_LAMBDA {
+        [&] TEMPFLOW_INLINE_LAMBDA(const auto& noise, index_t begin, index_t end) {
           const float* const normals = noise;
           write_elements<compute_t<T>, Instructions::value, false, float>(
               op.out.row(i), begin, end,
-              [=](auto at) TEMPFLOW_INLINE_LAMBDA { return sign * decltype(at){at.index - begin}(normals); });
+              [=] TEMPFLOW_INLINE_LAMBDA(auto at) { return sign * decltype(at){at.index - begin}(normals); });
         });
   }
 

@@ -35,18 +35,6 @@ struct token_blocks {
   static constexpr index_t usual = 16384;
 };
 
-/// of_c[i] and of_u[i] for visit i of a group. Not a lambda: see compute_group.
-template <class Value, class Compute>
-struct compute_two {
-  Value *of_c, *of_u;
-  const Compute& compute;
-
-  template <class At>
-  TEMPFLOW_INLINE_HOST void operator()(At at, int i) const {
-    compute(at, of_c[i], of_u[i]);
-  }
-};
-
 /// As write_elements, for two outputs that may be null, or take the place of what is read.
 template <class Real, instruction_set Instructions, storage_scalar T, storage_scalar G, class Compute>
 TEMPFLOW_INLINE_HOST void write_two(G* of_c, G* of_u, index_t first, index_t last, const Compute& compute) {
@@ -55,7 +43,7 @@ TEMPFLOW_INLINE_HOST void write_two(G* of_c, G* of_u, index_t first, index_t las
   index_t e = first;
   for (; e + group <= last; e += group) {
     value c[plan::visits], u[plan::visits];
-    plan::group_from(e, compute_two<value, Compute>{c, u, compute});
+    plan::group_from(e, [&] TEMPFLOW_INLINE_LAMBDA(auto at, int i) { compute(at, c[i], u[i]); });
     if (of_c != nullptr) store_group<plan, false>(c, of_c + e);
     if (of_u != nullptr) store_group<plan, false>(u, of_u + e);
   }
@@ -85,16 +73,17 @@ struct guide_block {
     const guidance_mix<real> mix(op.scale[i]);
     if (op.channels == 0) {
       write_elements<real, Instructions::value, false, T>(
-          v, first, last, [=](auto at) TEMPFLOW_INLINE_LAMBDA { return mix(at(c), at(u)); });
+          v, first, last, [=] TEMPFLOW_INLINE_LAMBDA(auto at) { return mix(at(c), at(u)); });
       return;
     }
     for (index_t e = first; e < last; e += op.channels) {
-      const auto add = [=](auto at, auto& sums)
-                           TEMPFLOW_INLINE_LAMBDA { mix.add_squares(at(c), at(u), sums); };
+      const auto add = [=] TEMPFLOW_INLINE_LAMBDA(auto at, auto& sums) {
+        mix.add_squares(at(c), at(u), sums);
+      };
       const auto sums = Arithmetic::template sum<2, Instructions::value, T>(e, e + op.channels, add);
       const real factor = kept_norm(static_cast<real>(sums.value[0]), static_cast<real>(sums.value[1]));
       write_elements<real, Instructions::value, false, T>(
-          v, e, e + op.channels, [=](auto at) TEMPFLOW_INLINE_LAMBDA { return factor * mix(at(c), at(u)); });
+          v, e, e + op.channels, [=] TEMPFLOW_INLINE_LAMBDA(auto at) { return factor * mix(at(c), at(u)); });
     }
   }
 };
@@ -118,7 +107,7 @@ struct guide_gradient_block {
     const guidance_mix<real> mix(op.scale[i]);
     if (op.channels == 0) {
       write_two<real, Instructions::value, T>(of_c, of_u, first, last,
-                                              [=](auto at, auto& to_c, auto& to_u) TEMPFLOW_INLINE_LAMBDA {
+                                              [=] TEMPFLOW_INLINE_LAMBDA(auto at, auto& to_c, auto& to_u) {
                                                 to_c = mix.scale * at(g);
                                                 to_u = mix.rest * at(g);
                                               });
@@ -126,13 +115,14 @@ struct guide_gradient_block {
     }
     const T *const c = op.conditional.row(i), *const u = op.unconditional.row(i);
     for (index_t e = first; e < last; e += op.channels) {
-      const auto add = [=](auto at, auto& sums)
-                           TEMPFLOW_INLINE_LAMBDA { mix.add_products(at(c), at(u), at(g), sums); };
+      const auto add = [=] TEMPFLOW_INLINE_LAMBDA(auto at, auto& sums) {
+        mix.add_products(at(c), at(u), at(g), sums);
+      };
       const auto sums = Arithmetic::template sum<3, Instructions::value, T>(e, e + op.channels, add);
       const kept_norm_gradient<real> token(static_cast<real>(sums.value[0]), static_cast<real>(sums.value[1]),
                                            static_cast<real>(sums.value[2]));
       write_two<real, Instructions::value, T>(of_c, of_u, e, e + op.channels,
-                                              [=](auto at, auto& to_c, auto& to_u) TEMPFLOW_INLINE_LAMBDA {
+                                              [=] TEMPFLOW_INLINE_LAMBDA(auto at, auto& to_c, auto& to_u) {
                                                 const auto of_mix = token.of_mix(mix(at(c), at(u)), at(g));
                                                 to_c = token.of_conditional(at(c), mix.scale * of_mix);
                                                 to_u = mix.rest * of_mix;

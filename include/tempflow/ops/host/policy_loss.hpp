@@ -66,7 +66,7 @@ struct policy_loss_row {
     const bool guesses = one_pass.load(std::memory_order_relaxed);
     if constexpr (sizeof(T) != 2 && Instructions::value == instruction_set::avx512) {
       if (guesses && op.of.count(i) == 1) {  // stores go out while loads come in
-        return add_squares(i, first, last, sums, isa, [&](index_t begin, index_t end) TEMPFLOW_INLINE_LAMBDA {
+        return add_squares(i, first, last, sums, isa, [&] TEMPFLOW_INLINE_LAMBDA(index_t begin, index_t end) {
           write_one(i, begin, end, isa);
         });
       }
@@ -154,7 +154,7 @@ struct policy_loss_row {
     const policy_part<T, real>* const part = parts.data() + op.of.first(i);
     const T* const y = part->y;
     const real slope = part->slope;
-    const auto sum = [=](auto at) TEMPFLOW_INLINE_LAMBDA {
+    const auto sum = [=] TEMPFLOW_INLINE_LAMBDA(auto at) {
       auto g = policy_gradient(slope, step.residual(at(x), at(v), at(y)));
       for (index_t k = 1; k < count; ++k)
         g = policy_gradient_plus(g, part[k].slope, step.residual(at(x), at(v), at(part[k].y)));
@@ -163,7 +163,7 @@ struct policy_loss_row {
     if (op.v_ref.empty()) return out.template write_cached<Instructions::value>(i, first, last, sum);
     const real reference_slope = static_cast<real>(count) * state.reference_slope;
     const V* const v_ref = op.v_ref.row(i);
-    out.template write_cached<Instructions::value>(i, first, last, [=](auto at) TEMPFLOW_INLINE_LAMBDA {
+    out.template write_cached<Instructions::value>(i, first, last, [=] TEMPFLOW_INLINE_LAMBDA(auto at) {
       return policy_gradient_plus(sum(at), reference_slope, at(v) - at(v_ref));
     });
   }
@@ -178,13 +178,13 @@ struct policy_loss_row {
     const T* const y = part.y;
     const real slope = part.slope;
     if (op.v_ref.empty()) {
-      return out.template write<Instructions::value>(i, first, last, [=](auto at) TEMPFLOW_INLINE_LAMBDA {
+      return out.template write<Instructions::value>(i, first, last, [=] TEMPFLOW_INLINE_LAMBDA(auto at) {
         return policy_gradient(slope, step.residual(at(x), at(v), at(y)));
       });
     }
     const real reference_slope = states[static_cast<std::size_t>(i)].reference_slope;
     const V* const v_ref = op.v_ref.row(i);
-    out.template write<Instructions::value>(i, first, last, [=](auto at) TEMPFLOW_INLINE_LAMBDA {
+    out.template write<Instructions::value>(i, first, last, [=] TEMPFLOW_INLINE_LAMBDA(auto at) {
       return policy_gradient(slope, step.residual(at(x), at(v), at(y)), reference_slope, at(v) - at(v_ref));
     });
   }

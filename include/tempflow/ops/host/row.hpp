@@ -28,7 +28,7 @@ template <class Arithmetic, instruction_set Instructions, storage_scalar T, stor
 TEMPFLOW_INLINE_HOST double squared_residual(
     const T* x, const V* v, const T* y, const row_coefficients<typename Arithmetic::template real<T>>& step,
     index_t first, index_t last, const Meanwhile& meanwhile = {}) {
-  const auto add = [=](auto at, auto& partial) TEMPFLOW_INLINE_LAMBDA {
+  const auto add = [=] TEMPFLOW_INLINE_LAMBDA(auto at, auto& partial) {
     const auto r = step.residual(at(x), at(v), at(y));
     partial[0] = fused_multiply_add(r, r, partial[0]);
   };
@@ -41,7 +41,7 @@ TEMPFLOW_INLINE_HOST tile_sums<2> masked_squared_residual(
     const T* x, const V* v, const T* y, const std::uint8_t* mask,
     const row_coefficients<typename Arithmetic::template real<T>>& step, index_t first, index_t last) {
   using real = typename Arithmetic::template real<T>;
-  const auto add = [=](auto at, auto& partial) TEMPFLOW_INLINE_LAMBDA {
+  const auto add = [=] TEMPFLOW_INLINE_LAMBDA(auto at, auto& partial) {
     using value = std::remove_reference_t<decltype(partial[0])>;
     const auto counts = at(mask);
     const auto r = select(counts, step.residual(at(x), at(v), at(y)), value(real{0}));
@@ -58,7 +58,7 @@ TEMPFLOW_INLINE_HOST tile_sums<2> squared_residual_and_difference(
     const T* x, const V* v, const T* y, const V* v_ref,
     const row_coefficients<typename Arithmetic::template real<T>>& step, index_t first, index_t last,
     const Meanwhile& meanwhile = {}) {
-  const auto add = [=](auto at, auto& partial) TEMPFLOW_INLINE_LAMBDA {
+  const auto add = [=] TEMPFLOW_INLINE_LAMBDA(auto at, auto& partial) {
     const auto r = step.residual(at(x), at(v), at(y));
     const auto d = at(v) - at(v_ref);
     partial[0] = fused_multiply_add(r, r, partial[0]);
@@ -70,25 +70,12 @@ TEMPFLOW_INLINE_HOST tile_sums<2> squared_residual_and_difference(
 /// Sum of squared differences to a reference velocity. T: of the states, which decide the type with it.
 template <class Arithmetic, instruction_set Instructions, storage_scalar T, storage_scalar V>
 TEMPFLOW_INLINE_HOST double squared_difference(const V* v, const V* v_ref, index_t first, index_t last) {
-  const auto add = [=](auto at, auto& partial) TEMPFLOW_INLINE_LAMBDA {
+  const auto add = [=] TEMPFLOW_INLINE_LAMBDA(auto at, auto& partial) {
     const auto d = at(v) - at(v_ref);
     partial[0] = fused_multiply_add(d, d, partial[0]);
   };
   return Arithmetic::template sum<1, Instructions, T, V>(first, last, add).value[0];
 }
-
-/// value[i] = compute(at) for visit i of a group. Not a lambda: nvcc drops the attribute that inlines one,
-/// and GCC then does not inline it into what is compiled for another instruction set.
-template <class Value, class Compute>
-struct compute_group {
-  Value* value;
-  const Compute& compute;
-
-  template <class At>
-  TEMPFLOW_INLINE_HOST void operator()(At at, int i) const {
-    value[i] = compute(at);
-  }
-};
 
 /// out[e] = compute(at e) for e in [first, last), rounded to storage: a group at a time into registers, so
 /// that a compiler need not know whether out overlaps the inputs. Streamed stores go past the caches. Rows: what
@@ -100,7 +87,7 @@ TEMPFLOW_INLINE_HOST void write_elements(G* out, index_t first, index_t last, co
   index_t e = first;
   for (; e + group <= last; e += group) {
     typename plan::value value[plan::visits];
-    plan::group_from(e, compute_group<typename plan::value, Compute>{value, compute});
+    plan::group_from(e, [&] TEMPFLOW_INLINE_LAMBDA(auto at, int i) { value[i] = compute(at); });
     store_group<plan, Streamed>(value, out + e);
   }
   for (; e < last; ++e) out[e] = store<G>(compute(element_at<Real>{e}));
@@ -113,7 +100,7 @@ TEMPFLOW_INLINE_HOST void advance(const T* x, const V* v, T* y,
                                   index_t first, index_t last) {
   using real = typename Arithmetic::template real<T>;
   write_elements<real, Instructions, false, T, V>(
-      y, first, last, [=](auto at) TEMPFLOW_INLINE_LAMBDA { return step.mean(at(x), at(v)); });
+      y, first, last, [=] TEMPFLOW_INLINE_LAMBDA(auto at) { return step.mean(at(x), at(v)); });
 }
 
 /// Calls visit(noise, begin, end) for chunks of the elements [first, last) of a row. Element 0 of it takes the noise of
@@ -139,11 +126,11 @@ TEMPFLOW_INLINE_HOST void sample(const T* x, const V* v, T* y,
   using real = typename Arithmetic::template real<T>;
   each_noise_chunk<Instructions>(
       key, id, offset, first, last,
-      [&](const auto& noise, index_t begin, index_t end) TEMPFLOW_INLINE_LAMBDA {
-        const auto draw_with = [&](T* to, const row_coefficients<real>& of) TEMPFLOW_INLINE_LAMBDA {
+      [&] TEMPFLOW_INLINE_LAMBDA(const auto& noise, index_t begin, index_t end) {
+        const auto draw_with = [&] TEMPFLOW_INLINE_LAMBDA(T * to, const row_coefficients<real>& of) {
           const float* const normals = noise;
           write_elements<real, Instructions, false, T, V, float>(
-              to, begin, end, [=](auto at) TEMPFLOW_INLINE_LAMBDA {
+              to, begin, end, [=] TEMPFLOW_INLINE_LAMBDA(auto at) {
                 return of.draw(at(x), at(v), decltype(at){at.index - begin}(normals));
               });
         };

@@ -51,7 +51,7 @@ struct row_sums_tile {
     const V *const v = in.v.row(state), *const v_ref = in.v_ref.row(state),
                    *const v_old = in.v_old.row(state);
     const std::uint8_t* const mask = Masked ? in.mask.row(state) : nullptr;
-    const auto counted = [=](auto at, const auto& number) TEMPFLOW_INLINE_LAMBDA {
+    const auto counted = [=] TEMPFLOW_INLINE_LAMBDA(auto at, const auto& number) {
       using value = std::remove_cvref_t<decltype(number)>;
       if constexpr (Masked) {
         return select(at(mask), number, value(real{0}));
@@ -59,7 +59,7 @@ struct row_sums_tile {
         return value(number);
       }
     };
-    const auto residual = [=](auto at) TEMPFLOW_INLINE_LAMBDA {
+    const auto residual = [=] TEMPFLOW_INLINE_LAMBDA(auto at) {
       return counted(at, step.residual(at(x), at(v), at(y)));
     };
     if constexpr (Masked) {
@@ -74,7 +74,7 @@ struct row_sums_tile {
     for (int k = 0; k < 2; ++k) {
       const V* const other = others[k];
       if (other == nullptr) continue;
-      const auto add = [=](auto at, auto& partial) TEMPFLOW_INLINE_LAMBDA {
+      const auto add = [=] TEMPFLOW_INLINE_LAMBDA(auto at, auto& partial) {
         const auto d = counted(at, at(v) - at(other));
         partial[0] = fused_multiply_add(d, d, partial[0]);
         partial[1] = fused_multiply_add(residual(at), d, partial[1]);
@@ -85,7 +85,7 @@ struct row_sums_tile {
     if (mixture == 0 || !in.has_old) return;
     const auto positive = static_cast<real>(of_state.beta * (1 - mixture));
     const auto negative = static_cast<real>(of_state.beta * (1 + mixture));
-    const auto add = [=](auto at, auto& partial) TEMPFLOW_INLINE_LAMBDA {
+    const auto add = [=] TEMPFLOW_INLINE_LAMBDA(auto at, auto& partial) {
       const auto r = residual(at), o = counted(at, at(v) - at(v_old));
       partial[0] = partial[0] + magnitude(fused_multiply_add(positive, o, r));
       partial[1] = partial[1] + magnitude(fused_multiply_add(negative, o, r));
@@ -190,7 +190,7 @@ struct row_gradients {
     const index_t count = state.rows;
     const real reference = state.reference, old = state.old;
     const std::uint8_t* const mask = Masked ? op.in.mask.row(i) : nullptr;
-    out.template write<Instructions>(i, first, last, [=](auto at) TEMPFLOW_INLINE_LAMBDA {
+    out.template write<Instructions>(i, first, last, [=] TEMPFLOW_INLINE_LAMBDA(auto at) {
       auto g = policy_gradient(real{0}, at(v));
       for (index_t k = 0; k < count; ++k)
         g = policy_gradient_plus(g, part[k].factor, step.residual(at(x), at(v), at(part[k].y)));
